@@ -1,0 +1,42 @@
+# Sets the project up in .venv and runs it. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.complete
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format venv clean distclean system-libraries
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: venv ## render a small photo collection, reconstruct it and print the error against the truth
+	$(VENV)/bin/python -m interpose_sfm demo --output demo_output
+
+test: lint ## check style and types, then run the tests
+	$(VENV)/bin/python -m pytest
+
+lint: venv ## check style and types
+	$(VENV)/bin/python -m ruff check
+	$(VENV)/bin/python -m ruff format --check
+	$(VENV)/bin/python -m mypy
+
+format: venv ## put the code in the house format
+	$(VENV)/bin/python -m ruff check --fix
+	$(VENV)/bin/python -m ruff format
+
+venv: $(STAMP) ## make the virtual environment, with everything the package needs
+
+# The stamp is written last: an installation that was interrupted is done again.
+$(STAMP): setup.cfg pyproject.toml | system-libraries
+	tools/virtual_environment.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+system-libraries:
+	@tools/system_libraries.sh "$(PYTHON)"
+
+clean: ## remove what the tools and the demo wrote
+	rm -rf build dist demo_output .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## remove the virtual environment as well
+	rm -rf $(VENV)

@@ -1,0 +1,59 @@
+"""COLMAP reconstruction of photos that overlap too little, with bridging clips as a checked fallback.
+
+    import interpose_sfm
+
+    result = interpose_sfm.reconstruct("photos")
+    print(result.model_dirs, result.report.num_registered_after)
+
+Importing the package loads neither COLMAP nor the networks; they are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from interpose_sfm.doctor import diagnose
+    from interpose_sfm.options import ReconstructOptions
+    from interpose_sfm.pipeline import find_weak_pairs, reconstruct
+    from interpose_sfm.relative import RelativePoseResult, relative_pose
+    from interpose_sfm.report import ReconstructionResult, RunReport
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ReconstructOptions",
+    "ReconstructionResult",
+    "RelativePoseResult",
+    "RunReport",
+    "__version__",
+    "diagnose",
+    "find_weak_pairs",
+    "reconstruct",
+    "relative_pose",
+]
+
+_MODULES = {
+    "ReconstructOptions": "options",
+    "ReconstructionResult": "report",
+    "RelativePoseResult": "relative",
+    "RunReport": "report",
+    "diagnose": "doctor",
+    "find_weak_pairs": "pipeline",
+    "reconstruct": "pipeline",
+    "relative_pose": "relative",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name at its first use (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value  # from now on without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,8 @@
+"""``python -m interpose_sfm``."""
+
+import sys
+
+from interpose_sfm.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Focal lengths from links alone, for cameras that neither EXIF nor a base model knows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.products import Intrinsics, Link
+
+logger = logging.getLogger(__name__)
+
+MAX_ERROR_PX = 4.0  # COLMAP's default for two-view geometries
+MAX_FOCAL_FACTOR = 3.0  # of the longer side; beyond it, and below its inverse, the calibration has failed
+
+
+def calibrate_focal_lengths(
+    cameras: Mapping[str, Intrinsics], camera_ids: Mapping[str, int], links: Sequence[Link], seed: int
+) -> dict[str, Intrinsics]:
+    """Replace guessed focal lengths by what the fundamental matrices of the links imply.
+
+    COLMAP's view-graph calibration (GLOMAP, Pan et al. 2024, section 3.1). Good to some percent on scenes with depth,
+    worse on flat ones: the result remains untrusted, and the adjustment refines it.
+
+    Args:
+        cameras: Photo name -> camera.
+        camera_ids: Photo name -> id of its camera; photos with one id share it.
+        links: Believed links.
+        seed: Of RANSAC.
+
+    Returns:
+        All cameras, the untrusted ones of linked photos with a new focal length where the calibration succeeded.
+    """
+    import pycolmap
+
+    names = sorted({name for link in links for name in (link.pair.a, link.pair.b)})
+    if not links or all(cameras[name].is_trusted for name in names):
+        return dict(cameras)
+    with TemporaryDirectory(prefix="interpose_sfm-") as folder:
+        path = Path(folder) / "links.db"
+        _write_links(path, cameras, camera_ids, names, links, seed)
+        options = pycolmap.ViewGraphCalibrationOptions(random_seed=seed, reestimate_relative_pose=False)
+        if not pycolmap.calibrate_view_graph(path, options):
+            return dict(cameras)
+        with pycolmap.Database.open(path) as database:
+            focal_px = {camera.camera_id: camera.mean_focal_length() for camera in database.read_all_cameras()}
+    result = dict(cameras)
+    for name, camera in cameras.items():
+        found = focal_px.get(camera_ids[name])
+        longer_px = max(camera.width_px, camera.height_px)
+        if found is None or camera.is_trusted or not 1 / MAX_FOCAL_FACTOR < found / longer_px < MAX_FOCAL_FACTOR:
+            continue
+        result[name] = replace(camera, focal_px=float(found))
+    return result
+
+
+def _write_links(
+    path: Path,
+    cameras: Mapping[str, Intrinsics],
+    camera_ids: Mapping[str, int],
+    names: Sequence[str],
+    links: Sequence[Link],
+    seed: int,
+) -> None:
+    """A database that holds nothing but the links, each with key points of its own."""
+    import pycolmap
+
+    ids = {name: index + 1 for index, name in enumerate(names)}
+    points: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    rows = []
+    for link in links:
+        starts = []
+        for name, found in ((link.pair.a, link.points_a_px), (link.pair.b, link.points_b_px)):
+            starts.append(sum(map(len, points[name])))
+            points[name].append(found)
+        count = np.arange(len(link.points_a_px))
+        rows.append(np.stack([starts[0] + count, starts[1] + count], 1).astype(np.uint32))
+    with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
+        for camera_id in sorted({camera_ids[name] for name in names}):
+            owner = next(name for name in names if camera_ids[name] == camera_id)
+            camera = geometry.to_colmap_camera(cameras[owner], camera_id)
+            database.write_camera(camera, use_camera_id=True)
+            rig = pycolmap.Rig(rig_id=camera_id)
+            rig.add_ref_sensor(camera.sensor_id)
+            database.write_rig(rig, use_rig_id=True)
+        for name, image_id in ids.items():
+            image = pycolmap.Image(name=name, camera_id=camera_ids[name], image_id=image_id)
+            frame = pycolmap.Frame(frame_id=image_id, rig_id=camera_ids[name])
+            frame.add_data_id(image.data_id)
+            database.write_frame(frame, use_frame_id=True)
+            image.frame_id = image_id
+            database.write_image(image, use_image_id=True)
+            database.write_keypoints(image_id, np.concatenate(points[name]).astype(np.float32))
+        ransac = pycolmap.RANSACOptions(max_error=MAX_ERROR_PX, random_seed=seed, num_threads=1)
+        for link, pair_rows in zip(links, rows, strict=True):
+            found_f = pycolmap.estimate_fundamental_matrix(link.points_a_px, link.points_b_px, ransac)
+            if found_f is None:
+                continue
+            stored = pycolmap.TwoViewGeometry()
+            stored.config = pycolmap.TwoViewGeometryConfiguration.UNCALIBRATED
+            stored.F = found_f["F"]
+            stored.inlier_matches = pair_rows[found_f["inlier_mask"]]
+            database.write_matches(ids[link.pair.a], ids[link.pair.b], pair_rows)
+            database.write_two_view_geometry(ids[link.pair.a], ids[link.pair.b], stored)

@@ -1,0 +1,406 @@
+"""The command line: parses options, shows progress, prints results. The work is done by the library.
+
+Options and their defaults come from the option dataclasses, help texts from their docstrings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import inspect
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
+
+import tyro
+from tyro.conf import Positional
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
+
+from interpose_sfm import __version__, cli_console, cli_text
+from interpose_sfm.cli_console import PROGRAM
+from interpose_sfm.demo import DemoOptions, run_demo
+from interpose_sfm.doctor import CheckKind, diagnose
+from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.products import LinkVerdict
+from interpose_sfm.registry import MissingDependencyError
+from interpose_sfm.stores import StoreError
+from interpose_sfm.workspace import WorkspaceBusyError, to_jsonable
+
+OK, FAILED, UNUSABLE = 0, 1, 2
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_Flat = Annotated[_T, tyro.conf.arg(name="")]  # options of a command without a name of their own
+
+_EXIT_CODES = """\
+exit codes:
+  0    done
+  1    no model could be built; for relpose: no pose that can be trusted; for doctor: reconstruct cannot run
+  2    wrong arguments, unusable input, or something that is not installed
+  130  stopped by Ctrl-C"""
+
+# What a user can mend; everything else is a defect and keeps its traceback.
+_EXPECTED_ERRORS = (ValueError, OSError, ImportError, MissingDependencyError, WorkspaceBusyError, StoreError)
+
+
+# ---------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    """What all commands have in common.
+
+    Attributes:
+        verbose: Say more, COLMAP's own messages and tracebacks included.
+        quiet: Say less: errors, and results that are not written to a file.
+        json: Print the result as JSON; everything else goes to stderr.
+    """
+
+    verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
+    quiet: Annotated[bool, tyro.conf.arg(aliases=["-q"])] = False
+    json: bool = False
+
+    hidden_options: ClassVar[frozenset[str]] = frozenset()
+    """Options, and groups of them, that would have no effect."""
+    keeps_its_work: ClassVar[bool] = False
+    """Whether the same command goes on where an interrupted one stopped."""
+
+    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+        """Do the work."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a command has to say.
+
+    Attributes:
+        code: Exit code.
+        text: For people.
+        data: For programs, anything that `to_jsonable` takes.
+        is_optional: True if the text tells nothing that is not on disk.
+    """
+
+    code: int
+    text: str
+    data: object
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reconstruct(_Command):
+    """Reconstruct a folder of photos.
+
+    Writes COLMAP models (sparse/0 is the largest), a point cloud and report.json. The same command goes on where an
+    interrupted one stopped.
+
+    Attributes:
+        photos: Folder of the photos, sub-folders included.
+        output: Output folder (default: PHOTOS_interpose beside the photos).
+    """
+
+    photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
+
+    keeps_its_work: ClassVar[bool] = True
+
+    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+        from interpose_sfm.pipeline import reconstruct
+
+        start = time.monotonic()
+        result = reconstruct(self.photos, self.output, self.options, progress)
+        for warning in result.report.warnings:
+            _log.warning("%s", warning)
+        if not result.model_dirs:
+            _log.error("no model could be built; %s says why for every photo", result.output / "report.json")
+            return _Outcome(FAILED, "", result)
+        return _Outcome(OK, cli_text.reconstruction(result, time.monotonic() - start), result, is_optional=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pairs(_Command):
+    """List the pairs of photos that plain COLMAP leaves apart, and why. Changes nothing on disk.
+
+    Attributes:
+        photos: Folder of the photos, sub-folders included.
+    """
+
+    photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
+    options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
+
+    hidden_options: ClassVar[frozenset[str]] = frozenset(
+        {"generator", "pose_estimator", "max_bridged_pairs", "matching", "bridging", "consistency", "consensus"}
+    )
+
+    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+        from interpose_sfm.pipeline import find_weak_pairs
+
+        graph = find_weak_pairs(self.photos, self.options, progress)
+        data = {
+            "photos": graph.names,
+            "models": [sorted(model) for model in graph.models],
+            "unregistered": graph.unregistered,
+            "weak_pairs": [
+                {"a": weak.pair.a, "b": weak.pair.b, "reasons": weak.reasons, "num_verified": weak.num_verified}
+                for weak in graph.weak_pairs
+            ],
+        }
+        return _Outcome(OK, cli_text.weak_pairs(graph), data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RelativePose(_Command):
+    """Find the relative pose of two photos.
+
+    Exits with 1 if there is no pose or the evidence for it does not suffice; a refused pose is printed all the same.
+
+    Attributes:
+        a: First photo.
+        b: Second photo.
+    """
+
+    a: Annotated[Positional[Path], tyro.conf.arg(metavar="A")]
+    b: Annotated[Positional[Path], tyro.conf.arg(metavar="B")]
+    options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
+
+    hidden_options: ClassVar[frozenset[str]] = frozenset(
+        {"database", "camera_mode", "recursive", "base", "view_graph", "max_cycle_deg"}
+    )
+
+    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+        from interpose_sfm.relative import relative_pose
+
+        result = relative_pose(self.a, self.b, self.options, progress)
+        code = OK if result.verdict is LinkVerdict.ACCEPTED else FAILED
+        return _Outcome(code, cli_text.relative_pose(result), result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Doctor(_Command):
+    """Show which backends are usable on this machine, and how to install the others.
+
+    Exits with 1 if something is missing that reconstruct cannot do without.
+    """
+
+    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+        checks = diagnose()
+        missing = [check.name for check in checks if not check.usable and _is_essential(check.kind, check.name)]
+        data = {"can_reconstruct": not missing, "checks": checks}
+        return _Outcome(FAILED if missing else OK, cli_text.checks(checks, missing), data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Demo(_Command):
+    """Render a small collection of photos, reconstruct it, and compare with the truth.
+
+    Attributes:
+        output: Output folder.
+    """
+
+    output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("demo_output")
+    options: _Flat[DemoOptions] = field(default_factory=DemoOptions)
+
+    hidden_options: ClassVar[frozenset[str]] = frozenset({"reconstruct"})
+    keeps_its_work: ClassVar[bool] = True
+
+    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+        result = run_demo(self.output, self.options, progress)
+        code = OK if result.reconstruction.model_dirs else FAILED
+        return _Outcome(code, cli_text.demo(result), result)
+
+
+_COMMANDS: Mapping[str, type[_Command]] = {
+    "reconstruct": _Reconstruct,
+    "pairs": _Pairs,
+    "relpose": _RelativePose,
+    "doctor": _Doctor,
+    "demo": _Demo,
+}
+
+_ESSENTIAL_KINDS = frozenset(
+    {CheckKind.MAPPER, CheckKind.POINT_CLOUD, CheckKind.STORE, CheckKind.NETWORKS, CheckKind.MATCHER}
+)
+_ESSENTIAL_NAMES = frozenset(
+    {(CheckKind.DEVICE, "cpu"), (CheckKind.GENERATOR, "morph"), (CheckKind.POSE_ESTIMATOR, "matcher")}
+)
+
+
+def _is_essential(kind: CheckKind, name: str) -> bool:
+    return kind in _ESSENTIAL_KINDS or (kind, name) in _ESSENTIAL_NAMES
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0 done, 1 no model (or pose) could be had, 2 unusable arguments, input or installation, 130 or
+        143 stopped by a signal.
+    """
+    for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        command = _parse(list(sys.argv[1:] if argv is None else argv))
+    except _UsageError as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return UNUSABLE
+    except SystemExit as stop:  # tyro has printed help or an error
+        return stop.code if isinstance(stop.code, int) else OK
+    return OK if command is None else _execute(command)
+
+
+# ---------------------------------------------------------------- arguments
+
+
+class _UsageError(Exception):
+    """Arguments that make no sense; the message says what would."""
+
+
+def _parse(arguments: Sequence[str]) -> _Command | None:
+    """The command that the arguments name; None if all they asked for was a text, which is printed."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help_text())
+        return None
+    name, *rest = arguments
+    if name == "--version":
+        print(f"{PROGRAM} {__version__}")
+        return None
+    if name not in _COMMANDS:
+        raise _UsageError(_unknown_command(name))
+    kind = _COMMANDS[name]
+    command = tyro.cli(
+        kind,
+        prog=f"{PROGRAM} {name}",
+        args=rest,
+        config=(
+            tyro.conf.OmitArgPrefixes,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.DisallowNone,
+            tyro.conf.EnumChoicesFromValues,
+        ),
+        registry=_option_rules(kind.hidden_options),
+    )
+    if command.verbose and command.quiet:
+        raise _UsageError("got both --verbose and --quiet, expected one of them")
+    return command
+
+
+def _help_text() -> str:
+    commands = "\n".join(f"  {name:12} {_first_line(kind)}" for name, kind in _COMMANDS.items())
+    return (
+        f"usage: {PROGRAM} COMMAND ... [-v | -q] [--json]\n\n"
+        "COLMAP reconstruction of photos that overlap too little, with bridging clips as a checked fallback.\n\n"
+        f"commands:\n{commands}\n\n'{PROGRAM} COMMAND --help' shows the options of a command.\n\n{_EXIT_CODES}"
+    )
+
+
+def _unknown_command(name: str) -> str:
+    if name.startswith("-"):
+        return f"got {name} before the command, expected: {PROGRAM} COMMAND ... {name}"
+    near = difflib.get_close_matches(name, _COMMANDS, n=1)
+    if near:
+        return f"unknown command {name!r}; did you mean {near[0]}?"
+    if os.path.isdir(name):
+        return f"got a folder and no command; did you mean: {PROGRAM} reconstruct {name}"
+    return f"unknown command {name!r}, expected one of: {', '.join(_COMMANDS)}"
+
+
+def _option_rules(hidden: frozenset[str]) -> ConstructorRegistry:
+    """How tyro turns the package's option dataclasses into flags: without those that have no effect."""
+    registry = ConstructorRegistry()
+
+    @registry.struct_rule
+    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        kind: Any = info.type
+        if not dataclasses.is_dataclass(info.type) or kind.__module__ == __name__:
+            return None
+        hints, texts = get_type_hints(kind, include_extras=True), _attribute_texts(kind)
+        defaults = info.default if isinstance(info.default, kind) else kind()
+        specs = tuple(
+            StructFieldSpec(
+                name=option.name,
+                type=_renamed(option.name, hints[option.name]),
+                default=getattr(defaults, option.name),
+                helptext=texts.get(option.name) or _first_line(hints[option.name]),
+            )
+            for option in dataclasses.fields(kind)
+            if option.name not in hidden
+        )
+
+        def build(**values: object) -> object:
+            try:
+                return kind(**values)
+            except ValueError as error:  # tyro would put its own field names before our message
+                raise _UsageError(str(error)) from error
+
+        return StructConstructorSpec(instantiate=build, fields=specs)
+
+    return registry
+
+
+def _renamed(name: str, hint: Any) -> Any:
+    return Annotated[hint, tyro.conf.arg(name="clips", metavar="DIR")] if name == "clip_dir" else hint
+
+
+def _first_line(kind: Any) -> str:
+    return (inspect.getdoc(kind) or "").partition("\n")[0] if dataclasses.is_dataclass(kind) else ""
+
+
+def _attribute_texts(kind: type) -> dict[str, str]:
+    """Field -> text from the section "Attributes" of a docstring; several fields may share one text."""
+    section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
+    texts = {}
+    for entry in re.split(r"\n(?=    \w)", section.rstrip()):
+        names, _, text = entry.partition(":")
+        for name in names.split(","):
+            texts[name.strip()] = " ".join(text.split()).replace("`", "")
+    return texts
+
+
+# ---------------------------------------------------------------- running a command
+
+
+def _execute(command: _Command) -> int:
+    stdout = sys.stdout
+    with (
+        cli_console.messages(command.verbose, command.quiet),
+        contextlib.redirect_stdout(sys.stderr if command.json else stdout),
+    ):
+        cli_console.set_up_colmap(command.verbose)
+        with cli_console.Signals() as signals, cli_console.Progress.suited(command.quiet, command.json) as progress:
+            try:
+                outcome = command.run(progress)
+            except KeyboardInterrupt:
+                progress.close()
+                again = "; the same command goes on where this one stopped" if command.keeps_its_work else ""
+                print(f"{PROGRAM}: stopped{again}", file=sys.stderr)
+                return 128 + (signals.received or signal.SIGINT)
+            except _EXPECTED_ERRORS as error:
+                progress.close()
+                _log.error("%s", error, exc_info=command.verbose)
+                if isinstance(error, ImportError):
+                    _log.error("'%s doctor' shows what to install", PROGRAM)
+                return UNUSABLE
+    try:
+        if command.json:
+            print(json.dumps(to_jsonable(outcome.data), indent=2), file=stdout)
+        elif outcome.text and not (command.quiet and outcome.is_optional):
+            print(outcome.text, file=stdout)
+        stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+    return outcome.code

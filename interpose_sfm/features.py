@@ -1,0 +1,126 @@
+"""Plain COLMAP's first half: SIFT features, matches and verified pairs, into a database."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interpose_sfm.options import BaseOptions
+
+if TYPE_CHECKING:
+    pass
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.2
+CHUNK = 16  # photos between two reports of progress; smaller ones leave cores idle at their ends
+
+Progress = Callable[[str, int, int], None]
+
+
+def extract_and_match(
+    database_path: Path,
+    image_dir: Path,
+    names: Sequence[str],
+    options: BaseOptions,
+    seed: int,
+    progress: Progress | None = None,
+) -> None:
+    """Fill a database that holds cameras and images with SIFT key points, matches and two-view geometries.
+
+    Photos and pairs that the database already has are skipped, so that a killed run goes on where it stopped.
+
+    Args:
+        database_path: As made by :func:`interpose_sfm.photos.import_cameras`.
+        image_dir: Folder that holds the photos under their names.
+        names: The photos, in name order.
+        options: Image size, and from how many photos on pairs are bounded.
+        seed: Of RANSAC.
+        progress: Called with the stage, what is done and the total.
+    """
+    import pycolmap
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(stage, done, total)
+
+    extraction = pycolmap.FeatureExtractionOptions(
+        max_image_size=options.sift_max_image_px, num_threads=options.num_threads
+    )
+    for start in range(0, len(names), CHUNK):
+        tell("features", start, len(names))
+        extract = partial(
+            pycolmap.extract_features,
+            database_path,
+            image_dir,
+            list(names[start : start + CHUNK]),
+            extraction_options=extraction,
+        )
+        cancellable(extract)
+    tell("features", len(names), len(names))
+    matching = pycolmap.FeatureMatchingOptions(num_threads=options.num_threads)
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = seed
+    num_pairs = len(names) * (len(names) - 1) // 2
+    if len(names) > options.exhaustive_limit:
+        # Neighbours in name order, and others at growing distance so that a second walk around a place is found too.
+        # Two passes: COLMAP's growing steps come in place of the neighbours, not in addition to them.
+        half = max(1, options.neighbours_per_photo // 4)  # each photo is in twice as many pairs as it starts
+        num_pairs = min(num_pairs, 2 * half * len(names))
+        passes = [
+            partial(
+                pycolmap.match_sequential,
+                database_path,
+                matching,
+                pairing_options=pycolmap.SequentialPairingOptions(
+                    overlap=half, quadratic_overlap=is_growing, loop_detection=False
+                ),
+            )
+            for is_growing in (False, True)
+        ]
+    else:
+        passes = [partial(pycolmap.match_exhaustive, database_path, matching)]
+    tell("matching", 0, num_pairs)
+    for match in passes:
+        cancellable(partial(match, verification_options=verification))
+    tell("matching", num_pairs, num_pairs)
+
+
+def cancellable(call: Callable[..., object]) -> None:
+    """Run a long pycolmap call in a thread, so that Ctrl-C gets through: it cancels the call and waits for its end.
+
+    The call is handed in without its ``cancellation_token``.
+    Nobody else may open the call's database meanwhile: Python's SQLite and pycolmap's own, in one process, release each
+    other's file locks.
+
+    Raises:
+        BaseException: Whatever the call raised; KeyboardInterrupt after the call has stopped.
+    """
+    import pycolmap
+
+    token = pycolmap.CancellationToken()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call(cancellation_token=token)
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    try:
+        thread.start()  # Ctrl-C may come while it starts
+        while thread.is_alive():
+            thread.join(POLL_S)
+    except BaseException:
+        token.cancel()
+        with contextlib.suppress(RuntimeError):  # not started yet: it will find the token cancelled
+            thread.join()
+        raise
+    if failures:
+        raise failures[0]

@@ -1,0 +1,445 @@
+"""All pose mathematics: angles, distances and averages of poses, projection, triangulation. Pure numpy.
+
+Functions whose names end in ``_deg`` return degrees; rotation vectors are in radians and end in ``_rad``. ``...`` in a
+shape stands for leading axes; these broadcast. Angles come from atan2 of sine and cosine, because arccos alone loses
+half of the digits near 0 and 180 degrees. Relative poses have a unit translation, or zero for a pure rotation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from interpose_sfm.products import FloatArray, Intrinsics, Pose
+
+if TYPE_CHECKING:
+    import pycolmap
+
+NEAR_ZERO_BASELINE = 1e-6
+"""A translation shorter than this has no direction."""
+
+_PARALLEL_SINE = 1e-12
+
+
+# ---------------------------------------------------------------- angles
+
+
+def rotation_angle_deg(rotation: ArrayLike) -> FloatArray:
+    """(...) angles of (..., 3, 3) rotation matrices in degrees, in [0, 180]."""
+    matrix = np.asarray(rotation, dtype=np.float64)
+    skew = matrix - np.swapaxes(matrix, -1, -2)
+    sine = np.sqrt(skew[..., 2, 1] ** 2 + skew[..., 0, 2] ** 2 + skew[..., 1, 0] ** 2)
+    cosine = np.trace(matrix, axis1=-2, axis2=-1) - 1.0
+    return np.asarray(np.degrees(np.arctan2(sine, cosine)))
+
+
+def direction_angle_deg(u: ArrayLike, v: ArrayLike) -> FloatArray:
+    """(...) angles in degrees, in [0, 180], between vectors (..., 3) of any length; ValueError for a zero vector."""
+    sine, cosine = _sine_and_cosine(u, v)
+    return np.asarray(np.degrees(np.arctan2(sine, cosine)))
+
+
+def line_angle_deg(u: ArrayLike, v: ArrayLike) -> FloatArray:
+    """As ``direction_angle_deg``, for lines: ``arccos |u . v|`` in [0, 90], u and -u being the same line."""
+    sine, cosine = _sine_and_cosine(u, v)
+    return np.asarray(np.degrees(np.arctan2(sine, np.abs(cosine))))
+
+
+def _sine_and_cosine(u: ArrayLike, v: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    unit_u, unit_v = unit_vectors(u), unit_vectors(v)
+    return np.linalg.norm(np.cross(unit_u, unit_v), axis=-1), np.sum(unit_u * unit_v, axis=-1)
+
+
+def unit_vectors(vectors: ArrayLike) -> FloatArray:
+    """(..., d) vectors scaled to length one; ValueError if one is zero or not finite."""
+    array = np.asarray(vectors, dtype=np.float64)
+    # By the largest component first, so that squares neither overflow nor underflow.
+    largest = np.max(np.abs(array), axis=-1, keepdims=True, initial=0.0)
+    if not np.all(np.isfinite(largest)) or np.any(largest == 0.0):
+        raise ValueError("got a vector that is zero or not finite, expected directions; leave pure rotations out first")
+    scaled = array / largest
+    return np.asarray(scaled / np.linalg.norm(scaled, axis=-1, keepdims=True))
+
+
+# ---------------------------------------------------------------- rotations
+
+
+def is_rotation(matrix: ArrayLike, tolerance: float = 1e-6) -> bool:
+    """True for a finite (3, 3) matrix with orthonormal columns, within the tolerance per entry, and determinant +1."""
+    array = np.asarray(matrix, dtype=np.float64)
+    if array.shape != (3, 3) or not np.all(np.isfinite(array)):
+        return False
+    return bool(np.max(np.abs(array.T @ array - np.eye(3))) <= tolerance and np.linalg.det(array) > 0.0)
+
+
+def nearest_rotation(matrix: ArrayLike) -> FloatArray:
+    """(..., 3, 3) rotations nearest to (..., 3, 3) matrices in the Frobenius norm (orthogonal Procrustes)."""
+    left, _, right = np.linalg.svd(np.asarray(matrix, dtype=np.float64))
+    left[..., :, 2] *= np.linalg.det(left @ right)[..., None]
+    return np.asarray(left @ right)
+
+
+def rotation_from_axis_angle(axis: ArrayLike, angle_deg: float) -> FloatArray:
+    """(3, 3) rotation by an angle in degrees about an axis (3,) of any length above zero, right-handed."""
+    return rotation_exp(unit_vectors(axis) * np.radians(angle_deg))
+
+
+def rotation_exp(rotvec_rad: ArrayLike) -> FloatArray:
+    """(..., 3, 3) rotations of (..., 3) rotation vectors (axis times angle in radians), right-handed."""
+    vector = np.asarray(rotvec_rad, dtype=np.float64)
+    half = 0.5 * np.linalg.norm(vector, axis=-1, keepdims=True)
+    # np.sinc(x) is sin(pi x) / (pi x), exact at zero.
+    return rotation_from_quaternion(np.concatenate([0.5 * np.sinc(half / np.pi) * vector, np.cos(half)], axis=-1))
+
+
+def rotation_log(rotation: ArrayLike) -> FloatArray:
+    """(..., 3) rotation vectors in radians, of length at most pi, of (..., 3, 3) rotations; undoes ``rotation_exp``."""
+    quaternion = quaternion_from_rotation(rotation)
+    sine = np.linalg.norm(quaternion[..., :3], axis=-1, keepdims=True)
+    angle = 2.0 * np.arctan2(sine, quaternion[..., 3:])
+    factor = np.divide(angle, sine, out=np.full_like(sine, 2.0), where=sine > 0.0)
+    return np.asarray(quaternion[..., :3] * factor)
+
+
+def quaternion_from_rotation(rotation: ArrayLike) -> FloatArray:
+    """(..., 4) unit quaternions in the order x, y, z, w (as pycolmap) with w >= 0, of (..., 3, 3) rotations.
+
+    The four rows built below are the quaternion times four times each of its components; the longest is taken, so
+    nothing cancels at any angle (Shepperd, "Quaternion from rotation matrix", 1978).
+    """
+    r = np.asarray(rotation, dtype=np.float64)
+    xx, yy, zz = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
+    xy, xz, yz = r[..., 0, 1] + r[..., 1, 0], r[..., 0, 2] + r[..., 2, 0], r[..., 1, 2] + r[..., 2, 1]
+    xw, yw, zw = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
+    rows = np.stack(
+        [
+            np.stack([1.0 + xx - yy - zz, xy, xz, xw], axis=-1),
+            np.stack([xy, 1.0 - xx + yy - zz, yz, yw], axis=-1),
+            np.stack([xz, yz, 1.0 - xx - yy + zz, zw], axis=-1),
+            np.stack([xw, yw, zw, 1.0 + xx + yy + zz], axis=-1),
+        ],
+        axis=-2,
+    )
+    norms = np.linalg.norm(rows, axis=-1)
+    longest = np.argmax(norms, axis=-1)[..., None]
+    row = np.take_along_axis(rows, longest[..., None], axis=-2)[..., 0, :]
+    quaternion = row / np.take_along_axis(norms, longest, axis=-1)
+    return np.asarray(np.where(quaternion[..., 3:] < 0.0, -quaternion, quaternion))
+
+
+def rotation_from_quaternion(xyzw: ArrayLike) -> FloatArray:
+    """(..., 3, 3) rotations of (..., 4) quaternions in the order x, y, z, w (as pycolmap), of any length above zero."""
+    x, y, z, w = np.moveaxis(unit_vectors(xyzw), -1, 0)
+    entries = [
+        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
+        [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
+        [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in entries], axis=-2)
+
+
+# ---------------------------------------------------------------- distances between relative poses
+
+
+def pose_distance_deg(first: Pose, second: Pose) -> float:
+    """Distance of two relative poses, InterPose Eq. 2 to 4: ``angle(R2 R1^T) + arccos |t1 . t2|``, in [0, 270] degrees.
+
+    The absolute value makes t and -t agree. Where either translation is near zero its direction means nothing and the
+    rotation angle alone is returned. Both poses are ``b_from_a`` of the same pair; translations may have any length.
+    """
+    return float(pose_distance_matrix_deg([first], [second])[0, 0])
+
+
+def signed_pose_distance_deg(first: Pose, second: Pose) -> float:
+    """As ``pose_distance_deg``, but t and -t are 180 degrees apart; in [0, 360]."""
+    return float(pose_distance_matrix_deg([first], [second], signed=True)[0, 0])
+
+
+def pose_distance_matrix_deg(first: Sequence[Pose], second: Sequence[Pose], *, signed: bool = False) -> FloatArray:
+    """(n, m) distances in degrees of every pose in ``first`` to every pose in ``second``, as ``pose_distance_deg``."""
+    rotations_deg, directions_deg = pose_distance_terms_deg(first, second, signed=signed)
+    return rotations_deg + np.nan_to_num(directions_deg, nan=0.0)
+
+
+def pose_distance_terms_deg(
+    first: Sequence[Pose], second: Sequence[Pose], *, signed: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """Split the pose distance into its two terms, for every pose in ``first`` against every pose in ``second``.
+
+    Args:
+        first: n relative poses of one pair.
+        second: m relative poses of the same pair.
+        signed: False for the angle between lines (t and -t agree), True for the angle between directions.
+
+    Returns:
+        rotations_deg: (n, m) degrees.
+        directions_deg: (n, m) degrees; NaN where either translation is near zero.
+    """
+    rotations_1, rotations_2 = (np.array([p.rotation for p in ps]).reshape(-1, 3, 3) for ps in (first, second))
+    rotations_deg = rotation_angle_deg(rotations_2[None] @ np.swapaxes(rotations_1, -1, -2)[:, None])
+    translations_1, translations_2 = (np.array([p.translation for p in ps]).reshape(-1, 3) for ps in (first, second))
+    moves_1, moves_2 = (np.linalg.norm(t, axis=1) >= NEAR_ZERO_BASELINE for t in (translations_1, translations_2))
+    directions_deg = np.full(rotations_deg.shape, np.nan)
+    angle_deg = direction_angle_deg if signed else line_angle_deg
+    directions_deg[np.ix_(moves_1, moves_2)] = angle_deg(translations_1[moves_1][:, None], translations_2[moves_2])
+    return rotations_deg, directions_deg
+
+
+# ---------------------------------------------------------------- averages
+
+
+def mean_rotation(rotations: ArrayLike) -> FloatArray:
+    """(3, 3) chordal L2 mean of (n, 3, 3) rotations, n >= 1: their sum projected onto SO(3) (Hartley et al., 2013)."""
+    return nearest_rotation(_rotations(rotations).mean(axis=0))
+
+
+def median_rotation(rotations: ArrayLike, max_iterations: int = 100, tolerance_rad: float = 1e-12) -> FloatArray:
+    """(3, 3) geodesic L1 mean of (n, 3, 3) rotations, n >= 1, which tolerates outliers.
+
+    Weiszfeld's algorithm in the tangent space (Hartley, Aftab, Trumpf, "L1 rotation averaging using the Weiszfeld
+    algorithm", CVPR 2011), started at the input with the least sum of angles, because the problem is not convex. At an
+    input the step is shortened as in Vardi and Zhang, 2000; the plain algorithm cannot leave or recognise such a point.
+    """
+    array = _rotations(rotations)
+    sums = rotation_angle_deg(array[None] @ np.swapaxes(array, -1, -2)[:, None]).sum(axis=1)
+    estimate: FloatArray = array[int(np.argmin(sums))]
+    for _ in range(max_iterations):
+        offsets = rotation_log(array @ estimate.T)
+        angles = np.linalg.norm(offsets, axis=1)
+        is_away = angles > tolerance_rad
+        if not np.any(is_away):
+            break
+        pulls = offsets[is_away] / angles[is_away, None]
+        pull = float(np.linalg.norm(pulls.sum(axis=0)))
+        num_here = int(np.sum(~is_away))
+        if pull <= num_here:
+            break
+        step = (1.0 - num_here / pull) * pulls.sum(axis=0) / np.sum(1.0 / angles[is_away])
+        estimate = nearest_rotation(rotation_exp(step) @ estimate)
+        if float(np.linalg.norm(step)) < tolerance_rad:
+            break
+    return estimate
+
+
+def _rotations(rotations: ArrayLike) -> FloatArray:
+    array = np.asarray(rotations, dtype=np.float64)
+    if array.ndim != 3 or array.shape[0] == 0 or array.shape[1:] != (3, 3):
+        raise ValueError(f"got rotations of shape {array.shape}, expected (n, 3, 3) with n >= 1")
+    return array
+
+
+def mean_direction(directions: ArrayLike) -> FloatArray:
+    """(3,) unit mean of (n, 3) directions, n >= 1: the principal axis of the lines, with the sign most of them have.
+
+    Outliers in sign do not bend the axis. Where the signs are balanced the largest component is made positive, so that
+    the answer does not depend on the order of the input.
+    """
+    units = unit_vectors(directions)
+    if units.ndim != 2 or units.shape[0] == 0:
+        raise ValueError(f"got directions of shape {units.shape}, expected (n, 3) with n >= 1")
+    axis: FloatArray = np.linalg.eigh(units.T @ units)[1][:, -1]
+    vote = float(np.sum(units @ axis))
+    if abs(vote) < 1e-9:
+        vote = float(axis[np.argmax(np.abs(axis))])
+    return axis if vote > 0.0 else -axis
+
+
+def average_pose(poses: Sequence[Pose]) -> Pose:
+    """Average one or more relative poses of one pair: ``mean_rotation`` and ``mean_direction``.
+
+    The translation has length one; it is zero if at least half of the poses have none, which is the weaker claim.
+    """
+    translations = [p.translation for p in poses if float(np.linalg.norm(p.translation)) >= NEAR_ZERO_BASELINE]
+    translation = mean_direction(translations) if 2 * len(translations) > len(poses) else np.zeros(3)
+    return Pose(mean_rotation([p.rotation for p in poses]), translation)
+
+
+# ---------------------------------------------------------------- transforms between frames
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """A similarity ``b_from_a``: ``x_in_b = scale * R @ x_in_a + t``.
+
+    Attributes:
+        scale: Above zero.
+        rotation: (3, 3) float64.
+        translation: (3,) float64 in the unit of frame b.
+    """
+
+    scale: float
+    rotation: FloatArray
+    translation: FloatArray
+
+    def inverse(self) -> Similarity:
+        """a_from_b."""
+        return Similarity(1.0 / self.scale, self.rotation.T, -self.rotation.T @ self.translation / self.scale)
+
+    def __matmul__(self, other: Similarity) -> Similarity:
+        """``c_from_b @ b_from_a = c_from_a``."""
+        return Similarity(self.scale * other.scale, self.rotation @ other.rotation, self.apply(other.translation))
+
+    def apply(self, x_in_a: FloatArray) -> FloatArray:
+        """(..., 3) x_in_b."""
+        return self.scale * x_in_a @ self.rotation.T + self.translation
+
+    def move_camera(self, cam_from_a: Pose) -> Pose:
+        """Turn cam_from_a into cam_from_b: the same pictures, camera space in the unit of frame b."""
+        rotation = cam_from_a.rotation @ self.rotation.T
+        return Pose(rotation, self.scale * cam_from_a.translation - rotation @ self.translation)
+
+
+def fit_similarity(x_in_a: FloatArray, x_in_b: FloatArray) -> Similarity:
+    """Least-squares similarity ``b_from_a`` between corresponding points (Umeyama, PAMI 1991).
+
+    Both are (n, 3) with n >= 3, not all on one line; ValueError where they do not determine a similarity.
+    """
+    a, b = np.asarray(x_in_a, dtype=np.float64), np.asarray(x_in_b, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 2 or a.shape[1:] != (3,) or len(a) < 3:
+        raise ValueError(f"got points of shapes {a.shape} and {b.shape}, expected (n, 3) twice with n >= 3")
+    if not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
+        raise ValueError("got points that are not finite, expected numbers")
+    mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
+    covariance = (b - mean_b).T @ (a - mean_a) / len(a)
+    singular = np.linalg.svd(covariance, compute_uv=False)
+    if singular[1] <= 1e-9 * singular[0]:
+        raise ValueError("got points on one line, expected points that span a plane at least")
+    rotation = nearest_rotation(covariance)
+    scale = float(np.sum(rotation * covariance) / np.mean(np.sum((a - mean_a) ** 2, axis=1)))
+    if scale <= 0.0:
+        raise ValueError("got points whose best similarity is a reflection, expected points of equal handedness")
+    return Similarity(scale, rotation, mean_b - scale * rotation @ mean_a)
+
+
+def relative_pose(b_from_world: Pose, a_from_world: Pose) -> Pose:
+    """b_from_a, in the scale of the world."""
+    return b_from_world @ a_from_world.inverse()
+
+
+def with_unit_translation(pose: Pose, min_baseline: float = NEAR_ZERO_BASELINE) -> Pose:
+    """Scale the translation to length one, or to zero where it is shorter than ``min_baseline`` (in its own unit)."""
+    if float(np.linalg.norm(pose.translation)) < min_baseline:
+        return Pose(pose.rotation, np.zeros(3))
+    return Pose(pose.rotation, unit_vectors(pose.translation))
+
+
+# ---------------------------------------------------------------- projection and triangulation
+
+
+def project(x_in_cam: FloatArray, intrinsics: Intrinsics) -> FloatArray:
+    """Pixel positions of points, COLMAP's SIMPLE_RADIAL: ``x = f * (1 + k r^2) * u + c``.
+
+    Takes (..., 3) points in the camera frame, returns (..., 2) pixels in COLMAP's convention, also outside of the
+    image; NaN for points that are not in front.
+    """
+    x = np.asarray(x_in_cam, dtype=np.float64)
+    depths = np.where(x[..., 2:] > 0.0, x[..., 2:], np.nan)
+    u = x[..., :2] / depths
+    radius2 = np.sum(u**2, axis=-1, keepdims=True)
+    center = np.array([intrinsics.cx_px, intrinsics.cy_px])
+    return np.asarray(intrinsics.focal_px * (1.0 + intrinsics.radial * radius2) * u + center)
+
+
+def pixel_to_ray(points_px: FloatArray, intrinsics: Intrinsics) -> FloatArray:
+    """Rays of pixel positions, inverse of ``project``: ``x_in_cam = depth * ray``.
+
+    Takes (..., 2) pixels in COLMAP's convention, returns (..., 3) rays with z = 1; NaN for pixels that a barrel
+    distortion (radial < 0) cannot reach.
+    """
+    points = np.asarray(points_px, dtype=np.float64)
+    distorted = (points - (intrinsics.cx_px, intrinsics.cy_px)) / intrinsics.focal_px
+    distorted_radius = np.linalg.norm(distorted, axis=-1, keepdims=True)
+    radius = _undistort_radius(distorted_radius, intrinsics.radial)
+    factor = np.divide(radius, distorted_radius, out=np.ones_like(radius), where=distorted_radius > 0.0)
+    return np.concatenate([distorted * factor, np.where(np.isnan(factor), np.nan, 1.0)], axis=-1)
+
+
+def _undistort_radius(distorted: FloatArray, radial: float) -> FloatArray:
+    """Solve ``r + radial r^3 = distorted`` for r by Newton's method.
+
+    Started at the distorted radius it approaches the root from one side for either sign of ``radial`` (the function is
+    convex above the root, or concave below it), hence it neither overshoots nor leaves the branch through zero.
+    """
+    if radial < 0.0:
+        turn = np.sqrt(-1.0 / (3.0 * radial))
+        distorted = np.where(distorted < 2.0 / 3.0 * turn, distorted, np.nan)
+    radius = distorted.copy()
+    for _ in range(100):
+        step = (radius + radial * radius**3 - distorted) / (1.0 + 3.0 * radial * radius**2)
+        radius -= step
+        if not np.any(np.abs(step) > 1e-15 * radius):
+            break
+    return radius
+
+
+@dataclass(frozen=True)
+class Triangulation:
+    """Points from two views.
+
+    Attributes:
+        x_in_a: (n, 3) points in the frame of camera a, in the unit of the baseline; NaN where rays are parallel.
+        depths_a, depths_b: (n,) depths in either camera, negative for points behind it; NaN where rays are parallel.
+    """
+
+    x_in_a: FloatArray
+    depths_a: FloatArray
+    depths_b: FloatArray
+
+
+def triangulate(b_from_a: Pose, rays_a: FloatArray, rays_b: FloatArray) -> Triangulation:
+    """Midpoint triangulation of many correspondences at once: the middle of the shortest segment between two rays.
+
+    The baseline is in any unit; rays are (n, 3), of any length, in the frame of their camera, as of ``pixel_to_ray``.
+    """
+    in_b = rays_a @ b_from_a.rotation.T
+    normal = np.cross(in_b, rays_b)
+    square = np.sum(normal**2, axis=-1)
+    is_parallel = square <= (_PARALLEL_SINE * np.linalg.norm(in_b, axis=-1) * np.linalg.norm(rays_b, axis=-1)) ** 2
+    square = np.where(is_parallel, np.nan, square)
+    along_a = np.sum(np.cross(rays_b, b_from_a.translation) * normal, axis=-1) / square
+    along_b = np.sum(np.cross(in_b, b_from_a.translation) * normal, axis=-1) / square
+    x_in_b = 0.5 * (along_a[:, None] * in_b + b_from_a.translation + along_b[:, None] * rays_b)
+    x_in_a = (x_in_b - b_from_a.translation) @ b_from_a.rotation
+    return Triangulation(x_in_a=x_in_a, depths_a=x_in_a[:, 2], depths_b=x_in_b[:, 2])
+
+
+def triangulation_angles_deg(b_from_a: Pose, x_in_a: FloatArray) -> FloatArray:
+    """(...) angles in degrees at points (..., 3) between the directions to the centres of a and b; NaN stays NaN."""
+    x = np.asarray(x_in_a, dtype=np.float64)
+    is_known = np.all(np.isfinite(x), axis=-1)
+    angles_deg = np.full(is_known.shape, np.nan)
+    angles_deg[is_known] = direction_angle_deg(x[is_known], x[is_known] - b_from_a.inverse().translation)
+    return angles_deg
+
+
+# ---------------------------------------------------------------- pycolmap
+
+
+def to_rigid3d(pose: Pose) -> pycolmap.Rigid3d:
+    """Convert a pose to pycolmap."""
+    import pycolmap
+
+    return pycolmap.Rigid3d(pycolmap.Rotation3d(quaternion_from_rotation(pose.rotation)), pose.translation)
+
+
+def from_rigid3d(rigid: pycolmap.Rigid3d) -> Pose:
+    """Convert, and copy, a pycolmap transform."""
+    return Pose(np.array(rigid.rotation.matrix(), dtype=np.float64), np.array(rigid.translation, dtype=np.float64))
+
+
+def to_colmap_camera(intrinsics: Intrinsics, camera_id: int = 1) -> pycolmap.Camera:
+    """Convert to a SIMPLE_RADIAL camera (f, cx, cy, k); its focal length counts as prior where it is trusted."""
+    import pycolmap
+
+    return pycolmap.Camera(
+        camera_id=camera_id,
+        model="SIMPLE_RADIAL",
+        width=intrinsics.width_px,
+        height=intrinsics.height_px,
+        params=[intrinsics.focal_px, intrinsics.cx_px, intrinsics.cy_px, intrinsics.radial],
+        has_prior_focal_length=intrinsics.is_trusted,
+    )

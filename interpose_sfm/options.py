@@ -1,0 +1,155 @@
+"""Every option and its default, one frozen dataclass per stage. The command line is derived from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from interpose_sfm.bridging import BridgingOptions
+from interpose_sfm.consistency import ConsistencyOptions
+from interpose_sfm.photos import CameraMode, PhotoOptions
+
+
+def _require(condition: bool, name: str, got: object, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"option {name}: got {got!r}, expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseOptions:
+    """Plain COLMAP: SIFT, matching, incremental mapping.
+
+    Attributes:
+        sift_max_image_px: Long side at which SIFT runs; -1 for COLMAP's default.
+        exhaustive_limit: Up to this many photos every pair is matched; above it, neighbours_per_photo.
+        neighbours_per_photo: Pairs per photo above the limit: half of them next in name order, half by quadratic steps.
+        min_model_size: Smallest model that is kept. COLMAP's default of 10 silently drops small collections.
+        num_threads: Threads of COLMAP; -1 for all cores.
+    """
+
+    sift_max_image_px: int = -1
+    exhaustive_limit: int = 200
+    neighbours_per_photo: int = 40
+    min_model_size: int = 3
+    num_threads: int = -1
+
+    def __post_init__(self) -> None:
+        _require(
+            self.sift_max_image_px == -1 or self.sift_max_image_px >= 64,
+            "sift-max-image-px",
+            self.sift_max_image_px,
+            "-1 or >= 64",
+        )
+        _require(self.exhaustive_limit >= 2, "exhaustive-limit", self.exhaustive_limit, ">= 2")
+        _require(self.neighbours_per_photo >= 2, "neighbours-per-photo", self.neighbours_per_photo, ">= 2")
+        _require(self.min_model_size >= 2, "min-model-size", self.min_model_size, ">= 2")
+        _require(self.num_threads == -1 or self.num_threads >= 1, "num-threads", self.num_threads, "-1 or >= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewGraphOptions:
+    """Which pairs count as weak.
+
+    Attributes:
+        max_weak_pairs: At most this many weak pairs are matched again with learned features.
+        max_bridged_pairs: At most this many of those get bridging clips.
+    """
+
+    max_weak_pairs: int = 300
+    max_bridged_pairs: int = 8
+
+    def __post_init__(self) -> None:
+        _require(self.max_weak_pairs >= 0, "max-weak-pairs", self.max_weak_pairs, ">= 0")
+        _require(self.max_bridged_pairs >= 0, "max-bridged-pairs", self.max_bridged_pairs, ">= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions:
+    """Learned features and matches (ALIKED + LightGlue).
+
+    Attributes:
+        learned_max_image_px: Long side at which key points are detected; 1024 is what LightGlue was trained for.
+        max_keypoints: Key points per photo.
+        max_frame_keypoints: Key points per frame of a clip: there are many frames, and neighbours differ little.
+        detection_threshold: ALIKED's detection threshold.
+        min_match_score: LightGlue's own filter; the evidence cues need the doubtful matches too, so keep it low.
+        device: torch device.
+    """
+
+    learned_max_image_px: int = 1024
+    max_keypoints: int = 2048
+    max_frame_keypoints: int = 1024
+    detection_threshold: float = 0.2
+    min_match_score: float = 0.1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _require(self.learned_max_image_px >= 64, "learned-max-image-px", self.learned_max_image_px, ">= 64")
+        _require(self.max_keypoints >= 16, "max-keypoints", self.max_keypoints, ">= 16")
+        _require(self.max_frame_keypoints >= 16, "max-frame-keypoints", self.max_frame_keypoints, ">= 16")
+        _require(0 <= self.min_match_score < 1, "min-match-score", self.min_match_score, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsensusOptions:
+    """When a link is believed.
+
+    The defaults were measured over the 435 pairs of a courtyard of look-alike facades and hold on a plateau around
+    them; docs/evidence.md has the figures.
+
+    Attributes:
+        min_inliers: Fewer inliers are no link, whatever their quality (COLMAP's absolute pose wants 30, too).
+        min_inlier_share: Share of the putative matches that agree with one pose.
+        min_density: Share of the key points in the matched area that are matched.
+        min_score_near, min_score_far: Mean match confidence that is needed at a small and at a large triangulation
+            angle. Two photos said to be close to each other must match with confidence.
+        near_angle_deg, far_angle_deg: The angles between which the needed confidence falls.
+        max_cycle_deg: Rotations around a closed cycle of links may differ from the identity by this much.
+        max_spread_deg: Links with a larger spread are refused.
+    """
+
+    min_inliers: int = 30
+    min_inlier_share: float = 0.85
+    min_density: float = 0.25
+    min_score_near: float = 0.75
+    min_score_far: float = 0.55
+    near_angle_deg: float = 45.0
+    far_angle_deg: float = 80.0
+    max_cycle_deg: float = 10.0
+    max_spread_deg: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require(self.min_inliers >= 8, "min-inliers", self.min_inliers, ">= 8")
+        for name in ("min_inlier_share", "min_density", "min_score_near", "min_score_far"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+        _require(self.near_angle_deg < self.far_angle_deg, "near-angle-deg", self.near_angle_deg, "< far-angle-deg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructOptions:
+    """All options of a run.
+
+    Attributes:
+        database: A COLMAP database with features and matches to use instead of our own; it is copied, never changed.
+        generator: Where bridging clips come from: ``auto`` takes clips on disk where there are any for the pair and
+            morphs otherwise; ``none`` leaves bridging out; else the name of a generator.
+        pose_estimator: Name of the pose estimator.
+        camera_mode: Which photos share a camera, as in COLMAP.
+        seed: Seed of everything that is random.
+    """
+
+    database: Path | None = None
+    generator: str = "auto"
+    pose_estimator: str = "matcher"
+    camera_mode: CameraMode = CameraMode.AUTO
+    seed: int = 0
+    photos: PhotoOptions = field(default_factory=PhotoOptions)
+    base: BaseOptions = field(default_factory=BaseOptions)
+    view_graph: ViewGraphOptions = field(default_factory=ViewGraphOptions)
+    matching: MatchingOptions = field(default_factory=MatchingOptions)
+    bridging: BridgingOptions = field(default_factory=BridgingOptions)
+    consistency: ConsistencyOptions = field(default_factory=ConsistencyOptions)
+    consensus: ConsensusOptions = field(default_factory=ConsensusOptions)
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2^31)")

@@ -1,0 +1,90 @@
+"""Relative poses from a few views: the `PoseEstimator` protocol, its backends by name, and the check of their output.
+
+Others add an estimator without touching the package: a class that is built from one `EstimatorContext` and satisfies
+`PoseEstimator`, registered in the entry-point group ``interpose_sfm.pose_estimators`` as ``name = "module:Class"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol, cast
+
+import numpy as np
+
+from interpose_sfm import geometry, registry
+from interpose_sfm.products import Features, Matches, View, ViewPoses
+
+ENTRY_POINT_GROUP = "interpose_sfm.pose_estimators"
+
+POSE_ESTIMATORS: Mapping[str, str] = MappingProxyType({"matcher": "interpose_sfm.pose.matcher:MatcherEstimator"})
+"""Built-in estimators, name -> ``"module:Class"``."""
+
+
+class PoseEstimator(Protocol):
+    """Something that places a few views relative to one another.
+
+    An estimator reports what it cannot do by the status of its result; it raises only for what the user must mend.
+    """
+
+    name: str
+
+    def estimate(self, views: Sequence[View]) -> ViewPoses:
+        """Poses of two or more views; the first is A, the last is B, frames lie between in order from A to B."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorContext:
+    """What an estimator may use.
+
+    Attributes:
+        features: View -> learned features; computed once per distinct image.
+        matches: Two views -> putative matches; computed once per distinct pair.
+        seed: Equal seeds give equal results.
+    """
+
+    features: Callable[[View], Features]
+    matches: Callable[[View, View], Matches]
+    seed: int = 0
+
+
+def estimator_names() -> tuple[str, ...]:
+    """Names of all pose estimators, built-in and from entry points."""
+    return tuple(registry.targets(POSE_ESTIMATORS, ENTRY_POINT_GROUP))
+
+
+def create_estimator(name: str, context: EstimatorContext) -> PoseEstimator:
+    """Build an estimator by name.
+
+    Raises:
+        ValueError: Unknown name; the message lists the known ones.
+        MissingDependencyError: Something it needs is not installed; the message holds the pip command.
+    """
+    backend = registry.resolve("pose estimator", name, POSE_ESTIMATORS, ENTRY_POINT_GROUP)
+    return cast(PoseEstimator, backend(context))
+
+
+def check_poses(poses: ViewPoses, views: Sequence[View], name: str) -> ViewPoses:
+    """Check once what an estimator returned.
+
+    Raises:
+        ValueError: A pose too few or too many, a first pose that is not the identity, a usable status without a pose of
+            the last view, no rotation, or correspondences and depths of different numbers. The message names the
+            estimator.
+    """
+    if len(poses.cam_from_first) != len(views):
+        raise ValueError(f"estimator {name!r}: got {len(poses.cam_from_first)} poses for {len(views)} views")
+    if poses.has_pose:
+        first, last = poses.cam_from_first[0], poses.cam_from_first[-1]
+        if first is None or last is None:
+            raise ValueError(f"estimator {name!r}: status {poses.status.value!r} without a pose of A and B")
+        if not np.allclose(first.rotation, np.eye(3), atol=1e-6) or not np.allclose(first.translation, 0, atol=1e-9):
+            raise ValueError(f"estimator {name!r}: expected the identity for the first view, got {first}")
+        if not all(geometry.is_rotation(p.rotation) for p in poses.cam_from_first if p is not None):
+            raise ValueError(f"estimator {name!r}: got a matrix that is no rotation")
+    counts = {len(poses.points_a_px), len(poses.points_b_px), len(poses.depths_a), len(poses.depths_b)}
+    if len(counts) != 1:
+        raise ValueError(f"estimator {name!r}: correspondences and depths differ in number: {sorted(counts)}")
+    return poses

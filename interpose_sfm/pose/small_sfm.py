@@ -1,0 +1,167 @@
+"""Structure from motion of a handful of views with known cameras and verified matches, by pycolmap's mapper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.products import Features, IndexArray, Intrinsics, Matches, Pose, TwoView
+
+if TYPE_CHECKING:
+    import pycolmap
+
+MIN_POINTS = 15  # a view registers with so many: half of COLMAP's 30, since its cameras are known and its matches clean
+MIN_INIT_ANGLE_DEG = 2.0  # neighbouring frames are close; the adjustment over all views settles the rest
+MIN_POINT_ANGLE_DEG = 1.0
+MAX_MATCHES = 1000  # per pair of views, the most confident: more cost time and do not move the poses
+
+
+def reconstruct_views(
+    features: Sequence[Features],
+    intrinsics: Sequence[Intrinsics],
+    edges: Mapping[tuple[int, int], tuple[Matches, TwoView]],
+    seed: int,
+) -> pycolmap.Reconstruction | None:
+    """Place views and triangulate their tracks.
+
+    Starts from the verified pair with the most inliers among those with enough parallax, registers the other views by
+    absolute pose, and adjusts everything with fixed cameras. Image ids are view indices plus one.
+
+    Args:
+        features, intrinsics: Of every view.
+        edges: (i, j) with i < j -> matches and the two-view geometry that verified them.
+        seed: Equal seeds give equal results.
+
+    Returns:
+        The model, or None where no pair can start one.
+    """
+    import pycolmap
+
+    with TemporaryDirectory() as folder:
+        cache = _database_cache(Path(folder) / "views.db", features, intrinsics, edges)
+    mapper = pycolmap.IncrementalMapper(cache)
+    model = pycolmap.Reconstruction()
+    mapper.begin_reconstruction(model)
+    options = pycolmap.IncrementalMapperOptions(
+        init_min_tri_angle=MIN_INIT_ANGLE_DEG,
+        abs_pose_min_num_inliers=MIN_POINTS,
+        abs_pose_refine_focal_length=False,
+        abs_pose_refine_extra_params=False,
+        filter_min_tri_angle=MIN_POINT_ANGLE_DEG,
+        num_threads=1,
+        random_seed=seed,
+    )
+    triangulation = pycolmap.IncrementalTriangulatorOptions(min_angle=MIN_POINT_ANGLE_DEG)
+    if not _initialise(mapper, model, edges, options, triangulation):
+        mapper.end_reconstruction(discard=False)
+        return None
+    _grow(mapper, options, triangulation)
+    adjustment = pycolmap.BundleAdjustmentOptions(
+        refine_focal_length=False, refine_principal_point=False, refine_extra_params=False, print_summary=False
+    )
+    mapper.iterative_global_refinement(2, 0.001, options, adjustment, triangulation, True)
+    mapper.end_reconstruction(discard=False)
+    return model
+
+
+def poses_from_first(model: pycolmap.Reconstruction, num_views: int) -> tuple[Pose | None, ...]:
+    """cam_from_first of every view, None for views that are not registered; all None if the first is not."""
+    worlds = [
+        geometry.from_rigid3d(model.image(i + 1).cam_from_world())
+        if model.exists_image(i + 1) and model.image(i + 1).has_pose
+        else None
+        for i in range(num_views)
+    ]
+    first = worlds[0]
+    if first is None:
+        return (None,) * num_views
+    return tuple(None if world is None else geometry.relative_pose(world, first) for world in worlds)
+
+
+def _initialise(
+    mapper: pycolmap.IncrementalMapper,
+    model: pycolmap.Reconstruction,
+    edges: Mapping[tuple[int, int], tuple[Matches, TwoView]],
+    options: pycolmap.IncrementalMapperOptions,
+    triangulation: pycolmap.IncrementalTriangulatorOptions,
+) -> bool:
+    usable = [
+        (key, two_view)
+        for key, (_, two_view) in edges.items()
+        if two_view.b_from_a is not None
+        and np.linalg.norm(two_view.b_from_a.translation) > 0
+        and two_view.evidence.triangulation_angle_deg >= MIN_INIT_ANGLE_DEG
+    ]
+    # Parallax up to 15 degrees is worth having, more is not: matches get fewer and worse.
+    usable.sort(key=lambda item: -item[1].evidence.num_inliers * min(item[1].evidence.triangulation_angle_deg, 15.0))
+    for (i, j), two_view in usable:
+        assert two_view.b_from_a is not None
+        # The keyword names are scrambled in pycolmap 4.2: positions hold.
+        mapper.register_initial_image_pair(options, i + 1, j + 1, geometry.to_rigid3d(two_view.b_from_a))
+        for image_id in (i + 1, j + 1):
+            mapper.triangulate_image(triangulation, image_id)
+        if model.num_points3D() >= MIN_POINTS:
+            return True
+        for image_id in (i + 1, j + 1):
+            model.deregister_frame(model.image(image_id).frame_id)
+        for point_id in list(model.point3D_ids()):
+            model.delete_point3D(point_id)
+    return False
+
+
+def _grow(
+    mapper: pycolmap.IncrementalMapper,
+    options: pycolmap.IncrementalMapperOptions,
+    triangulation: pycolmap.IncrementalTriangulatorOptions,
+) -> None:
+    progress = True
+    while progress:
+        progress = False
+        for image_id in mapper.find_next_images(options, False):
+            if mapper.register_next_image(options, image_id):
+                mapper.triangulate_image(triangulation, image_id)
+                progress = True
+                break
+
+
+def _database_cache(
+    path: Path,
+    features: Sequence[Features],
+    intrinsics: Sequence[Intrinsics],
+    edges: Mapping[tuple[int, int], tuple[Matches, TwoView]],
+) -> pycolmap.DatabaseCache:
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
+        for index, (found, camera) in enumerate(zip(features, intrinsics, strict=True)):
+            image_id = index + 1
+            database.write_camera(geometry.to_colmap_camera(camera, image_id), use_camera_id=True)
+            sensor = pycolmap.sensor_t(pycolmap.SensorType.CAMERA, image_id)
+            rig = pycolmap.Rig(rig_id=image_id)
+            rig.add_ref_sensor(sensor)
+            database.write_rig(rig, use_rig_id=True)
+            image = pycolmap.Image(name=str(index), camera_id=image_id, image_id=image_id)
+            frame = pycolmap.Frame(frame_id=image_id, rig_id=image_id)
+            frame.add_data_id(image.data_id)
+            database.write_frame(frame, use_frame_id=True)
+            image.frame_id = image_id
+            database.write_image(image, use_image_id=True)
+            database.write_keypoints(image_id, found.keypoints_px.astype(np.float32))
+        for (i, j), (matches, two_view) in edges.items():
+            stored = pycolmap.TwoViewGeometry()
+            stored.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
+            stored.inlier_matches = _thinned(matches, two_view)
+            database.write_two_view_geometry(i + 1, j + 1, stored)
+    with pycolmap.Database.open(path) as database:
+        return pycolmap.DatabaseCache.create(database, pycolmap.DatabaseCacheOptions(min_num_matches=MIN_POINTS))
+
+
+def _thinned(matches: Matches, two_view: TwoView) -> IndexArray:
+    """The MAX_MATCHES most confident inliers."""
+    best = np.argsort(-matches.scores[two_view.inliers], kind="stable")[:MAX_MATCHES]
+    return matches.indices[two_view.inliers[np.sort(best)]]

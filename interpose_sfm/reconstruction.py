@@ -1,0 +1,300 @@
+"""pycolmap's mapper: base models, and their continuation once links are in the database."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.options import BaseOptions
+from interpose_sfm.products import FloatArray, Intrinsics, Pose
+
+if TYPE_CHECKING:
+    import pycolmap
+
+logger = logging.getLogger(__name__)
+
+
+def mapper_options(options: BaseOptions, seed: int) -> pycolmap.IncrementalPipelineOptions:
+    """COLMAP's own defaults but for the model size, which would drop small collections."""
+    import pycolmap
+
+    return pycolmap.IncrementalPipelineOptions(
+        min_model_size=options.min_model_size, num_threads=options.num_threads, random_seed=seed
+    )
+
+
+def map_base(
+    database_path: Path,
+    image_dir: Path,
+    output_dir: Path,
+    options: BaseOptions,
+    seed: int,
+    on_image: Callable[[], None] | None = None,
+) -> list[pycolmap.Reconstruction]:
+    """Plain incremental mapping; models in ``output_dir``/0, 1, ..., largest first.
+
+    Returns an empty list where COLMAP finds no initial pair.
+    """
+    import pycolmap
+
+    def tell() -> None:
+        if on_image is not None:
+            on_image()
+
+    found = pycolmap.incremental_mapping(
+        database_path,
+        image_dir,
+        output_dir,
+        mapper_options(options, seed),
+        initial_image_pair_callback=tell,
+        next_image_callback=tell,
+    )
+    return sort_models(found.values(), options.min_model_size)
+
+
+def sort_models(models: Iterable[pycolmap.Reconstruction], min_size: int) -> list[pycolmap.Reconstruction]:
+    """Models of at least ``min_size`` photos, largest first; ties by number of points."""
+    kept = [model for model in models if model.num_reg_images() >= min_size]
+    return sorted(kept, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
+
+
+def read_models(folder: Path, min_size: int) -> list[pycolmap.Reconstruction]:
+    """Models in ``folder``/0, 1, ..., largest first."""
+    import pycolmap
+
+    folders = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: int(path.name))
+    return sort_models([pycolmap.Reconstruction(path) for path in folders], min_size)
+
+
+def database_camera_ids(database_path: Path) -> dict[str, int]:
+    """Camera id of every photo in a database."""
+    import pycolmap
+
+    with pycolmap.Database.open(database_path) as database:
+        return {image.name: image.camera_id for image in database.read_all_images()}
+
+
+def database_cameras(database_path: Path) -> dict[str, Intrinsics]:
+    """Camera of every photo in a database; trusted where its focal length is a prior."""
+    import pycolmap
+
+    with pycolmap.Database.open(database_path) as database:
+        cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+        return {
+            image.name: intrinsics_of(cameras[image.camera_id], bool(cameras[image.camera_id].has_prior_focal_length))
+            for image in database.read_all_images()
+        }
+
+
+def registered_names(model: pycolmap.Reconstruction) -> frozenset[str]:
+    """Names of the photos that have a pose."""
+    return frozenset(image.name for image in model.images.values() if image.has_pose)
+
+
+def poses(model: pycolmap.Reconstruction) -> dict[str, Pose]:
+    """cam_from_world of every registered photo."""
+    return {i.name: geometry.from_rigid3d(i.cam_from_world()) for i in model.images.values() if i.has_pose}
+
+
+def model_cameras(model: pycolmap.Reconstruction) -> dict[str, Intrinsics]:
+    """Camera of every registered photo, as refined by the model."""
+    return {
+        image.name: intrinsics_of(model.camera(image.camera_id), is_trusted=True)
+        for image in model.images.values()
+        if image.has_pose
+    }
+
+
+def intrinsics_of(camera: pycolmap.Camera, is_trusted: bool) -> Intrinsics:
+    """The pinhole-plus-one-radial view of a COLMAP camera that the learned stages work with."""
+    radial = float(camera.params[3]) if camera.model.name in ("SIMPLE_RADIAL", "RADIAL") else 0.0
+    return Intrinsics(
+        width_px=int(camera.width),
+        height_px=int(camera.height),
+        focal_px=float(camera.mean_focal_length()),
+        cx_px=float(camera.principal_point_x),
+        cy_px=float(camera.principal_point_y),
+        radial=radial,
+        is_trusted=is_trusted,
+    )
+
+
+def triangulate(
+    model: pycolmap.Reconstruction,
+    database_path: Path,
+    image_dir: Path,
+    work_dir: Path,
+    options: BaseOptions,
+    seed: int,
+) -> pycolmap.Reconstruction:
+    """Triangulate what a database has gained since a model was made; the poses stay where they are.
+
+    Args:
+        model: A model of the same database before it gained key points, or with all of them.
+        work_dir: A folder for what pycolmap writes, created here.
+    """
+    import pycolmap
+
+    work_dir.mkdir(parents=True)
+    return pycolmap.triangulate_points(
+        with_database_keypoints(model, database_path),
+        database_path,
+        image_dir,
+        work_dir,
+        clear_points=False,
+        options=mapper_options(options, seed),
+    )
+
+
+def continue_model(
+    model: pycolmap.Reconstruction,
+    database_path: Path,
+    image_dir: Path,
+    work_dir: Path,
+    options: BaseOptions,
+    seed: int,
+) -> pycolmap.Reconstruction:
+    """Register further photos into a model of :func:`triangulate`, and adjust everything; COLMAP's mapper goes on.
+
+    Args:
+        work_dir: A folder for the models before and after, created here.
+    """
+    import pycolmap
+
+    input_dir, output_dir = work_dir / "input", work_dir / "output"
+    for folder in (input_dir, output_dir):
+        folder.mkdir(parents=True)
+    model.write(input_dir)
+    found = pycolmap.incremental_mapping(
+        database_path, image_dir, output_dir, mapper_options(options, seed), input_path=input_dir
+    )
+    return max(found.values(), key=lambda grown: grown.num_reg_images(), default=model)
+
+
+def with_database_keypoints(model: pycolmap.Reconstruction, database_path: Path) -> pycolmap.Reconstruction:
+    """A copy of a model whose photos have all key points that the database has by now.
+
+    COLMAP refuses to continue a model whose photos have fewer key points than the database.
+    """
+    import pycolmap
+
+    with pycolmap.Database.open(database_path) as database:
+        keypoints: dict[int, FloatArray] = {
+            image_id: np.asarray(database.read_keypoints(image_id), np.float64) for image_id in model.images
+        }
+    extended = pycolmap.Reconstruction()
+    for camera in model.cameras.values():
+        extended.add_camera(camera)
+    for rig in model.rigs.values():
+        extended.add_rig(rig)
+    for frame in model.frames.values():
+        detached = copy.copy(frame)
+        detached.reset_rig_ptr()
+        extended.add_frame(detached)
+    for image_id, image in model.images.items():
+        longer = pycolmap.Image(
+            name=image.name,
+            camera_id=image.camera_id,
+            image_id=image_id,
+            keypoints=keypoints[image_id][:, :2] if len(keypoints[image_id]) else np.zeros((0, 2)),
+        )
+        longer.frame_id = image.frame_id
+        extended.add_image(longer)
+    for point_id, point in model.points3D.items():
+        extended.add_point3D_with_id(point_id, point)
+    return extended
+
+
+def map_remaining(
+    names: Sequence[str],
+    database_path: Path,
+    image_dir: Path,
+    output_dir: Path,
+    options: BaseOptions,
+    seed: int,
+) -> list[pycolmap.Reconstruction]:
+    """Models of some of the photos only, largest first."""
+    import pycolmap
+
+    pipeline = mapper_options(options, seed)
+    pipeline.image_names = list(names)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    found = pycolmap.incremental_mapping(database_path, image_dir, output_dir, pipeline)
+    return sort_models(found.values(), options.min_model_size)
+
+
+def remove_photos(model: pycolmap.Reconstruction, names: Collection[str]) -> None:
+    """Take photos out of a model, with their observations."""
+    for image in [image for image in model.images.values() if image.has_pose and image.name in names]:
+        model.deregister_frame(image.frame_id)
+
+
+def verified_rows(database_path: Path, id_a: int, id_b: int) -> tuple[list[int], list[int]]:
+    """Key-point rows in two images of their verified matches."""
+    import pycolmap
+
+    with pycolmap.Database.open(database_path) as database:
+        if not database.exists_two_view_geometry(id_a, id_b):
+            return [], []
+        rows = database.read_two_view_geometry(id_a, id_b).inlier_matches
+    return rows[:, 0].tolist(), rows[:, 1].tolist()
+
+
+def drop_covered(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+    """The models, largest first, without those whose photos all are in one that is kept."""
+    kept: list[pycolmap.Reconstruction] = []
+    for model in sorted(models, key=lambda m: (-m.num_reg_images(), -m.num_points3D())):
+        if not any(registered_names(model) <= registered_names(other) for other in kept):
+            kept.append(model)
+    return kept
+
+
+def largest_change_deg(before: pycolmap.Reconstruction, after: pycolmap.Reconstruction) -> float:
+    """Largest change of a relative rotation among the photos of a model; 180 if one is missing after."""
+    old, new = poses(before), poses(after)
+    if not old.keys() <= new.keys():
+        return 180.0
+    first = min(old)
+    return max(
+        float(
+            geometry.rotation_angle_deg(
+                (old[name].rotation @ old[first].rotation.T).T @ (new[name].rotation @ new[first].rotation.T)
+            )
+        )
+        for name in old
+    )
+
+
+def write_models(models: Sequence[pycolmap.Reconstruction], output_dir: Path) -> tuple[Path, ...]:
+    """Write models as ``output_dir``/0, 1, ... in COLMAP's binary format."""
+    folders = []
+    for index, model in enumerate(models):
+        folder = output_dir / str(index)
+        folder.mkdir(parents=True)
+        model.write(folder)
+        folders.append(folder)
+    return tuple(folders)
+
+
+def write_point_cloud(model: pycolmap.Reconstruction, path: Path) -> int:
+    """Write the points of a model as PLY, cleaned of outliers by open3d; returns how many are left.
+
+    A point is an outlier if its mean distance to its 16 nearest neighbours lies two sigma above the average.
+    """
+    import open3d
+
+    points = list(model.points3D.values())
+    cloud = open3d.geometry.PointCloud()
+    cloud.points = open3d.utility.Vector3dVector(np.array([p.xyz for p in points], np.float64).reshape(-1, 3))
+    cloud.colors = open3d.utility.Vector3dVector(np.array([p.color for p in points], np.float64).reshape(-1, 3) / 255)
+    if len(points) > 16:
+        cloud, _ = cloud.remove_statistical_outlier(nb_neighbors=16, std_ratio=2.0)
+    if not open3d.io.write_point_cloud(path, cloud):
+        raise OSError(f"cannot write {path}")
+    return len(cloud.points)

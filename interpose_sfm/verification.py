@@ -1,0 +1,225 @@
+"""Two-view geometry of putative matches, and the evidence that both images show the same place.
+
+Look-alike structure yields geometry as rigid as the truth, so the number of inliers does not tell a right link from a
+wrong one; the cues of :class:`interpose_sfm.products.Evidence` do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.products import (
+    Evidence,
+    Features,
+    FloatArray,
+    IndexArray,
+    Intrinsics,
+    Matches,
+    Pose,
+    PoseStatus,
+    TwoView,
+)
+
+MIN_MATCHES = 15  # COLMAP's min_num_inliers: below it no pair counts as verified
+MAX_ERROR_PX = 4.0  # COLMAP's default for two-view geometries
+MIN_CALIBRATED_SHARE = 0.95  # COLMAP's min_E_F_inlier_ratio: fewer E than F inliers means the cameras do not fit
+KEYPOINT_SIGMA_PX = 1.0  # neighbouring key points err alike, so residuals alone make a pose look too sure
+ROTATION_SPREAD_DEG = 0.5  # of a pure rotation: far below what decides anything
+MIN_ROTATION_SHARE = 0.9  # a pure rotation explains this share of the matches that a relative pose explains
+
+
+def verify(
+    features_a: Features,
+    intrinsics_a: Intrinsics,
+    features_b: Features,
+    intrinsics_b: Intrinsics,
+    matches: Matches,
+    seed: int,
+) -> TwoView:
+    """Robust relative pose of two images from their putative matches.
+
+    The pose comes from LO-RANSAC on the essential matrix, refined on all inliers (COLMAP's
+    ``estimate_relative_pose`` and ``refine_relative_pose``).
+    Whether a pure rotation explains the matches as well is asked separately: then the direction means nothing.
+
+    Args:
+        features_a, features_b: Key points in the pixels of the intrinsics.
+        matches: Rows into both.
+        seed: Equal seeds give equal results.
+    """
+    num_matches = len(matches.indices)
+    if num_matches < MIN_MATCHES:
+        return _no_pose(PoseStatus.FEW_MATCHES, matches, 0)
+    points_a_px = features_a.keypoints_px[matches.indices[:, 0]]
+    points_b_px = features_b.keypoints_px[matches.indices[:, 1]]
+    estimate = _relative_pose(points_a_px, intrinsics_a, points_b_px, intrinsics_b, seed)
+    if estimate is None:
+        return _no_pose(PoseStatus.FEW_INLIERS, matches, 0)
+    b_from_a, mask = estimate
+    inliers = np.flatnonzero(mask).astype(np.uint32)
+    if len(inliers) < MIN_MATCHES:
+        return _no_pose(PoseStatus.FEW_INLIERS, matches, len(inliers))
+    if _on_one_line(points_a_px[mask]) or _on_one_line(points_b_px[mask]):
+        return _no_pose(PoseStatus.DEGENERATE, matches, len(inliers))
+
+    rays_a = geometry.unit_vectors(geometry.pixel_to_ray(points_a_px[mask], intrinsics_a))
+    rays_b = geometry.unit_vectors(geometry.pixel_to_ray(points_b_px[mask], intrinsics_b))
+    angle_deg = float(np.median(geometry.direction_angle_deg(rays_a @ b_from_a.rotation.T, rays_b)))
+    evidence = Evidence(
+        num_matches=num_matches,
+        num_inliers=len(inliers),
+        inlier_share=len(inliers) / num_matches,
+        mean_score=float(matches.scores.mean()),
+        density=_density(features_a, points_a_px[mask], features_b, points_b_px[mask]),
+        triangulation_angle_deg=angle_deg,
+        is_calibrated=_is_calibrated(points_a_px, points_b_px, len(inliers), seed),
+    )
+    rotation, is_rotation = _pure_rotation(rays_a, rays_b, (intrinsics_a.focal_px + intrinsics_b.focal_px) / 2)
+    if is_rotation:
+        pose = Pose(rotation, np.zeros(3))
+        return TwoView(PoseStatus.ROTATION_ONLY, pose, inliers, evidence, ROTATION_SPREAD_DEG)
+    spread = spread_deg(b_from_a, points_a_px[mask], intrinsics_a, points_b_px[mask], intrinsics_b)
+    return TwoView(PoseStatus.OK, b_from_a, inliers, evidence, spread)
+
+
+def _no_pose(status: PoseStatus, matches: Matches, num_inliers: int) -> TwoView:
+    num_matches = len(matches.indices)
+    score = float(matches.scores.mean()) if num_matches else 0.0
+    evidence = Evidence(num_matches, num_inliers, num_inliers / max(num_matches, 1), score, 0.0, 0.0, False)
+    return TwoView(status, None, np.zeros(0, np.uint32), evidence, 180.0)
+
+
+def _relative_pose(
+    points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics, seed: int
+) -> tuple[Pose, np.ndarray] | None:
+    import pycolmap
+
+    camera_a, camera_b = geometry.to_colmap_camera(intrinsics_a), geometry.to_colmap_camera(intrinsics_b)
+    options = pycolmap.RANSACOptions(
+        max_error=MAX_ERROR_PX, confidence=0.9999, max_num_trials=5000, random_seed=seed, num_threads=1
+    )
+    found = pycolmap.estimate_relative_pose(camera_a, points_a_px, camera_b, points_b_px, options)
+    if found is None:
+        return None
+    mask = found["inlier_mask"]
+    refined = pycolmap.refine_relative_pose(found["cam2_from_cam1"], camera_a, points_a_px, camera_b, points_b_px, mask)
+    pose = geometry.from_rigid3d((refined or found)["cam2_from_cam1"])
+    norm = float(np.linalg.norm(pose.translation))
+    return (Pose(pose.rotation, pose.translation / norm), mask) if norm > 0 else None
+
+
+def pose_from_points(
+    points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics, seed: int
+) -> Pose | None:
+    """b_from_a with a unit translation from correspondences that were verified before; None if none fits them."""
+    found = _relative_pose(points_a_px, intrinsics_a, points_b_px, intrinsics_b, seed)
+    return None if found is None else found[0]
+
+
+def _on_one_line(points_px: FloatArray) -> bool:
+    """Whether points lie within the pixel error of one line: many poses fit them, and each looks sure of itself."""
+    centred = points_px - points_px.mean(axis=0)
+    across_px = np.linalg.svd(centred, compute_uv=False)[1] / np.sqrt(len(points_px))
+    return bool(across_px < MAX_ERROR_PX)
+
+
+def _is_calibrated(points_a_px: FloatArray, points_b_px: FloatArray, num_essential: int, seed: int) -> bool:
+    """False if a fundamental matrix explains clearly more matches than the essential matrix."""
+    import pycolmap
+
+    options = pycolmap.RANSACOptions(max_error=MAX_ERROR_PX, random_seed=seed, max_num_trials=2000, num_threads=1)
+    found = pycolmap.estimate_fundamental_matrix(points_a_px, points_b_px, options)
+    return found is None or num_essential >= MIN_CALIBRATED_SHARE * int(found["num_inliers"])
+
+
+def _density(features_a: Features, inliers_a_px: FloatArray, features_b: Features, inliers_b_px: FloatArray) -> float:
+    """Share of the key points within the convex hull of the inliers that are inliers, the lower one of both images.
+
+    An image with more key points than the other counts as if it were thinned to as many: no more could match.
+    """
+    num_a, num_b = len(features_a.keypoints_px), len(features_b.keypoints_px)
+    inside_a = _num_inside(features_a.keypoints_px, inliers_a_px) * min(1.0, num_b / num_a)
+    inside_b = _num_inside(features_b.keypoints_px, inliers_b_px) * min(1.0, num_a / num_b)
+    return min(1.0, len(inliers_a_px) / max(inside_a, inside_b, 1.0))
+
+
+def _num_inside(keypoints_px: FloatArray, inliers_px: FloatArray) -> float:
+    """Key points within the convex hull of the inliers; infinity where these span no area."""
+    from scipy.spatial import Delaunay, QhullError
+
+    try:
+        hull = Delaunay(inliers_px)
+    except QhullError:
+        return np.inf
+    return float(np.count_nonzero(hull.find_simplex(keypoints_px) >= 0))
+
+
+def _pure_rotation(rays_a: FloatArray, rays_b: FloatArray, focal_px: float) -> tuple[FloatArray, bool]:
+    """The best rotation between unit rays, and whether it explains them as a pure rotation within the pixel error."""
+    rotation = _align(rays_a, rays_b)
+    for _ in range(5):  # trimmed: a few near points must not hide that the rest only turned
+        residual = np.linalg.norm(rays_b - rays_a @ rotation.T, axis=1)
+        kept = residual <= np.quantile(residual, MIN_ROTATION_SHARE)
+        rotation = _align(rays_a[kept], rays_b[kept])
+    residual_px = np.linalg.norm(rays_b - rays_a @ rotation.T, axis=1) * focal_px
+    return rotation, bool(np.mean(residual_px < MAX_ERROR_PX) >= MIN_ROTATION_SHARE)
+
+
+def _align(rays_a: FloatArray, rays_b: FloatArray) -> FloatArray:
+    """Least-squares rotation b_from_a between unit rays (Kabsch)."""
+    return geometry.nearest_rotation(rays_b.T @ rays_a)
+
+
+def spread_deg(
+    b_from_a: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
+) -> float:
+    """One-sigma angular uncertainty of a relative pose: the larger of rotation and direction, in degrees.
+
+    From the Gauss-Newton covariance of the angles between ray_b and the epipolar plane of ray_a. Their variance is
+    estimated robustly from themselves, but not below KEYPOINT_SIGMA_PX. 180 where the pose is not determined.
+    """
+    if len(points_a_px) < 6:
+        return 180.0
+    rays_a = geometry.unit_vectors(geometry.pixel_to_ray(points_a_px, intrinsics_a))
+    rays_b = geometry.unit_vectors(geometry.pixel_to_ray(points_b_px, intrinsics_b))
+    unit = b_from_a.translation / np.linalg.norm(b_from_a.translation)
+    tangent = np.linalg.svd(unit[None])[2][1:].T  # (3, 2), orthogonal to the direction
+
+    def residuals(parameters: FloatArray) -> FloatArray:
+        in_b = rays_a @ (geometry.rotation_exp(parameters[:3]) @ b_from_a.rotation).T
+        normals = np.cross(unit + tangent @ parameters[3:], in_b)
+        norms = np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+        return np.asarray(np.sum(normals / norms * rays_b, axis=1))
+
+    step = 1e-6
+    jacobian = np.stack([(residuals(step * axis) - residuals(-step * axis)) / (2 * step) for axis in np.eye(5)], 1)
+    min_sigma = KEYPOINT_SIGMA_PX / min(intrinsics_a.focal_px, intrinsics_b.focal_px)
+    sigma = max(1.4826 * float(np.median(np.abs(residuals(np.zeros(5))))), min_sigma)
+    information = jacobian.T @ jacobian / sigma**2
+    if np.linalg.eigvalsh(information)[0] < 1e-6:
+        return 180.0
+    covariance = np.linalg.inv(information)
+    worst = max(np.linalg.eigvalsh(covariance[:3, :3])[-1], np.linalg.eigvalsh(covariance[3:, 3:])[-1])
+    return float(min(180.0, np.degrees(np.sqrt(worst))))
+
+
+def depths(
+    b_from_a: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
+) -> tuple[FloatArray, FloatArray]:
+    """(n,) depths of correspondences in A and in B, in units of the baseline; NaN for points behind a camera."""
+    found = geometry.triangulate(
+        b_from_a,
+        geometry.pixel_to_ray(points_a_px, intrinsics_a),
+        geometry.pixel_to_ray(points_b_px, intrinsics_b),
+    )
+    behind = ~((found.depths_a > 0) & (found.depths_b > 0))
+    return np.where(behind, np.nan, found.depths_a), np.where(behind, np.nan, found.depths_b)
+
+
+def matched_points(
+    features_a: Features, features_b: Features, matches: Matches, rows: IndexArray
+) -> tuple[FloatArray, FloatArray]:
+    """Pixel positions (n, 2) in both images of some rows of the matches."""
+    chosen = matches.indices[rows]
+    return features_a.keypoints_px[chosen[:, 0]], features_b.keypoints_px[chosen[:, 1]]

