@@ -29,11 +29,12 @@ from interpose_sfm import __version__, cli_console, cli_text
 from interpose_sfm.cli_console import PROGRAM
 from interpose_sfm.demo import DemoOptions, run_demo
 from interpose_sfm.doctor import CheckKind, diagnose
+from interpose_sfm.files import to_jsonable
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.products import LinkVerdict
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.stores import StoreError
-from interpose_sfm.workspace import WorkspaceBusyError, to_jsonable
+from interpose_sfm.workspace import WorkspaceBusyError
 
 OK, FAILED, UNUSABLE = 0, 1, 2
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm._compat import StrEnum
+from interpose_sfm.options import ConsistencyOptions, Strategy
 from interpose_sfm.products import (
     ChoiceReason,
     ClipScore,
@@ -38,59 +38,6 @@ _MEDIAN_CHI_2 = 1.177410
 
 # Scores that differ by less are tied; far above rounding errors, far below anything that matters.
 _TIE_DECIMALS = 9
-
-
-class Strategy(StrEnum):
-    """How one pose is chosen from the hypotheses of a pair."""
-
-    PAPER = "paper"
-    MEDOID = "medoid"
-    AVERAGE = "average"
-    PAIR_ONLY = "pair-only"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsistencyOptions:
-    """Options of the self-consistency stage. Counts are those of the paper.
-
-    Attributes:
-        strategy: PAPER scores clips by D_total, MEDOID by D_med alone; AVERAGE takes the mean of all hypotheses;
-            PAIR_ONLY ignores the clips. All but PAPER are baselines for evaluation.
-        num_clips: Clips that are asked for per pair.
-        num_random_subsets, num_uniform_subsets: Subsets of frames that are drawn per clip.
-        frames_per_subset: Frames in a subset, A and B not counted.
-        min_hypotheses: A clip with fewer usable hypotheses does not compete. Of two that differ either may be wrong.
-        max_d_med_deg: Largest accepted D_med. By simulation, 11 hypotheses that scatter by 5 degrees (one sigma per
-            axis) have a D_med of 13 to 19. One random outlier among them is afforded by half of the clips that scatter
-            by 1 degree, two by hardly any. Wrong answers had a D_med above 80 unless most hypotheses backed them.
-        max_d_bias_deg: Largest accepted D_bias, and largest distance of clips that are said to agree. Above
-            max_d_med_deg because no mean calms the distance of two poses: by simulation 95 % are below 26 where all
-            hypotheses scatter by 5 degrees.
-        min_baseline: Translations shorter than this have no direction (hypotheses have unit translations, or zero).
-        allow_pair_only: Where no clip has a usable hypothesis, answer with the pose of the pair alone, unscored,
-            instead of refusing.
-    """
-
-    strategy: Strategy = Strategy.PAPER
-    num_clips: int = 4
-    num_random_subsets: int = 10
-    num_uniform_subsets: int = 1
-    frames_per_subset: int = 3
-    min_hypotheses: int = 3
-    max_d_med_deg: float = 20.0
-    max_d_bias_deg: float = 30.0
-    min_baseline: float = geometry.NEAR_ZERO_BASELINE
-    allow_pair_only: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "strategy", Strategy(self.strategy))
-        least = {"frames_per_subset": 1, "min_hypotheses": 2, "min_baseline": geometry.NEAR_ZERO_BASELINE}
-        for option in fields(self)[1:]:
-            value, bound = getattr(self, option.name), least.get(option.name, 0)
-            if not value >= bound:  # so that NaN fails, too
-                raise ValueError(f"{option.name}: got {value}, expected at least {bound}")
-        if self.num_random_subsets + self.num_uniform_subsets == 0:
-            raise ValueError("got no subsets, expected num_random_subsets + num_uniform_subsets of at least 1")
 
 
 # ---------------------------------------------------------------- subsets

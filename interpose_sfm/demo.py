@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from interpose_sfm import __version__, geometry
+from interpose_sfm.files import atomic_write_bytes, atomic_write_text, content_key
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.products import FloatArray, Pose
 from interpose_sfm.synthetic.cameras import center_in_world
 from interpose_sfm.synthetic.sample import SampleOptions, SampleTruth, read_sample, write_sample
 from interpose_sfm.synthetic.scoring import auc, pose_errors_deg
-from interpose_sfm.workspace import Workspace, atomic_write_bytes, atomic_write_text, content_key
+from interpose_sfm.workspace import Workspace
 
 if TYPE_CHECKING:
     import pycolmap

@@ -36,7 +36,7 @@ def extract_and_match(
     Photos and pairs that the database already has are skipped, so that a killed run goes on where it stopped.
 
     Args:
-        database_path: As made by :func:`interpose_sfm.photos.import_cameras`.
+        database_path: As made by :func:`interpose_sfm.cameras.import_cameras`.
         image_dir: Folder that holds the photos under their names.
         names: The photos, in name order.
         options: Image size, and from how many photos on pairs are bounded.

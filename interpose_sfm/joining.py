@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import geometry, reconstruction
+from interpose_sfm import databases, geometry, reconstruction
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.products import FloatArray, Link
 
@@ -100,7 +100,7 @@ def _common_points(
     if ends is None:
         return nothing
     image_t, image_s = ends
-    rows_t, rows_s = reconstruction.verified_rows(database_path, image_t.image_id, image_s.image_id)
+    rows_t, rows_s = databases.verified_rows(database_path, image_t.image_id, image_s.image_id)
     pairs = [
         (target.point3D(image_t.points2D[t].point3D_id).xyz, source.point3D(image_s.points2D[s].point3D_id).xyz)
         for t, s in zip(rows_t, rows_s, strict=True)

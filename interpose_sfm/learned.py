@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from interpose_sfm.files import content_key
 from interpose_sfm.matching import LearnedMatcher, image_key, weights_id
 from interpose_sfm.options import MatchingOptions
 from interpose_sfm.products import Features, ImageArray, ImagePair, Intrinsics, Matches, View
 from interpose_sfm.stores import FeatureStore, HypothesisStore, MatchStore, store_key
-from interpose_sfm.workspace import content_key
 
 
 def read_rgb(path: Path) -> ImageArray:

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from interpose_sfm.bridging import BridgingOptions
-from interpose_sfm.consistency import ConsistencyOptions
-from interpose_sfm.photos import CameraMode, PhotoOptions
+from interpose_sfm import geometry
+from interpose_sfm._compat import StrEnum
 
 
 def _require(condition: bool, name: str, got: object, expected: str) -> None:
     if not condition:
         raise ValueError(f"option {name}: got {got!r}, expected {expected}")
+
+
+class CameraMode(StrEnum):
+    """Which photos share a camera, as in COLMAP."""
+
+    AUTO = "auto"
+    SINGLE = "single"
+    PER_FOLDER = "per_folder"
+    PER_IMAGE = "per_image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoOptions:
+    """What counts as a photo.
+
+    Attributes:
+        min_side_px: Shorter side below which a picture is left out; icons and thumbnails hold too few features.
+        max_megapixels: Size above which a picture is left out unread; above any camera sold today, below what a
+            decompression bomb would cost (three bytes a pixel).
+        recursive: Whether sub-folders are searched.
+    """
+
+    min_side_px: int = 64
+    max_megapixels: float = 250.0
+    recursive: bool = True
+
+    def __post_init__(self) -> None:
+        if self.min_side_px < 1:
+            raise ValueError(f"min_side_px must be at least 1, got {self.min_side_px}")
+        if not self.max_megapixels > 0:
+            raise ValueError(f"max_megapixels must be positive, got {self.max_megapixels}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +118,99 @@ class MatchingOptions:
         _require(self.max_keypoints >= 16, "max-keypoints", self.max_keypoints, ">= 16")
         _require(self.max_frame_keypoints >= 16, "max-frame-keypoints", self.max_frame_keypoints, ">= 16")
         _require(0 <= self.min_match_score < 1, "min-match-score", self.min_match_score, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgingOptions:
+    """Options of the bridging stage.
+
+    Attributes:
+        clip_dir: Folder with the clips of the `clips` generator.
+        frames_per_clip: At most so many frames of a file are kept, spread evenly over the clip.
+        max_frame_px: Longer side of a frame at most; larger frames are scaled down.
+        min_end_correlation: The first and the last frame must correlate with the photos at least this well. On 240
+            videos of three models the right ends reach 0.90 or more; of 96 wrong ends none exceeded 0.53.
+        max_end_drift: Largest disagreement between where A lies in the first and B in the last frame, as a share of the
+            frame's width, for photos of equal shape. It was 0.009 at most on the same videos.
+        morph_hypotheses: Homographies, one clip each, that the `morph` generator tries per pair.
+        morph_frames: Frames of a morph clip.
+        morph_min_matches: A homography needs at least so many supporting matches.
+    """
+
+    clip_dir: Path | None = None
+    frames_per_clip: int = 6
+    max_frame_px: int = 1024
+    min_end_correlation: float = 0.8
+    max_end_drift: float = 0.02
+    morph_hypotheses: int = 4
+    morph_frames: int = 4
+    morph_min_matches: int = 12
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("frames_per_clip", self.frames_per_clip, 1, 1000),
+            ("max_frame_px", self.max_frame_px, 64, 8192),
+            ("min_end_correlation", self.min_end_correlation, 0.0, 1.0),
+            ("max_end_drift", self.max_end_drift, 0.0, 1.0),
+            ("morph_hypotheses", self.morph_hypotheses, 1, 100),
+            ("morph_frames", self.morph_frames, 1, 100),
+            ("morph_min_matches", self.morph_min_matches, 5, 100_000),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
+
+
+class Strategy(StrEnum):
+    """How one pose is chosen from the hypotheses of a pair."""
+
+    PAPER = "paper"
+    MEDOID = "medoid"
+    AVERAGE = "average"
+    PAIR_ONLY = "pair-only"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyOptions:
+    """Options of the self-consistency stage. Counts are those of the paper.
+
+    Attributes:
+        strategy: PAPER scores clips by D_total, MEDOID by D_med alone; AVERAGE takes the mean of all hypotheses;
+            PAIR_ONLY ignores the clips. All but PAPER are baselines for evaluation.
+        num_clips: Clips that are asked for per pair.
+        num_random_subsets, num_uniform_subsets: Subsets of frames that are drawn per clip.
+        frames_per_subset: Frames in a subset, A and B not counted.
+        min_hypotheses: A clip with fewer usable hypotheses does not compete. Of two that differ either may be wrong.
+        max_d_med_deg: Largest accepted D_med. By simulation, 11 hypotheses that scatter by 5 degrees (one sigma per
+            axis) have a D_med of 13 to 19. One random outlier among them is afforded by half of the clips that scatter
+            by 1 degree, two by hardly any. Wrong answers had a D_med above 80 unless most hypotheses backed them.
+        max_d_bias_deg: Largest accepted D_bias, and largest distance of clips that are said to agree. Above
+            max_d_med_deg because no mean calms the distance of two poses: by simulation 95 % are below 26 where all
+            hypotheses scatter by 5 degrees.
+        min_baseline: Translations shorter than this have no direction (hypotheses have unit translations, or zero).
+        allow_pair_only: Where no clip has a usable hypothesis, answer with the pose of the pair alone, unscored,
+            instead of refusing.
+    """
+
+    strategy: Strategy = Strategy.PAPER
+    num_clips: int = 4
+    num_random_subsets: int = 10
+    num_uniform_subsets: int = 1
+    frames_per_subset: int = 3
+    min_hypotheses: int = 3
+    max_d_med_deg: float = 20.0
+    max_d_bias_deg: float = 30.0
+    min_baseline: float = geometry.NEAR_ZERO_BASELINE
+    allow_pair_only: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strategy", Strategy(self.strategy))
+        least = {"frames_per_subset": 1, "min_hypotheses": 2, "min_baseline": geometry.NEAR_ZERO_BASELINE}
+        for option in fields(self)[1:]:
+            value, bound = getattr(self, option.name), least.get(option.name, 0)
+            if not value >= bound:  # so that NaN fails, too
+                raise ValueError(f"{option.name}: got {value}, expected at least {bound}")
+        if self.num_random_subsets + self.num_uniform_subsets == 0:
+            raise ValueError("got no subsets, expected num_random_subsets + num_uniform_subsets of at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from interpose_sfm import consistency, geometry, verification
 from interpose_sfm.bridging import GeneratorContext, VideoGenerator, check_clip, create_generator
+from interpose_sfm.files import content_key
 from interpose_sfm.learned import LearnedCache
 from interpose_sfm.matching import image_key, weights_id
 from interpose_sfm.options import ReconstructOptions
@@ -36,7 +37,6 @@ from interpose_sfm.products import (
     ViewPoses,
 )
 from interpose_sfm.stores import HypothesisStore, store_key
-from interpose_sfm.workspace import content_key
 
 logger = logging.getLogger(__name__)
 

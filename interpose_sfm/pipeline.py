@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,36 +17,29 @@ from typing import TYPE_CHECKING
 from interpose_sfm import (
     calibration,
     consensus,
+    databases,
     features,
-    geometry,
-    joining,
     photos,
-    priors,
     reconstruction,
     report,
-    verification,
 )
+from interpose_sfm.cameras import import_cameras
+from interpose_sfm.files import atomic_directory, atomic_write_json, content_key
+from interpose_sfm.final_mapping import FinalMapper
 from interpose_sfm.learned import LearnedCache, PhotoViews, open_stores
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pair_pose import PairOutcome, PairPoser
+from interpose_sfm.pair_records import PairRecord, accepted_links, connected_groups, most_promising
 from interpose_sfm.products import (
     ChoiceReason,
-    Evidence,
-    ImagePair,
     Intrinsics,
-    Link,
-    LinkDecision,
     LinkVerdict,
     PhotoSet,
-    PoseChoice,
-    TwoView,
     ViewGraph,
-    WeakPair,
-    connected_components,
 )
 from interpose_sfm.stores import HypothesisStore
 from interpose_sfm.view_graph import build_view_graph
-from interpose_sfm.workspace import Workspace, atomic_directory, atomic_write_json, content_key
+from interpose_sfm.workspace import Workspace
 
 if TYPE_CHECKING:
     import pycolmap
@@ -58,7 +49,6 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 MAX_BASE_CHANGE_DEG = 5.0  # a continued model that turns the base model's photos further has gone wrong
-MIN_STRENGTH_TO_BRIDGE = 0.05  # pairs with weaker learned matches have nothing to morph along
 TRIES_ONCE_CONNECTED = 3  # a photo that is connected is still matched with so many others, to close cycles
 NEIGHBOURS = 3  # base photos around each end of a link that are matched anew, so that its points get a depth
 
@@ -108,60 +98,11 @@ def find_weak_pairs(
 
 
 @dataclass(frozen=True)
-class _Base:
+class BaseModels:
     """What the base stage leaves: photos in the database, and the models, largest first."""
 
     names: tuple[str, ...]
     models: tuple[pycolmap.Reconstruction, ...]
-
-
-@dataclass
-class _PairRecord:
-    """What is known of a weak pair so far."""
-
-    weak: WeakPair
-    decision: LinkDecision | None = None
-    verdict: LinkVerdict = LinkVerdict.NOT_TRIED
-    detail: str = "over the budget"
-    evidence: Evidence | None = None
-    choice: PoseChoice | None = None
-    tried: tuple[str, ...] = ()
-
-    def take(self, decision: LinkDecision) -> None:
-        """Replace the verdict by that of a decision on a link."""
-        self.decision, self.verdict, self.detail = decision, decision.verdict, decision.detail
-        self.evidence = decision.link.evidence
-
-    def match(self, two_view: TwoView, link: Link | None, knows_cameras: bool, options: ReconstructOptions) -> None:
-        """Take what learned matching says of the pair."""
-        self.tried, self.evidence, self.decision = ("learned matching",), two_view.evidence, None
-        if link is None:
-            self.verdict, self.detail = LinkVerdict.NO_GEOMETRY, two_view.status.value
-        else:
-            self.take(consensus.judge(link, knows_cameras, options.consensus))
-
-    def report(self) -> report.PairReport:
-        """The record as report.json holds it."""
-        link = self.decision.link if self.decision is not None else None
-        scores = self.choice.clip_scores if self.choice is not None else ()
-        return report.PairReport(
-            a=self.weak.pair.a,
-            b=self.weak.pair.b,
-            weak_because=self.weak.reasons,
-            tried=self.tried,
-            verdict=self.verdict,
-            detail=self.detail,
-            evidence={} if self.evidence is None else asdict(self.evidence),
-            choice=None if self.choice is None else self.choice.reason,
-            score=math.nan if self.choice is None else self.choice.score_deg,
-            score_kind="" if self.choice is None else self.choice.score_kind.value,
-            clip_scores={
-                s.clip: {"d_med_deg": s.d_med_deg, "d_bias_deg": s.d_bias_deg, "d_agreement_deg": s.d_agreement_deg}
-                for s in scores
-            },
-            spread_deg=math.nan if link is None else link.spread_deg,
-            rotation_deg=math.nan if link is None else float(geometry.rotation_angle_deg(link.b_from_a.rotation)),
-        )
 
 
 @dataclass
@@ -179,7 +120,7 @@ class _Run:
         base = self.map_base(photo_set)
         # 3. database + base models -> weak pairs
         graph = self.build_graph(base)
-        records = [_PairRecord(weak) for weak in graph.weak_pairs]
+        records = [PairRecord(weak) for weak in graph.weak_pairs]
         models = list(base.models)
         if records:
             with open_stores(self.workspace.root) as stores:
@@ -213,13 +154,13 @@ class _Run:
             found = self._only_in_database(found, self.options.database)
         return found
 
-    def map_base(self, photo_set: PhotoSet) -> _Base:
+    def map_base(self, photo_set: PhotoSet) -> BaseModels:
         """Stage 2."""
         options, workspace = self.options, self.workspace
         names = tuple(photo.name for photo in photo_set.photos)
         if len(names) < 2:
             self.warnings.append(f"{len(names)} usable photos: a model needs at least two")
-            return _Base(names, ())
+            return BaseModels(names, ())
         database_path = workspace.base_dir / "database.db"
         photo_key = content_key(
             [(p.name, p.sha256, p.focal_px) for p in photo_set.photos],
@@ -234,9 +175,9 @@ class _Run:
             shutil.rmtree(workspace.base_dir, ignore_errors=True)
             workspace.base_dir.mkdir(parents=True)
             if options.database is not None:
-                shutil.copyfile(options.database, database_path)
+                databases.copy_database(options.database, database_path)
             else:
-                photos.import_cameras(database_path, photo_set, options.camera_mode)
+                import_cameras(database_path, photo_set, options.camera_mode)
             workspace.mark_done("photos", photo_key, outputs=[database_path])
         models_dir = workspace.base_dir / "models"
         if not workspace.is_done("base", photo_key):
@@ -249,7 +190,7 @@ class _Run:
                 self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
             workspace.mark_done("base", photo_key, outputs=[models_dir])
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
-        return _Base(names, tuple(models))
+        return BaseModels(names, tuple(models))
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
         registered = [0]
@@ -261,7 +202,7 @@ class _Run:
         with atomic_directory(models_dir) as folder:
             reconstruction.map_base(database_path, image_dir, folder, self.options.base, self.options.seed, on_image)
 
-    def build_graph(self, base: _Base) -> ViewGraph:
+    def build_graph(self, base: BaseModels) -> ViewGraph:
         """Stage 3."""
         with self._stage("view graph"):
             if len(base.names) < 2:
@@ -270,7 +211,7 @@ class _Run:
             return build_view_graph(self.workspace.base_dir / "database.db", members, self.options.view_graph)
 
     def match_weak_pairs(
-        self, records: Sequence[_PairRecord], graph: ViewGraph, poser: PairPoser, views: PhotoViews
+        self, records: Sequence[PairRecord], graph: ViewGraph, poser: PairPoser, views: PhotoViews
     ) -> None:
         """Stage 4: in rank order, until every photo is connected and has had its share of tries."""
         with self._stage("learned matching"):
@@ -278,26 +219,26 @@ class _Run:
             for index, record in enumerate(records):
                 _tell(self.progress, "learned matching", index, len(records))
                 pair = record.weak.pair
-                group = _groups(graph, _accepted(records))
+                group = connected_groups(graph, accepted_links(records))
                 if group[pair.a] is group[pair.b] and max(tries[pair.a], tries[pair.b]) >= TRIES_ONCE_CONNECTED:
                     record.detail = "not needed: other links connect the photos already"
                     continue
                 tries.update((pair.a, pair.b))
-                record.match(*poser.match(pair), views.know(pair), self.options)
+                record.match(*poser.match(pair), views.know(pair), self.options.consensus)
             _tell(self.progress, "learned matching", len(records), len(records))
 
     def calibrate(
         self,
-        records: Sequence[_PairRecord],
-        base: _Base,
+        records: Sequence[PairRecord],
+        base: BaseModels,
         views: PhotoViews,
         poser: PairPoser,
         cache: LearnedCache,
         hypotheses: HypothesisStore,
     ) -> tuple[PhotoViews, PairPoser]:
         """Where cameras are guessed, learn their focal lengths from the links and verify the matches once more."""
-        links = _accepted(records)
-        camera_ids = reconstruction.database_camera_ids(self.workspace.base_dir / "database.db")
+        links = accepted_links(records)
+        camera_ids = databases.camera_ids(self.workspace.base_dir / "database.db")
         cameras = calibration.calibrate_focal_lengths(views.cameras, camera_ids, links, self.options.seed)
         if cameras == views.cameras:
             return views, poser
@@ -305,23 +246,23 @@ class _Run:
         poser = PairPoser(views.loader(cache), base.names, cache, hypotheses, self.options)
         for record in records:
             if record.tried:
-                record.match(*poser.match(record.weak.pair), views.know(record.weak.pair), self.options)
+                record.match(*poser.match(record.weak.pair), views.know(record.weak.pair), self.options.consensus)
         return views, poser
 
-    def bridge(self, records: Sequence[_PairRecord], graph: ViewGraph, poser: PairPoser, views: PhotoViews) -> None:
+    def bridge(self, records: Sequence[PairRecord], graph: ViewGraph, poser: PairPoser, views: PhotoViews) -> None:
         """Stages 5 to 7: spend the budget of clips on the pairs that would connect what is still apart."""
         if self.options.generator == "none":
             return
         with self._stage("bridging"):
             budget = self.options.view_graph.max_bridged_pairs
             for done in range(budget):
-                record = _most_promising(records, graph, poser)
+                record = most_promising(records, graph, poser)
                 if record is None:
                     break
                 _tell(self.progress, "bridging", done, budget)
                 self._bridge_one(record, poser.bridge(record.weak.pair), views)
 
-    def _bridge_one(self, record: _PairRecord, outcome: PairOutcome, views: PhotoViews) -> None:
+    def _bridge_one(self, record: PairRecord, outcome: PairOutcome, views: PhotoViews) -> None:
         record.choice, record.tried = outcome.choice, (*record.tried, *(outcome.tried or ("no clip",)))
         if outcome.link is not None:
             decision = consensus.judge(outcome.link, views.know(record.weak.pair), self.options.consensus)
@@ -332,7 +273,7 @@ class _Run:
                 f"{outcome.choice.reason}, {outcome.choice.score_kind} {outcome.choice.score_deg:.1f} degrees"
             )
 
-    def settle(self, records: Sequence[_PairRecord], base: _Base) -> None:
+    def settle(self, records: Sequence[PairRecord], base: BaseModels) -> None:
         """Stage 8."""
         with self._stage("consensus"):
             offered = [record for record in records if record.decision is not None]
@@ -345,132 +286,32 @@ class _Run:
 
     def map_links(
         self,
-        records: Sequence[_PairRecord],
+        records: Sequence[PairRecord],
         graph: ViewGraph,
-        base: _Base,
+        base: BaseModels,
         poser: PairPoser,
         photo_set: PhotoSet,
     ) -> list[pycolmap.Reconstruction]:
         """Stage 9."""
-        accepted = _accepted(records)
-        if not accepted:
+        if not accepted_links(records):
             return list(base.models)
         with self._stage("final mapping"):
-            _tell(self.progress, "final mapping", 0, 2)
-            workspace, options = self.workspace, self.options
-            database_path = workspace.work_dir / "database.db"
-            shutil.copyfile(workspace.base_dir / "database.db", database_path)
-            support = _support_links(accepted, graph, poser, options)
-            priors.inject_links(database_path, [*accepted, *support])
-            _tell(self.progress, "final mapping", 1, 2)
-            models = self._continued(base, records, database_path, photo_set.image_dir)
-            models = self._audited(models, base, records)
-            held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
-            left = sorted({n for link in accepted for n in (link.pair.a, link.pair.b)} - held)
-            if base.models and left:
-                more = reconstruction.map_remaining(
-                    _with_link_partners(left, accepted),
-                    database_path,
-                    photo_set.image_dir,
-                    workspace.work_dir / "remaining",
-                    options.base,
-                    options.seed,
-                )
-                models += self._audited(more, replace(base, models=()), records)
-            _tell(self.progress, "final mapping", 2, 2)
-            return reconstruction.drop_covered(models)
-
-    def _continued(
-        self, base: _Base, records: Sequence[_PairRecord], database_path: Path, image_dir: Path
-    ) -> list[pycolmap.Reconstruction]:
-        """Base models continued with the links, the largest first; without one, models from scratch."""
-        workspace, options = self.workspace, self.options
-        if not base.models:
-            folder = workspace.work_dir / "scratch"
-            folder.mkdir()
-            return reconstruction.map_base(database_path, image_dir, folder, options.base, options.seed)
-        models: list[pycolmap.Reconstruction] = []
-        links = _accepted(records)
-        for index, model in enumerate(base.models):
-            if any(reconstruction.registered_names(model) <= reconstruction.registered_names(m) for m in models):
-                continue
-            folder = workspace.work_dir / f"model{index}"
-            grow = partial(
-                reconstruction.continue_model,
-                database_path=database_path,
-                image_dir=image_dir,
-                options=options.base,
-                seed=options.seed,
+            _tell(self.progress, "final mapping", 0, 1)
+            database_path = self.workspace.work_dir / "database.db"
+            databases.copy_database(self.workspace.base_dir / "database.db", database_path)
+            mapper = FinalMapper(
+                database_path, photo_set.image_dir, self.workspace.work_dir, self.options, self.warnings
             )
-            ready = reconstruction.triangulate(
-                model, database_path, image_dir, folder / "triangulated", options.base, options.seed
-            )
-            for position, other in enumerate(models):
-                found = joining.find_join(other, ready, links, database_path, options.seed)
-                if found is None:
-                    continue
-                joined = reconstruction.triangulate(
-                    joining.join(other, ready, found),
-                    database_path,
-                    image_dir,
-                    folder / "joined",
-                    options.base,
-                    options.seed,
-                )
-                merged = self._unless_worse([other, model], grow(joined, work_dir=folder / "grown"), index)
-                if merged is not None:
-                    models[position] = merged
-                    break
-            else:
-                grown = self._unless_worse([model], grow(ready, work_dir=folder / "grown"), index)
-                models.append(model if grown is None else grown)
+            models = mapper.map_links(base.models, records, graph, poser)
+            _tell(self.progress, "final mapping", 1, 1)
         return models
-
-    def _unless_worse(
-        self, before: Sequence[pycolmap.Reconstruction], after: pycolmap.Reconstruction, index: int
-    ) -> pycolmap.Reconstruction | None:
-        """The model after, or None if it lost a photo or turned the photos of a model before."""
-        change_deg = max(reconstruction.largest_change_deg(model, after) for model in before)
-        if change_deg <= MAX_BASE_CHANGE_DEG:
-            return after
-        self.warnings.append(
-            f"base model {index} is kept as it was: going on with the links turned it by {change_deg:.0f} degrees"
-        )
-        return None
-
-    def _audited(
-        self, models: Sequence[pycolmap.Reconstruction], base: _Base, records: Sequence[_PairRecord]
-    ) -> list[pycolmap.Reconstruction]:
-        """Models without photos that no agreeing relation holds; links that a model contradicts are marked dropped."""
-        kept = []
-        base_poses = [reconstruction.poses(model) for model in base.models]
-        offered = [record for record in records if record.decision is not None]
-        for model in models:
-            cameras = reconstruction.model_cameras(model)
-            decisions = [
-                replace(record.decision, link=_refitted(record.decision.link, cameras, self.options.seed))
-                for record in offered
-                if record.decision is not None
-            ]
-            poses = reconstruction.poses(model)
-            own = sorted(base_poses, key=lambda p: -len(p.keys() & poses.keys()))
-            found = consensus.audit(poses, own, decisions, self.options.consensus)
-            for index, error_deg in found.contradicted.items():
-                detail = f"the adjusted model turns the pair {error_deg:.0f} degrees away from the link"
-                offered[index].take(replace(decisions[index], verdict=LinkVerdict.DROPPED, detail=detail))
-            if found.unsupported:
-                names = ", ".join(sorted(found.unsupported))
-                self.warnings.append(f"taken out again, since no accepted link agrees with their pose: {names}")
-                reconstruction.remove_photos(model, found.unsupported)
-            kept.append(model)
-        return reconstruction.sort_models(kept, self.options.base.min_model_size)
 
     def finish(
         self,
         photo_dir: Path,
         photo_set: PhotoSet,
-        base: _Base,
-        records: Sequence[_PairRecord],
+        base: BaseModels,
+        records: Sequence[PairRecord],
         models: Sequence[pycolmap.Reconstruction],
     ) -> report.ReconstructionResult:
         """Stage 10."""
@@ -496,10 +337,10 @@ class _Run:
         model_dirs = tuple(workspace.sparse_dir / str(index) for index in range(len(models)))
         return report.ReconstructionResult(workspace.root, model_dirs, found)
 
-    def _warn_of_apart(self, records: Sequence[_PairRecord], models: Sequence[pycolmap.Reconstruction]) -> None:
+    def _warn_of_apart(self, records: Sequence[PairRecord], models: Sequence[pycolmap.Reconstruction]) -> None:
         """Say which accepted links could not bring their photos into one model."""
         members = [reconstruction.registered_names(model) for model in models]
-        for link in _accepted(records):
+        for link in accepted_links(records):
             if not any(link.pair.a in names and link.pair.b in names for names in members):
                 self.warnings.append(
                     f"{link.pair.a} and {link.pair.b} are linked but in no common model: they share "
@@ -509,8 +350,8 @@ class _Run:
     def _report(
         self,
         photo_set: PhotoSet,
-        base: _Base,
-        records: Sequence[_PairRecord],
+        base: BaseModels,
+        records: Sequence[PairRecord],
         models: Sequence[pycolmap.Reconstruction],
     ) -> report.RunReport:
         before = [reconstruction.registered_names(model) for model in base.models]
@@ -549,10 +390,10 @@ class _Run:
         finally:
             self.timings_s[name] = self.timings_s.get(name, 0.0) + time.monotonic() - start
 
-    def _cameras(self, base: _Base) -> dict[str, Intrinsics]:
+    def _cameras(self, base: BaseModels) -> dict[str, Intrinsics]:
         """Cameras by photo name: as refined by a base model where one has the camera, else as in the database."""
-        cameras = reconstruction.database_cameras(self.workspace.base_dir / "database.db")
-        camera_ids = reconstruction.database_camera_ids(self.workspace.base_dir / "database.db")
+        cameras = databases.cameras(self.workspace.base_dir / "database.db")
+        camera_ids = databases.camera_ids(self.workspace.base_dir / "database.db")
         for model in reversed(base.models):
             registered = {image.camera_id for image in model.images.values() if image.has_pose}
             for name, camera_id in camera_ids.items():
@@ -564,7 +405,9 @@ class _Run:
         """The photos that a handed-in database holds; says which it does not."""
         if not database_path.is_file():
             raise ValueError(f"got the database {database_path}, expected a COLMAP database file")
-        cameras = reconstruction.database_cameras(database_path)
+        with TemporaryDirectory(prefix="interpose_sfm-") as folder:
+            databases.copy_database(database_path, Path(folder) / "copy.db")
+            cameras = databases.cameras(Path(folder) / "copy.db")
         kept = []
         for photo in photo_set.photos:
             camera = cameras.get(photo.name)
@@ -584,75 +427,6 @@ class _Run:
                 f"{missing[0]}; hand in the folder that the database was made from"
             )
         return replace(photo_set, photos=tuple(kept))
-
-
-def _accepted(records: Sequence[_PairRecord]) -> list[Link]:
-    return [r.decision.link for r in records if r.decision is not None and r.verdict is LinkVerdict.ACCEPTED]
-
-
-def _groups(graph: ViewGraph, links: Sequence[Link]) -> dict[str, frozenset[str]]:
-    """Photo -> all photos that base models and links connect with it."""
-    joined = [ImagePair.sorted(min(model), name) for model in graph.models for name in model - {min(model)}]
-    joined += [link.pair for link in links]
-    return {name: group for group in connected_components(graph.names, joined) for name in group}
-
-
-def _most_promising(records: Sequence[_PairRecord], graph: ViewGraph, poser: PairPoser) -> _PairRecord | None:
-    """The next pair to bridge: one that would join two components, with clips on disk before all others."""
-    component = _groups(graph, _accepted(records))
-    candidates = [
-        record
-        for record in records
-        if record.choice is None
-        and record.evidence is not None
-        and component[record.weak.pair.a] is not component[record.weak.pair.b]
-        and (poser.num_clips_on_disk(record.weak.pair) or record.evidence.strength >= MIN_STRENGTH_TO_BRIDGE)
-    ]
-    return max(
-        candidates,
-        key=lambda r: (poser.num_clips_on_disk(r.weak.pair) > 0, r.evidence.strength if r.evidence else 0.0),
-        default=None,
-    )
-
-
-def _support_links(
-    accepted: Sequence[Link], graph: ViewGraph, poser: PairPoser, options: ReconstructOptions
-) -> list[Link]:
-    """Learned matches between the ends of links and their neighbours in the base models.
-
-    The key points of a link have no depth until they are also matched among photos whose poses are known.
-    """
-    ends = sorted({name for link in accepted for name in (link.pair.a, link.pair.b)})
-    wanted: set[ImagePair] = set()
-    for end in ends:
-        near = [
-            pair
-            for pair in graph.verified
-            if end in (pair.a, pair.b) and any(pair.a in model and pair.b in model for model in graph.models)
-        ]
-        wanted.update(sorted(near, key=lambda pair: (-graph.verified[pair], pair))[:NEIGHBOURS])
-    links = []
-    for pair in sorted(wanted):
-        link = poser.match(pair)[1]
-        if link is not None and consensus.judge(link, False, options.consensus).verdict is LinkVerdict.ACCEPTED:
-            links.append(link)
-    return links
-
-
-def _refitted(link: Link, cameras: Mapping[str, Intrinsics], seed: int) -> Link:
-    """The link with its pose estimated anew by the cameras of an adjusted model, if that has both photos."""
-    if link.pair.a not in cameras or link.pair.b not in cameras:
-        return link
-    pose = verification.pose_from_points(
-        link.points_a_px, cameras[link.pair.a], link.points_b_px, cameras[link.pair.b], seed
-    )
-    return link if pose is None else replace(link, b_from_a=pose)
-
-
-def _with_link_partners(names: Sequence[str], links: Sequence[Link]) -> list[str]:
-    """The photos and those that links join them to."""
-    partners = {n for link in links for n in (link.pair.a, link.pair.b) if {link.pair.a, link.pair.b} & set(names)}
-    return sorted({*names, *partners})
 
 
 def _tell(progress: Progress | None, stage: str, done: int, total: int) -> None:

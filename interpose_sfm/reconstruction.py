@@ -72,26 +72,6 @@ def read_models(folder: Path, min_size: int) -> list[pycolmap.Reconstruction]:
     return sort_models([pycolmap.Reconstruction(path) for path in folders], min_size)
 
 
-def database_camera_ids(database_path: Path) -> dict[str, int]:
-    """Camera id of every photo in a database."""
-    import pycolmap
-
-    with pycolmap.Database.open(database_path) as database:
-        return {image.name: image.camera_id for image in database.read_all_images()}
-
-
-def database_cameras(database_path: Path) -> dict[str, Intrinsics]:
-    """Camera of every photo in a database; trusted where its focal length is a prior."""
-    import pycolmap
-
-    with pycolmap.Database.open(database_path) as database:
-        cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
-        return {
-            image.name: intrinsics_of(cameras[image.camera_id], bool(cameras[image.camera_id].has_prior_focal_length))
-            for image in database.read_all_images()
-        }
-
-
 def registered_names(model: pycolmap.Reconstruction) -> frozenset[str]:
     """Names of the photos that have a pose."""
     return frozenset(image.name for image in model.images.values() if image.has_pose)
@@ -233,17 +213,6 @@ def remove_photos(model: pycolmap.Reconstruction, names: Collection[str]) -> Non
     """Take photos out of a model, with their observations."""
     for image in [image for image in model.images.values() if image.has_pose and image.name in names]:
         model.deregister_frame(image.frame_id)
-
-
-def verified_rows(database_path: Path, id_a: int, id_b: int) -> tuple[list[int], list[int]]:
-    """Key-point rows in two images of their verified matches."""
-    import pycolmap
-
-    with pycolmap.Database.open(database_path) as database:
-        if not database.exists_two_view_geometry(id_a, id_b):
-            return [], []
-        rows = database.read_two_view_geometry(id_a, id_b).inlier_matches
-    return rows[:, 0].tolist(), rows[:, 1].tolist()
 
 
 def drop_covered(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:

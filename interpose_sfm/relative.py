@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from interpose_sfm import consensus, photos, reconstruction
+from interpose_sfm import consensus, databases, photos
+from interpose_sfm.cameras import import_cameras
 from interpose_sfm.learned import LearnedCache, PhotoViews, open_stores
-from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.products import ChoiceReason, Evidence, ImagePair, LinkVerdict, Pose, PoseChoice
 
@@ -66,8 +67,8 @@ def relative_pose(
             left_out = "; ".join(f"{Path(f.name).name}: {f.reason} ({f.detail})" for f in photo_set.skipped)
             raise ValueError(f"expected two different photos, got {left_out}; hand in two usable image files")
         database_path = root / "run" / "database.db"
-        photos.import_cameras(database_path, photo_set, photos.CameraMode.PER_IMAGE)
-        views = PhotoViews(photo_set.image_dir, reconstruction.database_cameras(database_path))
+        import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)
+        views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))
         with open_stores(root / "run") as (features, matches, hypotheses):
             cache = LearnedCache(features, matches, options.matching)
             poser = PairPoser(views.loader(cache), (pair.a, pair.b), cache, hypotheses, options)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interpose_sfm.files import to_jsonable
 from interpose_sfm.products import ChoiceReason, ImagePair, LinkVerdict, PhotoSet, WeakReason
-from interpose_sfm.workspace import to_jsonable
 
 REPORT_FORMAT = 1
 

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from interpose_sfm.files import TEMP_PREFIX, FileLock, LockHeldError, atomic_write_bytes, fsync_path
 from interpose_sfm.products import Features, Matches, Pose, PoseHypothesis, PoseStatus
-from interpose_sfm.workspace import TEMP_PREFIX, FileLock, LockHeldError, atomic_write_bytes, fsync_path
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -9,7 +9,7 @@ Runs every subset four ways, each in a process of its own so that the times are 
 
 and writes a table of the scores of the largest model to ``docs/results/strecha_sparse.md``.
 
-Usage: python pipelines/strecha_sparse.py [--data DIR] [--score SCRIPT] [--subsets NAME ...] [--ways WAY ...]
+Usage: python pipelines/strecha_sparse.py [--data DIR] [--score SCRIPT] [--subsets NAME ...] [--ways WAY ...] [--keep]
 
 The data folder holds ``strecha/subsets.json`` (default: $INTERPOSE_SFM_DATA, else ../shared/data); the score script
 takes SUBSET MODEL_DIR and prints one JSON line (default: ../shared/eval/score_model.py).
@@ -30,6 +30,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "strecha_sparse.md"
+ROWS = ROOT / "docs" / "results" / "strecha_sparse.json"
 SEED = 0
 WAYS = ("plain", "learned", "no bridging", "default")
 SUBSETS = (
@@ -49,7 +50,7 @@ SUBSETS = (
 def main() -> int:
     """Run all that is asked for and write the table."""
     arguments = parse_arguments()
-    rows = []
+    rows = known_rows(arguments)
     for subset in arguments.subsets:
         with tempfile.TemporaryDirectory(prefix="strecha-") as folder:
             photos = link_photos(arguments.data, subset, Path(folder) / "photos")
@@ -58,13 +59,27 @@ def main() -> int:
                 start = time.monotonic()
                 run([sys.executable, __file__, "--one", way, str(photos), str(output)])
                 seconds = time.monotonic() - start
-                row = {"subset": subset, "way": way, "seconds": seconds, **score(arguments, subset, output)}
+                rows = [r for r in rows if (r["subset"], r["way"]) != (subset, way)]
+                row: dict[str, object] = {
+                    "subset": subset,
+                    "way": way,
+                    "seconds": seconds,
+                    **score(arguments, subset, output),
+                }
                 rows.append(row)
                 print(json.dumps(row), flush=True)
-    if not arguments.dry_run:
+        rows.sort(key=lambda r: (SUBSETS.index(str(r["subset"])), WAYS.index(str(r["way"]))))
         RESULT.parent.mkdir(parents=True, exist_ok=True)
+        ROWS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         RESULT.write_text(document(rows), encoding="utf-8")
     return 0
+
+
+def known_rows(arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """Rows of earlier runs, when only some subsets or ways are run anew."""
+    if arguments.keep and ROWS.is_file():
+        return list(json.loads(ROWS.read_text(encoding="utf-8")))
+    return []
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -75,7 +90,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--score", type=Path, default=ROOT.parent / "shared" / "eval" / "score_model.py")
     parser.add_argument("--subsets", nargs="+", default=list(SUBSETS), choices=SUBSETS)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
-    parser.add_argument("--dry-run", action="store_true", help="print rows, leave the document alone")
+    parser.add_argument("--keep", action="store_true", help="keep the other rows of the last table")
     arguments = parser.parse_args()
     if not (arguments.data / "strecha" / "subsets.json").is_file():
         parser.error(f"{arguments.data} does not hold strecha/subsets.json; name the data folder with --data")
@@ -94,7 +109,8 @@ def link_photos(data: Path, subset: str, folder: Path) -> Path:
 def run(command: list[str]) -> None:
     """Run a command, its output shown only if it fails."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1):  # 1: no model could be built, which is a result
+    no_model = done.returncode == 1 and "Traceback" not in done.stderr  # which is a result
+    if done.returncode != 0 and not no_model:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
 
 

@@ -9,7 +9,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from interpose_sfm.bridging import BridgingOptions, GeneratorContext
+from interpose_sfm.bridging import GeneratorContext
+from interpose_sfm.options import BridgingOptions
 from interpose_sfm.products import Features, ImageArray, ImagePair, Intrinsics, Matches
 
 WIDTH_PX, HEIGHT_PX = 320, 240

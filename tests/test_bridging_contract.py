@@ -15,13 +15,13 @@ from bridging_scene import HEIGHT_PX, SHIFT_PX, WIDTH_PX, context, pan, similari
 from interpose_sfm import registry
 from interpose_sfm.bridging import (
     GENERATORS,
-    BridgingOptions,
     GeneratorContext,
     VideoGenerator,
     check_clip,
     create_generator,
     generator_names,
 )
+from interpose_sfm.options import BridgingOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, FrameMapping, ImagePair
 
 A, B, LONELY = "a.jpg", "sub/b.jpg", "c.jpg"

@@ -68,6 +68,7 @@ def test_a_trusted_camera_helps_the_others() -> None:
     cameras = {**guessed(), NAMES[0]: camera(700.0)}
     found = calibrate_focal_lengths(cameras, EACH, links_of(scene_of(700.0), [(0, 1)]), 0)
     assert found[NAMES[1]].focal_px == pytest.approx(700.0, rel=0.05)
+    assert found[NAMES[1]].focal_px != 700.0  # its own, not that of the other camera
 
 
 def test_without_links_nothing_changes() -> None:

@@ -24,8 +24,7 @@ from PIL import Image
 from interpose_sfm import __version__, cli, geometry
 from interpose_sfm.cli_console import Progress, messages
 from interpose_sfm.doctor import CheckKind
-from interpose_sfm.options import ReconstructOptions
-from interpose_sfm.photos import CameraMode
+from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.products import SkipReason
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.stores import StoreError

@@ -323,6 +323,14 @@ def test_without_a_base_model_the_largest_group_stays() -> None:
     assert audit(model("abcde", 3), [], decisions, OPTIONS).unsupported == {"d", "e"}
 
 
+def test_the_base_model_stays_even_where_more_photos_hang_together_elsewhere() -> None:
+    decisions = [offered(a, b) for a, b in itertools.pairwise("defgh")]
+    found = audit(model("abcdefgh", 3), [model("abc", 1)], decisions, OPTIONS)
+    assert found.unsupported == set("defgh")
+    held = audit(model("abcdefgh", 3), [model("abc", 1)], [*decisions, offered("h", "a")], OPTIONS)
+    assert held.unsupported == frozenset()
+
+
 def test_links_to_photos_outside_the_model_do_not_count() -> None:
     found = audit(model("abc", 3), [model("abc", 1)], [offered("a", "h", 0.9, 90), offered("g", "h")], OPTIONS)
     assert (found.unsupported, found.contradicted) == (frozenset(), {})

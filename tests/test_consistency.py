@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from interpose_sfm import geometry
-from interpose_sfm.consistency import ConsistencyOptions, Strategy, choose, draw_subsets, oracle
+from interpose_sfm.consistency import choose, draw_subsets, oracle
+from interpose_sfm.options import ConsistencyOptions, Strategy
 from interpose_sfm.products import ChoiceReason, ImagePair, Pose, PoseChoice, PoseHypothesis, PoseStatus, ScoreKind
 
 X, Y, Z = np.eye(3)

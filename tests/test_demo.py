@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from interpose_sfm import cli, demo, geometry
-from interpose_sfm.consistency import ConsistencyOptions
 from interpose_sfm.demo import DemoOptions, draw_before_after, score_models
-from interpose_sfm.options import MatchingOptions, ReconstructOptions, ViewGraphOptions
+from interpose_sfm.options import ConsistencyOptions, MatchingOptions, ReconstructOptions, ViewGraphOptions
 from interpose_sfm.products import Pose
 from interpose_sfm.synthetic import SampleOptions, SampleTruth, plan_sample
 

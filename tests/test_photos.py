@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import IFDRational
 
-from interpose_sfm.photos import CameraMode, PhotoOptions, camera_groups, collect_photos, import_cameras
+from interpose_sfm.cameras import camera_groups, import_cameras
+from interpose_sfm.options import CameraMode, PhotoOptions
+from interpose_sfm.photos import collect_photos
 from interpose_sfm.products import Photo, PhotoSet, SkipReason
 
 OPTIONS = PhotoOptions()
@@ -543,7 +545,8 @@ def test_interrupted_run_is_continued(number: int, folder: Path) -> None:
 def kill(folder: Path, image_dir: Path, number: int) -> None:
     """Run the stage in a process that dies after some files."""
     script = (
-        "import os, sys; from pathlib import Path; from interpose_sfm.photos import *\n"
+        "import os, sys; from pathlib import Path\n"
+        "from interpose_sfm.options import PhotoOptions; from interpose_sfm.photos import collect_photos\n"
         f"def kill(done, total): done == {number} and os._exit(9)\n"
         "collect_photos(Path(sys.argv[1]), Path(sys.argv[2]), PhotoOptions(), kill)"
     )

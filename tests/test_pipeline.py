@@ -15,8 +15,7 @@ import pycolmap
 import pytest
 
 from interpose_sfm import pipeline
-from interpose_sfm.bridging import BridgingOptions
-from interpose_sfm.options import ReconstructOptions, ViewGraphOptions
+from interpose_sfm.options import BridgingOptions, ReconstructOptions, ViewGraphOptions
 from interpose_sfm.products import LinkVerdict, Pose
 from interpose_sfm.reconstruction import poses
 from interpose_sfm.report import ReconstructionResult

@@ -25,7 +25,7 @@ from geometry_scenes import (
 )
 
 from interpose_sfm import geometry
-from interpose_sfm.priors import SNAP_PX, inject_links
+from interpose_sfm.priors import inject_links
 from interpose_sfm.products import FloatArray, Link
 
 NAMES = ("a.jpg", "b/ü.jpg", "c.jpg", "d.jpg")
@@ -89,7 +89,7 @@ def test_new_key_points_are_appended_behind_the_old_ones(
         num_new = len(new) - len(old)
         assert 0.9 * len(points_px) <= num_new <= len(points_px)  # a few happen to lie on old ones
         distance = np.abs(new[:, None, :2] - points_px[None]).max(2).min(0)
-        assert distance.max() <= SNAP_PX
+        assert distance.max() <= 1.0
         if num_columns == 4:
             assert np.all(new[len(old) :, 2] > 0)  # a scale
         if num_columns == 6:
@@ -106,7 +106,7 @@ def test_new_key_points_are_appended_behind_the_old_ones(
         assert stored.num_descriptors() == (stored.num_keypoints() if with_descriptors else 0)
 
 
-@pytest.mark.parametrize(("distance_px", "snaps"), [(0.0, True), (0.95 * SNAP_PX, True), (1.05 * SNAP_PX, False)])
+@pytest.mark.parametrize(("distance_px", "snaps"), [(0.0, True), (0.9, True), (1.1, False)])
 def test_positions_near_a_key_point_become_that_key_point(tmp_path: Path, distance_px: float, snaps: bool) -> None:
     path = database(tmp_path)
     rows = SIFT.true_rows(0, 1)
@@ -140,7 +140,7 @@ def test_a_key_point_is_used_once_per_pair(tmp_path: Path) -> None:
     path = database(tmp_path)
     offered = link_of(LEARNED, NAMES, 0, 1)
     points_a_px, points_b_px = offered.points_a_px.copy(), offered.points_b_px.copy()
-    points_a_px[1], points_a_px[2] = points_a_px[0], points_a_px[0] + 0.2 * SNAP_PX
+    points_a_px[1], points_a_px[2] = points_a_px[0], points_a_px[0] + 0.2
     points_b_px[5] = points_b_px[4]
     inject_links(path, [replace(offered, points_a_px=points_a_px, points_b_px=points_b_px)])
     for rows in (geometry_of(path, 1, 2).inlier_matches, matches_of(path, 1, 2)):
@@ -176,7 +176,7 @@ def test_the_geometry_is_that_of_the_link(tmp_path: Path, ids: Sequence[int], a:
     positions = [keypoints(path, ids[v])[found.inlier_matches[:, k], :2] for k, v in enumerate((a, b))]
     assert len(positions[0]) > 100
     for k, points_px in enumerate((offered.points_a_px, offered.points_b_px)):
-        assert np.linalg.norm(positions[k][:, None] - points_px[None], axis=2).min(1).max() <= SNAP_PX
+        assert np.linalg.norm(positions[k][:, None] - points_px[None], axis=2).min(1).max() <= 1.0
     for matrix, to_ray in ((found.E, True), (found.F, False)):
         assert _epipolar_error_px(matrix, positions, to_ray).max() < 4.0
         assert _epipolar_error_px(matrix.T, positions, to_ray).max() > 20.0

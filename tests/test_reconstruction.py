@@ -22,7 +22,7 @@ from geometry_scenes import (
     write_database,
 )
 
-from interpose_sfm import geometry, reconstruction
+from interpose_sfm import databases, geometry, reconstruction
 from interpose_sfm.options import BaseOptions
 from interpose_sfm.priors import inject_links
 from interpose_sfm.products import Pose
@@ -145,9 +145,9 @@ def test_eleven_models_are_read_in_numerical_order(original: Base, tmp_path: Pat
 
 
 def test_cameras_and_poses_are_read(original: Base) -> None:
-    stored = reconstruction.database_cameras(original.database_path)
+    stored = databases.cameras(original.database_path)
     assert stored == dict.fromkeys(NAMES, camera())
-    assert reconstruction.database_camera_ids(original.database_path) == dict.fromkeys(NAMES, 1)
+    assert databases.camera_ids(original.database_path) == dict.fromkeys(NAMES, 1)
     assert reconstruction.model_cameras(original.model) == dict.fromkeys(NAMES[:4], camera())
     assert reconstruction.registered_names(original.model) == frozenset(NAMES[:4])
     found = reconstruction.poses(original.model)
@@ -269,9 +269,9 @@ def test_a_model_with_more_key_points_keeps_its_tracks(base: Base) -> None:
 
 @pytest.mark.parametrize(("a", "b"), [(0, 2), (2, 0)])
 def test_verified_rows_are_those_of_the_pair(base: Base, a: int, b: int) -> None:
-    rows = reconstruction.verified_rows(base.database_path, a + 1, b + 1)
+    rows = databases.verified_rows(base.database_path, a + 1, b + 1)
     assert sorted(zip(*rows, strict=True)) == sorted(map(tuple, SIFT.true_rows(a, b).tolist()))
-    assert reconstruction.verified_rows(base.database_path, a + 1, 5) == ([], [])
+    assert databases.verified_rows(base.database_path, a + 1, 5) == ([], [])
 
 
 def test_only_the_named_photos_are_mapped(base: Base, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from interpose_sfm import report
+from interpose_sfm.files import atomic_write_json
 from interpose_sfm.options import ReconstructOptions, ViewGraphOptions
 from interpose_sfm.products import (
     ChoiceReason,
@@ -20,7 +21,6 @@ from interpose_sfm.products import (
     SkipReason,
     WeakReason,
 )
-from interpose_sfm.workspace import atomic_write_json
 
 
 def photo(name: str) -> Photo:

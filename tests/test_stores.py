@@ -18,9 +18,9 @@ import h5py
 import numpy as np
 import pytest
 
+from interpose_sfm.files import TEMP_PREFIX
 from interpose_sfm.products import Features, Matches, Pose, PoseHypothesis, PoseStatus
 from interpose_sfm.stores import FeatureStore, HypothesisStore, MatchStore, Store, StoreError, store_key
-from interpose_sfm.workspace import TEMP_PREFIX
 
 KEYS = [
     "a.jpg", "sub/folder/a.jpg", "/", ".", "..", "", " ", "Ünï côde/写真 📷.jpg", "a\u0308", "ä", "x" * 3000,

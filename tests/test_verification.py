@@ -232,11 +232,40 @@ def test_the_share_counts_inliers_and_the_score_all_matches() -> None:
 
 @pytest.mark.parametrize(
     ("clutter", "low", "high"),
-    [((0, 0), 1.0, 1.0), ((1000, 0), 0.35, 0.6), ((0, 1000), 0.35, 0.6), ((99, 1000), 0.35, 0.6)],
+    [
+        ((0, 0), 1.0, 1.0),
+        ((1000, 0), 0.8, 1.0),
+        ((0, 1000), 0.8, 1.0),
+        ((300, 300), 0.6, 0.8),
+        ((1000, 1000), 0.3, 0.5),
+    ],
 )
-def test_density_is_the_lower_of_both_images(clutter: tuple[int, int], low: float, high: float) -> None:
+def test_density_falls_with_key_points_that_both_images_leave_unmatched(
+    clutter: tuple[int, int], low: float, high: float
+) -> None:
+    """More key points in one image than in the other cannot match, and do not count."""
     scene = two_views(9, num_clutter=clutter)
     assert low <= solve(scene, scene.matches(0, 1)).evidence.density <= high
+
+
+@pytest.mark.parametrize("crowded", [0, 1])
+def test_density_is_the_lower_one_of_both_images(crowded: int) -> None:
+    """Equally many unmatched key points in both images, in one of them outside of the matched area."""
+    scene = two_views(9, num_clutter=600)
+    matches = scene.matches(0, 1)
+    features = list(scene.features)
+    aside = features[1 - crowded].keypoints_px.copy()
+    aside[scene.point_of_row[1 - crowded] < 0] = 1.0
+    features[1 - crowded] = replace(features[1 - crowded], keypoints_px=aside)
+    found = solve(replace(scene, features=tuple(features)), matches).evidence.density
+    both = solve(scene, matches).evidence.density
+    assert 0.4 < both < 0.6
+    assert found == pytest.approx(both, rel=0.1)
+    features[crowded] = replace(
+        features[crowded],
+        keypoints_px=np.where(scene.point_of_row[crowded][:, None] < 0, 1.0, features[crowded].keypoints_px),
+    )
+    assert solve(replace(scene, features=tuple(features)), matches).evidence.density == 1.0
 
 
 def test_key_points_outside_the_matched_area_do_not_count() -> None:

@@ -25,12 +25,8 @@ import numpy as np
 import pytest
 
 from interpose_sfm._compat import StrEnum
-from interpose_sfm.workspace import (
-    FORMAT_VERSION,
-    STAGES,
+from interpose_sfm.files import (
     TEMP_PREFIX,
-    Workspace,
-    WorkspaceBusyError,
     _beside,
     atomic_directory,
     atomic_write_bytes,
@@ -38,6 +34,7 @@ from interpose_sfm.workspace import (
     atomic_write_text,
     content_key,
 )
+from interpose_sfm.workspace import FORMAT_VERSION, STAGES, Workspace, WorkspaceBusyError
 
 
 class Colour(StrEnum):
@@ -134,7 +131,7 @@ def test_content_key_of_equal_values_is_equal() -> None:
 def test_content_key_is_the_same_in_every_process() -> None:
     value = {"names": frozenset({"ä", "b", "c"}), "pair": (1, None, 0.1), "path": Path("x")}
     script = (
-        "from pathlib import Path; from interpose_sfm.workspace import content_key;"
+        "from pathlib import Path; from interpose_sfm.files import content_key;"
         "print(content_key({'path': Path('x'), 'pair': (1, None, 0.1), 'names': frozenset({'c', 'b', 'ä'})}))"
     )
     output, _ = start(script).communicate()
@@ -239,7 +236,7 @@ def test_atomic_write_to_a_folder_fails_cleanly(tmp_path: Path) -> None:
 KILLED_WRITES = """
 import sys
 from pathlib import Path
-from interpose_sfm.workspace import atomic_write_bytes
+from interpose_sfm.files import atomic_write_bytes
 path = Path(sys.argv[1])
 for i in range(10**6):
     atomic_write_bytes(path, bytes([i % 256]) * 200_000)
@@ -346,7 +343,8 @@ def test_a_kill_between_the_renames_is_put_right(tmp_path: Path) -> None:
 KILLED_FOLDERS = """
 import sys
 from pathlib import Path
-from interpose_sfm.workspace import Workspace, atomic_directory
+from interpose_sfm.files import atomic_directory
+from interpose_sfm.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]))
 with workspace.locked():
     for i in range(10**6):
@@ -377,7 +375,8 @@ def test_a_killed_run_leaves_a_whole_folder(tmp_path: Path) -> None:
 CRASHER = """
 import os, shutil, signal, sys
 from pathlib import Path
-from interpose_sfm.workspace import Workspace, atomic_directory
+from interpose_sfm.files import atomic_directory
+from interpose_sfm.workspace import Workspace
 
 root = Path(sys.argv[1]) / "run"
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 import numpy as np
 
 from interpose_sfm import registry
+from interpose_sfm.options import BridgingOptions
 from interpose_sfm.products import (
     Clip,
     ClipRequest,
@@ -54,46 +55,6 @@ class VideoGenerator(Protocol):
     def num_clips(self, pair: ImagePair) -> int:
         """How many different clips there are for the pair; ``request.index`` runs below it."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class BridgingOptions:
-    """Options of the bridging stage.
-
-    Attributes:
-        clip_dir: Folder with the clips of the `clips` generator.
-        frames_per_clip: At most so many frames of a file are kept, spread evenly over the clip.
-        max_frame_px: Longer side of a frame at most; larger frames are scaled down.
-        min_end_correlation: The first and the last frame must correlate with the photos at least this well. On 240
-            videos of three models the right ends reach 0.90 or more; of 96 wrong ends none exceeded 0.53.
-        max_end_drift: Largest disagreement between where A lies in the first and B in the last frame, as a share of the
-            frame's width, for photos of equal shape. It was 0.009 at most on the same videos.
-        morph_hypotheses: Homographies, one clip each, that the `morph` generator tries per pair.
-        morph_frames: Frames of a morph clip.
-        morph_min_matches: A homography needs at least so many supporting matches.
-    """
-
-    clip_dir: Path | None = None
-    frames_per_clip: int = 6
-    max_frame_px: int = 1024
-    min_end_correlation: float = 0.8
-    max_end_drift: float = 0.02
-    morph_hypotheses: int = 4
-    morph_frames: int = 4
-    morph_min_matches: int = 12
-
-    def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ("frames_per_clip", self.frames_per_clip, 1, 1000),
-            ("max_frame_px", self.max_frame_px, 64, 8192),
-            ("min_end_correlation", self.min_end_correlation, 0.0, 1.0),
-            ("max_end_drift", self.max_end_drift, 0.0, 1.0),
-            ("morph_hypotheses", self.morph_hypotheses, 1, 100),
-            ("morph_frames", self.morph_frames, 1, 100),
-            ("morph_min_matches", self.morph_min_matches, 5, 100_000),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,98 @@
+"""Which photos share a camera, and the COLMAP database that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from interpose_sfm.options import CameraMode
+from interpose_sfm.products import Photo, PhotoSet
+
+if TYPE_CHECKING:
+    import pycolmap
+
+_GUESSED_FOCAL_FACTOR = 1.2  # COLMAP's default_focal_length_factor
+
+
+def camera_groups(photos: Sequence[Photo], mode: CameraMode) -> tuple[tuple[str, ...], ...]:
+    """Which photos share one camera.
+
+    AUTO takes photos for those of one camera that agree in all that is known: make, model, size, focal length. So
+    photos of equal size without EXIF data share one, unlike with COLMAP's AUTO; PER_IMAGE keeps them apart.
+
+    Returns:
+        Names of each group in name order; groups in the order of their first names.
+
+    Raises:
+        ValueError: the photos of a group (SINGLE, PER_FOLDER) differ in size.
+    """
+
+    def key(photo: Photo) -> object:
+        if mode is CameraMode.SINGLE:
+            return None
+        if mode is CameraMode.PER_FOLDER:
+            return PurePosixPath(photo.name).parent
+        if mode is CameraMode.PER_IMAGE:
+            return photo.name
+        focal = None if photo.focal_px is None else round(photo.focal_px, 3)
+        return photo.make, photo.model, photo.width_px, photo.height_px, focal
+
+    groups: dict[object, list[Photo]] = {}
+    for photo in sorted(photos, key=lambda photo: photo.name):
+        group = groups.setdefault(key(photo), [])
+        group.append(photo)
+        first = group[0]
+        if (first.width_px, first.height_px) != (photo.width_px, photo.height_px):
+            raise ValueError(
+                f"camera mode {mode} needs photos of equal size, got {first.name} with {first.width_px} x "
+                f"{first.height_px} px and {photo.name} with {photo.width_px} x {photo.height_px} px; "
+                f"use camera mode {CameraMode.AUTO}"
+            )
+    return tuple(tuple(photo.name for photo in group) for group in groups.values())
+
+
+def import_cameras(database_path: Path, photo_set: PhotoSet, mode: CameraMode) -> None:
+    """Make a COLMAP database with all photos and their cameras, ready for ``pycolmap.extract_features``.
+
+    Cameras are SIMPLE_RADIAL, one for each of `camera_groups`, each in a rig of its own as COLMAP wants it. The focal
+    length is the first one that EXIF gives in the group, marked as a prior, else COLMAP's guess of 1.2 times the longer
+    side. Image ids count from 1 in name order; those of ``pycolmap.extract_features`` alone depend on its threads.
+
+    Raises:
+        ValueError: the database has images already, or the mode does not suit the photos.
+    """
+    import pycolmap
+
+    photos = {photo.name: photo for photo in photo_set.photos}
+    groups = camera_groups(photo_set.photos, mode)
+    with pycolmap.Database.open(database_path) as database:
+        if database.num_images() or database.num_cameras():
+            raise ValueError(f"expected a new database, got {database_path} with {database.num_images()} images")
+        with pycolmap.DatabaseTransaction(database):
+            camera_ids, rig_ids = {}, {}
+            for names in groups:
+                camera = _initial_camera([photos[name] for name in names])
+                camera.camera_id = database.write_camera(camera)
+                rig = pycolmap.Rig()
+                rig.add_ref_sensor(camera.sensor_id)
+                rig_ids[camera.camera_id] = database.write_rig(rig)
+                camera_ids.update(dict.fromkeys(names, camera.camera_id))
+            for name in sorted(photos):
+                image = pycolmap.Image(name=name, camera_id=camera_ids[name])
+                image.image_id = database.write_image(image)
+                frame = pycolmap.Frame()
+                frame.rig_id = rig_ids[camera_ids[name]]
+                frame.add_data_id(image.data_id)
+                database.write_frame(frame)
+
+
+def _initial_camera(photos: Sequence[Photo]) -> pycolmap.Camera:
+    import pycolmap
+
+    width, height = photos[0].width_px, photos[0].height_px
+    focal = next((photo.focal_px for photo in photos if photo.focal_px is not None), None)
+    guess = _GUESSED_FOCAL_FACTOR * max(width, height)
+    camera = pycolmap.Camera.create_from_model_name(0, "SIMPLE_RADIAL", focal or guess, width, height)
+    camera.has_prior_focal_length = focal is not None
+    return camera

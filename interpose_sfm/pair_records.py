@@ -1,0 +1,104 @@
+"""What is known of the weak pairs while a run goes on, and which of them is worth bridging next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from interpose_sfm import consensus, geometry, report
+from interpose_sfm.options import ConsensusOptions
+from interpose_sfm.pair_pose import PairPoser
+from interpose_sfm.products import (
+    Evidence,
+    ImagePair,
+    Link,
+    LinkDecision,
+    LinkVerdict,
+    PoseChoice,
+    TwoView,
+    ViewGraph,
+    WeakPair,
+    connected_components,
+)
+
+MIN_STRENGTH_TO_BRIDGE = 0.05  # pairs with weaker learned matches have nothing to morph along
+
+
+@dataclass
+class PairRecord:
+    """What is known of a weak pair so far."""
+
+    weak: WeakPair
+    decision: LinkDecision | None = None
+    verdict: LinkVerdict = LinkVerdict.NOT_TRIED
+    detail: str = "over the budget"
+    evidence: Evidence | None = None
+    choice: PoseChoice | None = None
+    tried: tuple[str, ...] = ()
+
+    def take(self, decision: LinkDecision) -> None:
+        """Replace the verdict by that of a decision on a link."""
+        self.decision, self.verdict, self.detail = decision, decision.verdict, decision.detail
+        self.evidence = decision.link.evidence
+
+    def match(self, two_view: TwoView, link: Link | None, knows_cameras: bool, options: ConsensusOptions) -> None:
+        """Take what learned matching says of the pair."""
+        self.tried, self.evidence, self.decision = ("learned matching",), two_view.evidence, None
+        if link is None:
+            self.verdict, self.detail = LinkVerdict.NO_GEOMETRY, two_view.status.value
+        else:
+            self.take(consensus.judge(link, knows_cameras, options))
+
+    def report(self) -> report.PairReport:
+        """The record as report.json holds it."""
+        link = self.decision.link if self.decision is not None else None
+        scores = self.choice.clip_scores if self.choice is not None else ()
+        return report.PairReport(
+            a=self.weak.pair.a,
+            b=self.weak.pair.b,
+            weak_because=self.weak.reasons,
+            tried=self.tried,
+            verdict=self.verdict,
+            detail=self.detail,
+            evidence={} if self.evidence is None else asdict(self.evidence),
+            choice=None if self.choice is None else self.choice.reason,
+            score=math.nan if self.choice is None else self.choice.score_deg,
+            score_kind="" if self.choice is None else self.choice.score_kind.value,
+            clip_scores={
+                s.clip: {"d_med_deg": s.d_med_deg, "d_bias_deg": s.d_bias_deg, "d_agreement_deg": s.d_agreement_deg}
+                for s in scores
+            },
+            spread_deg=math.nan if link is None else link.spread_deg,
+            rotation_deg=math.nan if link is None else float(geometry.rotation_angle_deg(link.b_from_a.rotation)),
+        )
+
+
+def accepted_links(records: Sequence[PairRecord]) -> list[Link]:
+    """Links of the pairs that are accepted so far."""
+    return [r.decision.link for r in records if r.decision is not None and r.verdict is LinkVerdict.ACCEPTED]
+
+
+def connected_groups(graph: ViewGraph, links: Sequence[Link]) -> dict[str, frozenset[str]]:
+    """Photo -> all photos that base models and links connect with it."""
+    joined = [ImagePair.sorted(min(model), name) for model in graph.models for name in model - {min(model)}]
+    joined += [link.pair for link in links]
+    return {name: group for group in connected_components(graph.names, joined) for name in group}
+
+
+def most_promising(records: Sequence[PairRecord], graph: ViewGraph, poser: PairPoser) -> PairRecord | None:
+    """The next pair to bridge: one that would join two components, with clips on disk before all others."""
+    component = connected_groups(graph, accepted_links(records))
+    candidates = [
+        record
+        for record in records
+        if record.choice is None
+        and record.evidence is not None
+        and component[record.weak.pair.a] is not component[record.weak.pair.b]
+        and (poser.num_clips_on_disk(record.weak.pair) or record.evidence.strength >= MIN_STRENGTH_TO_BRIDGE)
+    ]
+    return max(
+        candidates,
+        key=lambda r: (poser.num_clips_on_disk(r.weak.pair) > 0, r.evidence.strength if r.evidence else 0.0),
+        default=None,
+    )
