@@ -44,8 +44,8 @@ def photo_view(path: Path, intrinsics: Intrinsics) -> View:
 class LearnedCache:
     """Features of views and matches of pairs of views.
 
-    What concerns photos is kept in the HDF5 stores, under keys that hold image content, options and weights. Frames of
-    clips stay in memory until :meth:`forget_frames`: they are many, and the hypotheses they lead to are stored.
+    Both are kept in the HDF5 stores, under keys that hold image content, options and weights. What concerns frames of
+    clips leaves memory with :meth:`forget_frames`.
     """
 
     def __init__(self, features: FeatureStore, matches: MatchStore, options: MatchingOptions) -> None:
@@ -58,32 +58,28 @@ class LearnedCache:
         self._matches: dict[str, Matches] = {}
 
     def keep(self, photo: View) -> None:
-        """Declare a view to be a photo, whose features and matches are worth storing."""
+        """Declare a view to be a photo, which gets more key points than a frame and stays in memory."""
         self._photos.add(photo.key)
 
     def features(self, view: View) -> Features:
         """Features of a view."""
         key = store_key(view.key, self._settings)
-        is_photo = view.key in self._photos
-        found = self._features.get(key) or (self._feature_store.get(key) if is_photo else None)
+        found = self._features.get(key) or self._feature_store.get(key)
         if found is None:
             found = self._matcher.extract(view.image)
-            if is_photo:
-                self._feature_store.put(key, found)
-            else:
+            if view.key not in self._photos:
                 found = _best(found, self._max_frame_keypoints)
+            self._feature_store.put(key, found)
         self._features[key] = found
         return found
 
     def matches(self, a: View, b: View) -> Matches:
         """Putative matches from a to b."""
         key = store_key(a.key, b.key, self._settings)
-        is_kept = {a.key, b.key} <= self._photos
-        found = self._matches.get(key) or (self._match_store.get(key) if is_kept else None)
+        found = self._matches.get(key) or self._match_store.get(key)
         if found is None:
             found = self._matcher.match(self.features(a), self.features(b))
-            if is_kept:
-                self._match_store.put(key, found)
+            self._match_store.put(key, found)
         self._matches[key] = found
         return found
 

@@ -54,6 +54,9 @@ class BaseOptions:
         exhaustive_limit: Up to this many photos every pair is matched; above it, neighbours_per_photo.
         neighbours_per_photo: Pairs per photo above the limit: half of them next in name order, half by quadratic steps.
         min_model_size: Smallest model that is kept. COLMAP's default of 10 silently drops small collections.
+        min_points_per_photo: A photo that sees fewer points of its model counts as unregistered until a link confirms
+            it. COLMAP registers from 30 on, and look-alike structure reaches that; twice as many asks for a second
+            opinion without questioning photos that overlap well.
         num_threads: Threads of COLMAP; -1 for all cores.
     """
 
@@ -61,6 +64,7 @@ class BaseOptions:
     exhaustive_limit: int = 200
     neighbours_per_photo: int = 40
     min_model_size: int = 3
+    min_points_per_photo: int = 60
     num_threads: int = -1
 
     def __post_init__(self) -> None:
@@ -72,6 +76,7 @@ class BaseOptions:
         )
         _require(self.exhaustive_limit >= 2, "exhaustive-limit", self.exhaustive_limit, ">= 2")
         _require(self.neighbours_per_photo >= 2, "neighbours-per-photo", self.neighbours_per_photo, ">= 2")
+        _require(self.min_points_per_photo >= 0, "min-points-per-photo", self.min_points_per_photo, ">= 0")
         _require(self.min_model_size >= 2, "min-model-size", self.min_model_size, ">= 2")
         _require(self.num_threads == -1 or self.num_threads >= 1, "num-threads", self.num_threads, "-1 or >= 1")
 
@@ -217,8 +222,7 @@ class ConsistencyOptions:
 class ConsensusOptions:
     """When a link is believed.
 
-    The defaults were measured over the 435 pairs of a courtyard of look-alike facades and hold on a plateau around
-    them; docs/evidence.md has the figures.
+    ``pipelines/evidence.py`` measures what each limit lets through on real photos, and how that changes around it.
 
     Attributes:
         min_inliers: Fewer inliers are no link, whatever their quality (COLMAP's absolute pose wants 30, too).

@@ -99,10 +99,17 @@ def find_weak_pairs(
 
 @dataclass(frozen=True)
 class BaseModels:
-    """What the base stage leaves: photos in the database, and the models, largest first."""
+    """What the base stage leaves.
+
+    Attributes:
+        names: Photos in the database.
+        models: Base models, largest first, without the photos that are held too thinly to be trusted.
+        registered: What COLMAP registered in each of its models, these photos included, largest first.
+    """
 
     names: tuple[str, ...]
     models: tuple[pycolmap.Reconstruction, ...]
+    registered: tuple[frozenset[str], ...] = ()
 
 
 @dataclass
@@ -190,7 +197,16 @@ class _Run:
                 self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
             workspace.mark_done("base", photo_key, outputs=[models_dir])
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
-        return BaseModels(names, tuple(models))
+        registered = tuple(reconstruction.registered_names(model) for model in models)
+        for model in models:
+            thin = reconstruction.thinly_held(model, options.base.min_points_per_photo, options.base.min_model_size)
+            if thin:
+                self.warnings.append(
+                    f"held by fewer than {options.base.min_points_per_photo} points, so a link must confirm them: "
+                    + ", ".join(sorted(thin))
+                )
+                reconstruction.remove_photos(model, thin)
+        return BaseModels(names, tuple(models), registered)
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
         registered = [0]
@@ -354,7 +370,7 @@ class _Run:
         records: Sequence[PairRecord],
         models: Sequence[pycolmap.Reconstruction],
     ) -> report.RunReport:
-        before = [reconstruction.registered_names(model) for model in base.models]
+        before = base.registered
         after = [reconstruction.registered_names(model) for model in models]
         return report.RunReport(
             photos=report.photo_reports(photo_set, before, after, [(r.weak.pair, r.verdict) for r in records]),

@@ -209,6 +209,13 @@ def map_remaining(
     return sort_models(found.values(), options.min_model_size)
 
 
+def thinly_held(model: pycolmap.Reconstruction, min_points: int, min_size: int) -> frozenset[str]:
+    """Photos that see fewer points of a model than ``min_points``; none if hardly any others would be left."""
+    held = {image.name: image.num_points3D for image in model.images.values() if image.has_pose}
+    thin = frozenset(name for name, count in held.items() if count < min_points)
+    return thin if len(held) - len(thin) >= min_size else frozenset()
+
+
 def remove_photos(model: pycolmap.Reconstruction, names: Collection[str]) -> None:
     """Take photos out of a model, with their observations."""
     for image in [image for image in model.images.values() if image.has_pose and image.name in names]:

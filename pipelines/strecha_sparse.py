@@ -172,6 +172,7 @@ def run_learned(photos: Path, output: Path) -> int:
 
     output.mkdir(parents=True)
     database_path = output / "database.db"
+    pycolmap.Database.open(database_path).close()
     pycolmap.import_images(database_path, photos, camera_mode=pycolmap.CameraMode.SINGLE)
     matcher = LearnedMatcher(MatchingOptions())
     with pycolmap.Database.open(database_path) as database:

@@ -192,6 +192,22 @@ def test_a_chain_of_pure_rotations_is_one(
     assert np.all(np.isnan(poses.depths_a))
 
 
+def test_rotations_are_put_together_in_their_order(estimate: Callable[[Bench], ViewPoses]) -> None:
+    """Turns about different axes: taken in the other order they give another pose."""
+    start = turn([0])[0]
+    turns = [geometry.rotation_exp(np.radians(axis)) for axis in ([0, 0, 0], [0, 14, 0], [10, 0, 25])]
+    rotations = [turns[0], turns[1], turns[2] @ turns[1]]
+    scene = observe(
+        cloud(4, 500, half_size=(8, 3, 4)), [Pose(r @ start.rotation, r @ start.translation) for r in rotations]
+    )
+    poses = estimate(Bench(scene, reach=1))
+    assert poses.status is PoseStatus.ROTATION_ONLY
+    last = poses.cam_from_first[-1]
+    assert last is not None
+    assert geometry.rotation_angle_deg(last.rotation @ scene.b_from_a(0, 2).rotation.T) < 0.3
+    assert geometry.rotation_angle_deg(turns[1] @ turns[2] @ rotations[2].T) > 3
+
+
 def test_frames_that_move_between_photos_of_one_place_claim_no_direction(
     estimate: Callable[[Bench], ViewPoses],
 ) -> None:
@@ -320,6 +336,11 @@ def test_evidence_is_that_of_the_weakest_step(estimate: Callable[[Bench], ViewPo
     around = estimate(bench)
     assert around.evidence is not None
     assert around.evidence.mean_score == pytest.approx(0.85)  # over the frame with the doubtful step
+    scores = {(0, 1): 0.9, (1, 2): 0.8, (2, 3): 0.7, (3, 4): 0.9, (1, 3): 0.4, (0, 2): 0.3}
+    bench.given = {pair: bench.scene.matches(*pair, score=score) for pair, score in scores.items()}
+    straight = estimate(bench)
+    assert straight.evidence is not None
+    assert straight.evidence.mean_score == pytest.approx(0.7)  # a way of many good steps beats a short cut
 
 
 # ---------------------------------------------------------------- behaviour
@@ -439,6 +460,19 @@ def test_no_edge_and_no_parallax_start_no_reconstruction() -> None:
     assert small_model(arc_bench(), []) is None
     rotations = Bench(observe(cloud(8, 300, half_size=(5, 2, 2)), turn([0, 10, 20]), noise_px=0.3))
     assert small_model(rotations, [(0, 1), (1, 2), (0, 2)]) is None
+
+
+@pytest.mark.parametrize(("step", "starts"), [(0.11, False), (0.4, True)])
+def test_a_reconstruction_starts_from_enough_parallax(step: float, starts: bool) -> None:
+    first = turn([0])[0]
+    poses = [Pose(first.rotation, first.translation + np.array([k * step, 0.0, 0.0])) for k in range(3)]
+    bench = Bench(observe(cloud(8, half_size=(4, 2, 2)), poses, noise_px=0.2))
+    features, matches = bench.scene.features, bench.scene.matches(0, 2)
+    widest = verification.verify(features[0], camera(), features[2], camera(), matches, 0)
+    assert widest.status is PoseStatus.OK
+    assert (widest.evidence.triangulation_angle_deg > 2.0) is starts
+    found = small_model(bench, [(0, 1), (1, 2), (0, 2)])
+    assert (found is not None) is starts
 
 
 # ---------------------------------------------------------------- on pixels

@@ -113,6 +113,18 @@ def test_equal_seeds_give_equal_models(base: Base, tmp_path: Path) -> None:
         np.testing.assert_array_equal(pose.translation, found[1][name].translation)
 
 
+def test_the_mapper_differs_from_colmaps_in_what_the_options_say() -> None:
+    ours, default = (
+        o.todict()
+        for o in (
+            reconstruction.mapper_options(BaseOptions(num_threads=1, min_model_size=4), 7),
+            pycolmap.IncrementalPipelineOptions(),
+        )
+    )
+    changed = {key: value for key, value in ours.items() if value != default[key]}
+    assert changed == {"min_model_size": 4, "num_threads": 1, "random_seed": 7}
+
+
 def test_no_initial_pair_is_no_model(tmp_path: Path) -> None:
     path = write_database(tmp_path / "database.db", SIFT, NAMES)
     assert reconstruction.map_base(path, tmp_path, tmp_path / "models", OPTIONS, 0) == []
