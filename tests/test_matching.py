@@ -248,7 +248,7 @@ def store_dir(views: list[tuple[View, np.ndarray]], tmp_path_factory: pytest.Tem
             cache.keep(view)
         cache.matches(views[0][0], views[1][0])
         cache.matches(views[0][0], frame_of(views[1][0]))
-        assert (len(feature_store), len(match_store)) == (2, 1)
+        assert (len(feature_store), len(match_store)) == (3, 2)
     return folder
 
 
@@ -283,36 +283,32 @@ def test_other_options_are_computed_anew(
             cache.features(views[0][0])
 
 
-def test_frames_are_kept_in_memory_until_they_are_forgotten(
+def test_frames_have_fewer_key_points_and_are_stored(
     store_dir: Path, views: list[tuple[View, np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo, frame = views[0][0], frame_of(views[1][0])
-    computed: list[str] = []
-    extract = LearnedMatcher.extract
+    everything = LearnedMatcher(OPTIONS).extract(frame.image)
 
-    def counted(self: LearnedMatcher, image: ImageArray) -> Features:
-        computed.append(image_key(image))
-        return extract(self, image)
+    def refuse(*args: object) -> None:
+        raise NeverError(args)
 
-    monkeypatch.setattr(LearnedMatcher, "extract", counted)
+    monkeypatch.setattr(LearnedMatcher, "extract", refuse)
+    monkeypatch.setattr(LearnedMatcher, "match", refuse)
     with open_stores(store_dir) as (feature_store, match_store, _):
         cache = LearnedCache(feature_store, match_store, OPTIONS)
         cache.keep(photo)
         first = cache.matches(photo, frame)
         assert cache.matches(photo, frame) is first
-        assert computed == [frame.key]
         best = cache.features(frame)
         assert len(best.keypoints_px) == OPTIONS.max_frame_keypoints
-        everything = extract(LearnedMatcher(OPTIONS), frame.image)
         left_out = len(everything.scores) - OPTIONS.max_frame_keypoints
         assert left_out > 0
         assert best.scores.min() >= np.sort(everything.scores)[left_out - 1]
         cache.forget_frames()
-        cache.matches(photo, frame)
-        assert computed == [frame.key, frame.key]
-        cache.features(photo)
-        assert computed == [frame.key, frame.key]
-        assert (len(feature_store), len(match_store)) == (2, 1)
+        again = cache.matches(photo, frame)
+        assert again is not first
+        np.testing.assert_array_equal(again.indices, first.indices)
+        assert cache.features(photo) is cache.features(photo)
 
 
 def test_photos_are_loaded_by_name(
