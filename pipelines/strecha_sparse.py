@@ -236,7 +236,11 @@ def document(rows: list[dict[str, object]]) -> str:
             f"| {row['subset']} | {row['way']} | {row['registered']} | {row['auc5']} | {row['auc10']} | "
             f"{row['auc30']} | {row['max_rotation_deg']} | {links} | {row.get('bridged', '')} | {ratio} |"
         )
-    return "\n".join([*lines, "", "The `bridged` column counts weak pairs for which clips were made.", ""])
+    closing = (
+        "`bridged` counts the weak pairs for which clips were made. What the built-in `morph` generator adds is the\n"
+        "difference between `default` and `no bridging`: nothing where no pair was bridged."
+    )
+    return "\n".join([*lines, "", closing, ""])
 
 
 if __name__ == "__main__":
