@@ -15,7 +15,7 @@ import pycolmap
 import pytest
 
 from interpose_sfm import pipeline
-from interpose_sfm.options import BridgingOptions, MatchingOptions, ReconstructOptions, ViewGraphOptions
+from interpose_sfm.options import BridgingOptions, ReconstructOptions, ViewGraphOptions
 from interpose_sfm.products import LinkVerdict, Pose
 from interpose_sfm.reconstruction import poses
 from interpose_sfm.report import ReconstructionResult
@@ -25,7 +25,6 @@ from interpose_sfm.workspace import WorkspaceBusyError
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("INTERPOSE_SFM_DATA", ROOT.parent / "shared" / "data"))
 WIDTH_PX = 480
-MATCHING = MatchingOptions(max_keypoints=1024)  # small pictures hold no more
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def folder(sample: SampleTruth) -> Path:
 
 
 def options_with_clips(sample: SampleTruth) -> ReconstructOptions:
-    return ReconstructOptions(bridging=BridgingOptions(clip_dir=sample.clip_dir), matching=MATCHING)
+    return ReconstructOptions(bridging=BridgingOptions(clip_dir=sample.clip_dir))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +100,7 @@ def _verdicts(result: ReconstructionResult) -> list[LinkVerdict]:
 
 
 def test_without_clips_nothing_wrong_enters(sample: SampleTruth, tmp_path: Path) -> None:
-    options = ReconstructOptions(generator="none", matching=MATCHING, view_graph=ViewGraphOptions(max_weak_pairs=4))
+    options = ReconstructOptions(generator="none", view_graph=ViewGraphOptions(max_weak_pairs=4))
     result = pipeline.reconstruct(sample.photo_dir, tmp_path / "out", options)
     assert result.report.num_registered_after == 4
     for model_dir in result.model_dirs:
@@ -116,7 +115,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_models(
     output = tmp_path / "out"
     command = [
         *(sys.executable, "-m", "interpose_sfm", "reconstruct", str(sample.photo_dir), "--output", str(output)),
-        *("--clips", str(sample.clip_dir), "--max-keypoints", "1024", "-q"),
+        *("--clips", str(sample.clip_dir), "-q"),
     ]
     for marker in ("base/database.db", "base/models", "features.h5.parts"):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -174,9 +173,7 @@ def test_handed_in_database_is_copied_and_used(
     database = tmp_path / "mine.db"
     database.write_bytes((bridged.output / "base" / "database.db").read_bytes())
     before = database.read_bytes()
-    options = ReconstructOptions(
-        database=database, generator="none", matching=MATCHING, view_graph=ViewGraphOptions(max_weak_pairs=1)
-    )
+    options = ReconstructOptions(database=database, generator="none", view_graph=ViewGraphOptions(max_weak_pairs=1))
     result = pipeline.reconstruct(sample.photo_dir, tmp_path / "out", options)
     assert result.report.num_registered_before == 4
     assert "features" not in result.report.timings_s
