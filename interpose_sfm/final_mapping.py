@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +15,6 @@ from interpose_sfm.products import ImagePair, Intrinsics, Link, LinkVerdict, Pos
 
 if TYPE_CHECKING:
     import pycolmap
-
-logger = logging.getLogger(__name__)
 
 MAX_BASE_CHANGE_DEG = 5.0  # a continued model that turns the base model's photos further has gone wrong
 NEIGHBOURS = 3  # base photos around each end of a link that are matched anew, so that its points get a depth

@@ -55,7 +55,7 @@ class LearnedCache:
         self._settings = content_key(options, weights_id())[:16]
         self._photos: set[str] = set()
         self._features: dict[str, Features] = {}
-        self._matches: dict[str, Matches] = {}
+        self._matches: dict[tuple[str, str], Matches] = {}
 
     def keep(self, photo: View) -> None:
         """Declare a view to be a photo, which gets more key points than a frame and stays in memory."""
@@ -64,35 +64,29 @@ class LearnedCache:
     def features(self, view: View) -> Features:
         """Features of a view."""
         key = store_key(view.key, self._settings)
-        found = self._features.get(key) or self._feature_store.get(key)
+        found = self._features.get(view.key) or self._feature_store.get(key)
         if found is None:
             found = self._matcher.extract(view.image)
             if view.key not in self._photos:
                 found = _best(found, self._max_frame_keypoints)
             self._feature_store.put(key, found)
-        self._features[key] = found
+        self._features[view.key] = found
         return found
 
     def matches(self, a: View, b: View) -> Matches:
         """Putative matches from a to b."""
         key = store_key(a.key, b.key, self._settings)
-        found = self._matches.get(key) or self._match_store.get(key)
+        found = self._matches.get((a.key, b.key)) or self._match_store.get(key)
         if found is None:
             found = self._matcher.match(self.features(a), self.features(b))
             self._match_store.put(key, found)
-        self._matches[key] = found
+        self._matches[a.key, b.key] = found
         return found
 
     def forget_frames(self) -> None:
         """Drop what is held in memory for frames."""
-        photo_keys = {store_key(key, self._settings) for key in self._photos}
-        self._features = {key: value for key, value in self._features.items() if key in photo_keys}
-        self._matches = {
-            store_key(a, b, self._settings): self._matches[store_key(a, b, self._settings)]
-            for a in self._photos
-            for b in self._photos
-            if store_key(a, b, self._settings) in self._matches
-        }
+        self._features = {key: value for key, value in self._features.items() if key in self._photos}
+        self._matches = {pair: value for pair, value in self._matches.items() if self._photos.issuperset(pair)}
 
 
 def _best(features: Features, number: int) -> Features:

@@ -48,9 +48,7 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
-MAX_BASE_CHANGE_DEG = 5.0  # a continued model that turns the base model's photos further has gone wrong
 TRIES_ONCE_CONNECTED = 3  # a photo that is connected is still matched with so many others, to close cycles
-NEIGHBOURS = 3  # base photos around each end of a link that are matched anew, so that its points get a depth
 
 
 def reconstruct(
@@ -144,7 +142,7 @@ class _Run:
                 # 9. links into the database, base models continued
                 models = self.map_links(records, graph, base, poser, photo_set)
         # 10. models and report on disk
-        return self.finish(photo_dir, photo_set, base, records, models)
+        return self.finish(photo_set, base, records, models)
 
     # ------------------------------------------------------------ stages
 
@@ -324,7 +322,6 @@ class _Run:
 
     def finish(
         self,
-        photo_dir: Path,
         photo_set: PhotoSet,
         base: BaseModels,
         records: Sequence[PairRecord],
