@@ -26,7 +26,7 @@ from interpose_sfm.products import (
     connected_components,
 )
 
-RIVAL_SHARE = 0.8  # a refused link this close in strength to the link it contradicts takes that one down with it
+RIVAL_SHARE = 0.8  # a refused link this close in strength to a link it contradicts takes that one down with it
 
 
 def needed_score(triangulation_angle_deg: float, options: ConsensusOptions) -> float:
@@ -99,8 +99,8 @@ def settle(
 
     Links join units: base models, whose inner rotations are trusted, and single photos. Taken strongest first, a link
     either joins two units or closes a cycle, whose rotation must be the identity within ``options.max_cycle_deg``.
-    A link that breaks a cycle is refused, and if it is nearly as strong as the weakest link of that cycle, so is that
-    one, since nothing tells which of them errs. Repeated until no cycle is broken.
+    A link that breaks a cycle is refused, and with it every link of the cycle that is hardly stronger, since nothing
+    tells which of them errs. Repeated until no cycle is broken.
 
     Args:
         decisions: Of :func:`judge`.
@@ -136,12 +136,10 @@ def _first_broken_cycle(
         if error_deg <= options.max_cycle_deg:
             continue
         detail = f"a cycle of links over {link.pair.a} and {link.pair.b} fails to close by {error_deg:.0f} degrees"
-        refused = {index: detail}
-        if cycle:
-            weakest = min(cycle, key=lambda i: decisions[i].link.evidence.strength)
-            if link.evidence.strength >= RIVAL_SHARE * decisions[weakest].link.evidence.strength:
-                refused[weakest] = detail
-        return refused
+        rivals = [
+            i for i in cycle if link.evidence.strength >= RIVAL_SHARE * decisions[i].link.evidence.strength
+        ]
+        return dict.fromkeys([index, *rivals], detail)
     return {}
 
 

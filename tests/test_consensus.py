@@ -173,6 +173,26 @@ def test_both_rivals_fall_in_a_triangle_of_single_photos() -> None:
     assert found == {"ab": ACCEPTED, "bc": CONTRADICTED, "ac": CONTRADICTED}
 
 
+def test_all_rivals_of_a_broken_cycle_fall() -> None:
+    """A wrong link as strong as the right ones could be any of them, so none of the equals is believed."""
+    ring = [offered("a", "b", 0.5), offered("b", "c", 0.9), offered("c", "d", 0.5)]
+    found = verdicts([*ring, offered("a", "d", 0.48, 60)])
+    assert found == {"ab": CONTRADICTED, "bc": ACCEPTED, "cd": CONTRADICTED, "ad": CONTRADICTED}
+
+
+@pytest.mark.parametrize("num_photos", [3, 4, 5])
+def test_a_wrong_link_as_strong_as_the_right_ones_never_survives_a_cycle(num_photos: int) -> None:
+    rng = np.random.default_rng(0)
+    names = "abcde"[:num_photos]
+    for _ in range(50):
+        pairs = [*itertools.pairwise(names), (names[0], names[-1])]
+        wrong = int(rng.integers(len(pairs)))
+        decisions = [
+            offered(a, b, float(rng.uniform(0.45, 0.5)), 50.0 if i == wrong else 0.0) for i, (a, b) in enumerate(pairs)
+        ]
+        assert verdicts(decisions)["".join(pairs[wrong])] is CONTRADICTED
+
+
 def test_a_majority_of_wrong_links_does_not_win_by_agreeing() -> None:
     """Two wrong links that agree with each other against a right one that is stronger than both."""
     models = [model("abc", 1), model("def", 2)]
