@@ -385,13 +385,15 @@ def _execute(command: _Command) -> int:
         with cli_console.Signals() as signals, cli_console.Progress.suited(command.quiet, command.json) as progress:
             try:
                 outcome = command.run(progress)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Exception) as error:
                 progress.close()
-                again = "; the same command goes on where this one stopped" if command.keeps_its_work else ""
-                print(f"{PROGRAM}: stopped{again}", file=sys.stderr)
-                return 128 + (signals.received or signal.SIGINT)
-            except _EXPECTED_ERRORS as error:
-                progress.close()
+                # A signal in the middle of native code, as while a module loads, comes out as any error at all.
+                if signals.received or isinstance(error, KeyboardInterrupt):
+                    again = "; the same command goes on where this one stopped" if command.keeps_its_work else ""
+                    print(f"{PROGRAM}: stopped{again}", file=sys.stderr)
+                    return 128 + (signals.received or signal.SIGINT)
+                if not isinstance(error, _EXPECTED_ERRORS):
+                    raise
                 _log.error("%s", error, exc_info=command.verbose)
                 if isinstance(error, ImportError):
                     _log.error("'%s doctor' shows what to install", PROGRAM)

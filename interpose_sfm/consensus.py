@@ -136,9 +136,7 @@ def _first_broken_cycle(
         if error_deg <= options.max_cycle_deg:
             continue
         detail = f"a cycle of links over {link.pair.a} and {link.pair.b} fails to close by {error_deg:.0f} degrees"
-        rivals = [
-            i for i in cycle if link.evidence.strength >= RIVAL_SHARE * decisions[i].link.evidence.strength
-        ]
+        rivals = [i for i in cycle if link.evidence.strength >= RIVAL_SHARE * decisions[i].link.evidence.strength]
         return dict.fromkeys([index, *rivals], detail)
     return {}
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from interpose_sfm.options import BaseOptions
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -105,22 +100,27 @@ def cancellable(call: Callable[..., object]) -> None:
 
     token = pycolmap.CancellationToken()
     failures: list[BaseException] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
             call(cancellation_token=token)
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
             failures.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, daemon=True)
+    # Neither a daemon nor waited for by join(): Python up to 3.12 takes a thread for ended once a signal has
+    # interrupted its join, and a process that ends while pycolmap runs in a thread aborts.
+    thread = threading.Thread(target=run)
     try:
         thread.start()  # Ctrl-C may come while it starts
-        while thread.is_alive():
-            thread.join(POLL_S)
+        while not ended.wait(POLL_S):
+            pass
     except BaseException:
         token.cancel()
-        with contextlib.suppress(RuntimeError):  # not started yet: it will find the token cancelled
-            thread.join()
+        while not ended.wait(POLL_S) and thread.ident is not None:  # without one it will find the token cancelled
+            pass
         raise
     if failures:
         raise failures[0]

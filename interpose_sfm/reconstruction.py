@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import geometry
+from interpose_sfm._native import load_whole
 from interpose_sfm.options import BaseOptions
 from interpose_sfm.products import FloatArray, Intrinsics, Pose
 
@@ -263,8 +264,7 @@ def write_point_cloud(model: pycolmap.Reconstruction, path: Path) -> int:
 
     A point is an outlier if its mean distance to its 16 nearest neighbours lies two sigma above the average.
     """
-    import open3d
-
+    open3d = load_whole("open3d")
     points = list(model.points3D.values())
     cloud = open3d.geometry.PointCloud()
     cloud.points = open3d.utility.Vector3dVector(np.array([p.xyz for p in points], np.float64).reshape(-1, 3))

@@ -293,6 +293,18 @@ def test_interrupt(kind: type[Say], can_resume: bool) -> None:
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize("error", [ImportError("initialization failed"), SystemError("unreported exception")])
+def test_an_error_that_a_signal_causes_in_native_code_is_a_stop(error: Exception) -> None:
+    def work(_: Callable[[str, int, int], None]) -> cli._Outcome:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise error
+
+    done = execute(Say(work=work))
+    assert done.code == 130
+    assert done.err.splitlines()[-1].startswith("interpose_sfm: stopped")
+
+
 def test_stdout_holds_the_result_only() -> None:
     def work(progress: Callable[[str, int, int], None]) -> cli._Outcome:
         print("chatter of some library")
@@ -353,9 +365,12 @@ def test_progress_is_visible_on_a_terminal_without_a_width() -> None:
         with Progress.suited(quiet=False, json=False) as progress:
             progress("features", 3, 3)
         terminal.flush()
-        shown = os.read(reader, 10_000).decode()
+    shown = b""
+    with contextlib.suppress(OSError):  # what a terminal gives instead of an end of file
+        while chunk := os.read(reader, 10_000):
+            shown += chunk
     os.close(reader)
-    assert "features        : 100%" in shown
+    assert "features        : 100%" in shown.decode()
 
 
 def test_native_messages_are_errors_only_unless_asked_for() -> None:
