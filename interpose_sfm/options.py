@@ -137,7 +137,8 @@ class BridgingOptions:
             videos of three models the right ends reach 0.90 or more; of 96 wrong ends none exceeded 0.53.
         max_end_drift: Largest disagreement between where A lies in the first and B in the last frame, as a share of the
             frame's width, for photos of equal shape. It was 0.009 at most on the same videos.
-        morph_hypotheses: Homographies, one clip each, that the `morph` generator tries per pair.
+        morph_hypotheses: Homographies, one clip each, that the `morph` generator tries per pair. A clip costs many
+            learned matches, and each further homography rests on fewer of the putative ones.
         morph_frames: Frames of a morph clip.
         morph_min_matches: A homography needs at least so many supporting matches.
     """
@@ -147,7 +148,7 @@ class BridgingOptions:
     max_frame_px: int = 1024
     min_end_correlation: float = 0.8
     max_end_drift: float = 0.02
-    morph_hypotheses: int = 4
+    morph_hypotheses: int = 2
     morph_frames: int = 4
     morph_min_matches: int = 12
 
