@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpose_sfm import consensus, joining, priors, reconstruction, verification
+from interpose_sfm.alignment import Apart
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.pair_records import PairRecord, accepted_links
@@ -15,6 +17,8 @@ from interpose_sfm.products import ImagePair, Intrinsics, Link, LinkVerdict, Pos
 
 if TYPE_CHECKING:
     import pycolmap
+
+logger = logging.getLogger(__name__)
 
 MAX_BASE_CHANGE_DEG = 5.0  # a continued model that turns the base model's photos further has gone wrong
 NEIGHBOURS = 3  # base photos around each end of a link that are matched anew, so that its points get a depth
@@ -107,9 +111,12 @@ class FinalMapper:
         """Whether a model could be joined to one of the earlier ones, which is replaced by both together."""
         for position, other in enumerate(models):
             found = joining.find_join(other, ready, links, self.database_path, self.options.seed)
-            if found is None:
+            if isinstance(found, Apart):
+                logger.info("models stay apart: %s", found.detail)
                 continue
-            joined = self._triangulated(joining.join(other, ready, found), folder / f"joined{position}")
+            joined = self._triangulated(
+                joining.join(other, ready, found, self.database_path), folder / f"joined{position}"
+            )
             merged = self._unless_worse([other, model], self._grown(joined, folder / f"merged{position}"))
             if merged is not None:
                 models[position] = merged

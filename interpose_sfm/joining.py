@@ -1,39 +1,26 @@
-"""Joining models by the points that links have in common with both."""
+"""Joining models, and attaching single photos, by links, depths and what both hold."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import databases, geometry, reconstruction
-from interpose_sfm.geometry import Similarity
-from interpose_sfm.products import FloatArray, Link
+from interpose_sfm import databases, geometry, overlaps, reconstruction
+from interpose_sfm.alignment import Alignment, Apart, align
+from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, Link, Pose
+from interpose_sfm.ties import Baseline, Overlap, find_tie
 
 if TYPE_CHECKING:
     import pycolmap
 
-MIN_POINTS = 12  # a similarity has 7 degrees of freedom, 3 points fix it: four times that leave no room for chance
-MIN_SHARE = 0.5  # of the common points, which come from links that are believed already
-MAX_DISTANCE_SHARE = 0.03  # of the distance to the camera: depths from few degrees of parallax are that exact
-MAX_TURN_DEG = 10.0  # between the similarity and the links' own rotations
+MAX_TURN_DEG = 10.0  # between a link and the alignment, as in the cycles of links
 
-
-@dataclass(frozen=True)
-class Join:
-    """How a model lies in another.
-
-    Attributes:
-        target_from_source: The similarity.
-        num_points: Common points that agree with it.
-    """
-
-    target_from_source: Similarity
-    num_points: int
+SINGLE_POSE = Pose(np.eye(3), np.zeros(3))
+"""cam_from_world of a photo that is a component of its own."""
 
 
 def find_join(
@@ -42,97 +29,120 @@ def find_join(
     links: Sequence[Link],
     database_path: Path,
     seed: int,
-) -> Join | None:
-    """The similarity between two models from the points that both have triangulated of the same correspondences.
+    max_angle_deg: float = MAX_TURN_DEG,
+) -> Alignment | Apart:
+    """The similarity between two models, from everything that ties them.
 
     Args:
         target, source: Models with all key points of the database, links triangulated.
-        links: Accepted links; those with one photo in each model count.
+        links: Every link whose own evidence is good; what contradicts must be heard. Links that do not join the two
+            models are passed over.
         database_path: Holds the correspondences of the links.
         seed: Of RANSAC.
+        max_angle_deg: By which a link may miss the similarity.
 
     Returns:
-        None where too few points are common, they do not agree on one similarity, or it contradicts a link's rotation.
+        The alignment, or why the models stay apart and which link is missing.
     """
-    import pycolmap
+    poses_t, poses_s = reconstruction.poses(target), reconstruction.poses(source)
+    cameras = {**reconstruction.model_cameras(source), **reconstruction.model_cameras(target)}
+    ends = [(tie.link, *tie.names) for tie in (find_tie(poses_t, poses_s, x, Baseline()) for x in links) if tie]
+    baselines = {
+        link.pair: Baseline(
+            overlaps.baseline_length(target, name_t, link, cameras).length,
+            overlaps.baseline_length(source, name_s, link, cameras).length,
+        )
+        for link, name_t, name_s in ends
+    }
+    shared = [overlaps.photo_overlap(target, source, name) for name in sorted(poses_t.keys() & poses_s.keys())]
+    common = [_common_points(target, name_t, source, name_s, database_path) for _, name_t, name_s in ends]
+    x_in_target, x_in_source, distances = (
+        (np.concatenate(part) for part in zip(*common, strict=True))
+        if common
+        else (
+            np.zeros((0, 3)),
+            np.zeros((0, 3)),
+            np.zeros(0),
+        )
+    )
+    by_points = overlaps.point_overlap("what the links' points say", x_in_target, x_in_source, distances, seed)
+    held: list[Overlap] = [overlap for overlap in [*shared, by_points] if overlap is not None]
+    return align(
+        poses_t, poses_s, [link for link, *_ in ends], baselines=baselines, overlaps=held, max_angle_deg=max_angle_deg
+    )
 
-    found = [_common_points(target, source, link, database_path) for link in links]
-    x_in_target = np.concatenate([points[0] for points in found]) if found else np.zeros((0, 3))
-    x_in_source = np.concatenate([points[1] for points in found]) if found else np.zeros((0, 3))
-    distances = np.concatenate([points[2] for points in found]) if found else np.zeros(0)
-    if len(x_in_target) < MIN_POINTS:
-        return None
-    max_error = MAX_DISTANCE_SHARE * float(np.median(distances))
-    options = pycolmap.RANSACOptions(max_error=max_error, random_seed=seed, num_threads=1)
-    robust = pycolmap.estimate_sim3d_robust(x_in_source, x_in_target, options)
-    if robust is None:
-        return None
-    moved = np.array([robust * x for x in x_in_source])
-    agree = np.linalg.norm(moved - x_in_target, axis=1) <= max_error
-    if np.count_nonzero(agree) < max(MIN_POINTS, MIN_SHARE * len(agree)):
-        return None
-    similarity = geometry.fit_similarity(x_in_source[agree], x_in_target[agree])
-    if not all(_agrees(similarity, target, source, link) for link in links):
-        return None
-    return Join(similarity, int(np.count_nonzero(agree)))
+
+def find_place(
+    target: pycolmap.Reconstruction,
+    name: str,
+    links: Sequence[Link],
+    cameras: Mapping[str, Intrinsics],
+    max_angle_deg: float = MAX_TURN_DEG,
+) -> Alignment | Apart:
+    """Where a single photo belongs in a model, from its links alone.
+
+    Args:
+        target: A model without the photo.
+        links: Every link of the photo whose own evidence is good.
+        cameras: At least that of the photo.
+
+    Returns:
+        The alignment of SINGLE_POSE, or why the photo stays out and which link is missing.
+    """
+    poses = reconstruction.poses(target)
+    known = {**cameras, **reconstruction.model_cameras(target)}
+    ties = [tie for tie in (find_tie(poses, {name: SINGLE_POSE}, link, Baseline()) for link in links) if tie]
+    baselines: dict[ImagePair, Baseline] = {
+        tie.link.pair: Baseline(overlaps.baseline_length(target, tie.names[0], tie.link, known).length) for tie in ties
+    }
+    mine = [tie.link for tie in ties]
+    return align(poses, {name: SINGLE_POSE}, mine, baselines=baselines, max_angle_deg=max_angle_deg)
 
 
-def join(target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, found: Join) -> pycolmap.Reconstruction:
+def join(
+    target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, found: Alignment, database_path: Path
+) -> pycolmap.Reconstruction:
     """The target with the photos it lacks, posed by the similarity; their points are not triangulated yet."""
+    return _with_poses(target, reconstruction.poses(source), found, database_path)
+
+
+def attach(
+    target: pycolmap.Reconstruction, name: str, found: Alignment, database_path: Path
+) -> pycolmap.Reconstruction:
+    """The target with a single photo of :func:`find_place`; its points are not triangulated yet."""
+    return _with_poses(target, {name: SINGLE_POSE}, found, database_path)
+
+
+def _with_poses(
+    target: pycolmap.Reconstruction, poses: Mapping[str, Pose], found: Alignment, database_path: Path
+) -> pycolmap.Reconstruction:
     merged = copy.deepcopy(target)
-    held = reconstruction.registered_names(target)
-    for image in source.images.values():
-        if not image.has_pose or image.name in held:
-            continue
-        pose = found.target_from_source.move_camera(geometry.from_rigid3d(image.cam_from_world()))
-        frame = merged.frame(merged.image(image.image_id).frame_id)
+    added = sorted(poses.keys() - reconstruction.registered_names(target))
+    reconstruction.list_photos(merged, added, database_path)
+    for name in added:
+        image = merged.find_image_with_name(name)
+        frame = merged.frame(image.frame_id)
+        pose = found.target_from_source.move_camera(poses[name])
         frame.set_cam_from_world(image.camera_id, geometry.to_rigid3d(pose))
         merged.register_frame(frame.frame_id)
     return merged
 
 
 def _common_points(
-    target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, link: Link, database_path: Path
+    target: pycolmap.Reconstruction, name_t: str, source: pycolmap.Reconstruction, name_s: str, database_path: Path
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Points of a link in the target, in the source, and their distances to the link's photo in the target."""
-    nothing = np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0)
-    ends = _ends(target, source, link)
-    if ends is None:
-        return nothing
-    image_t, image_s = ends
+    image_t, image_s = target.find_image_with_name(name_t), source.find_image_with_name(name_s)
     rows_t, rows_s = databases.verified_rows(database_path, image_t.image_id, image_s.image_id)
+    points_t, points_s = (
+        {row: point.point3D_id for row, point in enumerate(image.points2D) if point.has_point3D()}
+        for image in (image_t, image_s)
+    )
     pairs = [
-        (target.point3D(image_t.points2D[t].point3D_id).xyz, source.point3D(image_s.points2D[s].point3D_id).xyz)
+        (target.point3D(points_t[t]).xyz, source.point3D(points_s[s]).xyz)
         for t, s in zip(rows_t, rows_s, strict=True)
-        if image_t.points2D[t].has_point3D() and image_s.points2D[s].has_point3D()
+        if t in points_t and s in points_s
     ]
-    if not pairs:
-        return nothing
-    x_in_target = np.array([pair[0] for pair in pairs])
-    x_in_source = np.array([pair[1] for pair in pairs])
+    x_in_target = np.array([pair[0] for pair in pairs]).reshape(-1, 3)
+    x_in_source = np.array([pair[1] for pair in pairs]).reshape(-1, 3)
     return x_in_target, x_in_source, np.linalg.norm(x_in_target - image_t.projection_center(), axis=1)
-
-
-def _ends(
-    target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, link: Link
-) -> tuple[pycolmap.Image, pycolmap.Image] | None:
-    """The link's photos in the target and in the source; None if it does not join the two."""
-    in_target, in_source = reconstruction.registered_names(target), reconstruction.registered_names(source)
-    for first, second in ((link.pair.a, link.pair.b), (link.pair.b, link.pair.a)):
-        if first in in_target and first not in in_source and second in in_source and second not in in_target:
-            return target.find_image_with_name(first), source.find_image_with_name(second)
-    return None
-
-
-def _agrees(
-    similarity: Similarity, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, link: Link
-) -> bool:
-    ends = _ends(target, source, link)
-    if ends is None:
-        return True
-    image_t, image_s = ends
-    cam_t = geometry.from_rigid3d(image_t.cam_from_world())
-    cam_s = similarity.move_camera(geometry.from_rigid3d(image_s.cam_from_world()))
-    s_from_t = cam_s.rotation @ cam_t.rotation.T
-    linked = link.b_from_a.rotation if image_t.name == link.pair.a else link.b_from_a.rotation.T
-    return float(geometry.rotation_angle_deg(s_from_t @ linked.T)) <= MAX_TURN_DEG

@@ -192,6 +192,41 @@ def with_database_keypoints(model: pycolmap.Reconstruction, database_path: Path)
     return extended
 
 
+def list_photos(model: pycolmap.Reconstruction, names: Sequence[str], database_path: Path) -> None:
+    """Add photos to a model as ones without a pose, with all their key points, where it does not list them yet.
+
+    COLMAP's models list the photos that they register only.
+
+    Raises:
+        ValueError: A photo that the database does not hold.
+    """
+    import pycolmap
+
+    listed = {image.name for image in model.images.values()}
+    with pycolmap.Database.open(database_path) as database:
+        for name in names:
+            if name in listed:
+                continue
+            stored = database.read_image_with_name(name)
+            if stored is None:
+                raise ValueError(f"got photo {name!r}, expected one that {database_path} holds")
+            frame = database.read_frame(stored.frame_id)
+            if not model.exists_camera(stored.camera_id):
+                model.add_camera(database.read_camera(stored.camera_id))
+            if not model.exists_rig(frame.rig_id):
+                model.add_rig(database.read_rig(frame.rig_id))
+            model.add_frame(frame)
+            keypoints = np.asarray(database.read_keypoints(stored.image_id), np.float64)
+            image = pycolmap.Image(
+                name=name,
+                camera_id=stored.camera_id,
+                image_id=stored.image_id,
+                keypoints=keypoints[:, :2] if len(keypoints) else np.zeros((0, 2)),
+            )
+            image.frame_id = stored.frame_id
+            model.add_image(image)
+
+
 def map_remaining(
     names: Sequence[str],
     database_path: Path,
