@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from interpose_sfm.doctor import diagnose
-    from interpose_sfm.options import ReconstructOptions
+    from interpose_sfm.hook import extend, incremental_mapping, installed
+    from interpose_sfm.options import InterposeOptions, ReconstructOptions
     from interpose_sfm.pipeline import find_weak_pairs, reconstruct
     from interpose_sfm.relative import RelativePoseResult, relative_pose
     from interpose_sfm.report import ReconstructionResult, RunReport
@@ -23,24 +24,32 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "InterposeOptions",
     "ReconstructOptions",
     "ReconstructionResult",
     "RelativePoseResult",
     "RunReport",
     "__version__",
     "diagnose",
+    "extend",
     "find_weak_pairs",
+    "incremental_mapping",
+    "installed",
     "reconstruct",
     "relative_pose",
 ]
 
 _MODULES = {
+    "InterposeOptions": "options",
     "ReconstructOptions": "options",
     "ReconstructionResult": "report",
     "RelativePoseResult": "relative",
     "RunReport": "report",
     "diagnose": "doctor",
+    "extend": "hook",
     "find_weak_pairs": "pipeline",
+    "incremental_mapping": "hook",
+    "installed": "hook",
     "reconstruct": "pipeline",
     "relative_pose": "relative",
 }

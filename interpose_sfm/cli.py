@@ -362,13 +362,14 @@ def _first_line(kind: Any) -> str:
 
 
 def _attribute_texts(kind: type) -> dict[str, str]:
-    """Field -> text from the section "Attributes" of a docstring; several fields may share one text."""
-    section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
+    """Field -> text from the section "Attributes" of a docstring or a base's; several fields may share one text."""
     texts = {}
-    for entry in re.split(r"\n(?=    \w)", section.rstrip()):
-        names, _, text = entry.partition(":")
-        for name in names.split(","):
-            texts[name.strip()] = " ".join(text.split()).replace("`", "")
+    for owner in reversed(kind.__mro__):
+        section = inspect.cleandoc(owner.__doc__ or "").partition("Attributes:\n")[2]
+        for entry in re.split(r"\n(?=    \w)", section.rstrip()):
+            names, _, text = entry.partition(":")
+            for name in names.split(","):
+                texts[name.strip()] = " ".join(text.split()).replace("`", "")
     return texts
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from interpose_sfm import geometry
 from interpose_sfm._compat import StrEnum
@@ -21,6 +23,13 @@ class CameraMode(StrEnum):
     SINGLE = "single"
     PER_FOLDER = "per_folder"
     PER_IMAGE = "per_image"
+
+
+class Mapper(StrEnum):
+    """Which of COLMAP's mappers is used."""
+
+    INCREMENTAL = "incremental"
+    GLOBAL = "global"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,7 @@ class PhotoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BaseOptions:
-    """Plain COLMAP: SIFT, matching, incremental mapping.
+    """Plain COLMAP: SIFT, matching, mapping.
 
     Attributes:
         sift_max_image_px: Long side at which SIFT runs; -1 for COLMAP's default.
@@ -58,6 +67,7 @@ class BaseOptions:
             it. COLMAP registers from 30 on, and look-alike structure reaches that; twice as many asks for a second
             opinion without questioning photos that overlap well.
         num_threads: Threads of COLMAP; -1 for all cores.
+        mapper: COLMAP's incremental mapper, or its global one (GLOMAP), for the base models and with the links.
     """
 
     sift_max_image_px: int = -1
@@ -66,8 +76,10 @@ class BaseOptions:
     min_model_size: int = 3
     min_points_per_photo: int = 60
     num_threads: int = -1
+    mapper: Mapper = Mapper.INCREMENTAL
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "mapper", Mapper(self.mapper))
         _require(
             self.sift_max_image_px == -1 or self.sift_max_image_px >= 64,
             "sift-max-image-px",
@@ -79,6 +91,18 @@ class BaseOptions:
         _require(self.min_points_per_photo >= 0, "min-points-per-photo", self.min_points_per_photo, ">= 0")
         _require(self.min_model_size >= 2, "min-model-size", self.min_model_size, ">= 2")
         _require(self.num_threads == -1 or self.num_threads >= 1, "num-threads", self.num_threads, "-1 or >= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallerOptions(BaseOptions):
+    """Base options where somebody else calls COLMAP's mapper: what we map with it must keep to the caller's options.
+
+    Attributes:
+        pipeline: Fields of ``pycolmap.IncrementalPipelineOptions``, nested ones as mappings, that differ from COLMAP's
+            defaults.
+    """
+
+    pipeline: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,25 +278,19 @@ class ConsensusOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructOptions:
-    """All options of a run.
+class FallbackOptions:
+    """Options of the fallback, whoever made the base models.
 
     Attributes:
-        database: A COLMAP database with features and matches to use instead of our own; it is copied, never changed.
         generator: Where bridging clips come from: ``auto`` takes clips on disk where there are any for the pair and
             morphs otherwise; ``none`` leaves bridging out; else the name of a generator.
         pose_estimator: Name of the pose estimator.
-        camera_mode: Which photos share a camera, as in COLMAP.
         seed: Seed of everything that is random.
     """
 
-    database: Path | None = None
     generator: str = "auto"
     pose_estimator: str = "matcher"
-    camera_mode: CameraMode = CameraMode.AUTO
     seed: int = 0
-    photos: PhotoOptions = field(default_factory=PhotoOptions)
-    base: BaseOptions = field(default_factory=BaseOptions)
     view_graph: ViewGraphOptions = field(default_factory=ViewGraphOptions)
     matching: MatchingOptions = field(default_factory=MatchingOptions)
     bridging: BridgingOptions = field(default_factory=BridgingOptions)
@@ -281,3 +299,38 @@ class ReconstructOptions:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2^31)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructOptions(FallbackOptions):
+    """All options of a run.
+
+    Attributes:
+        database: A COLMAP database with features and matches to use instead of our own; it is copied, never changed.
+        camera_mode: Which photos share a camera, as in COLMAP.
+    """
+
+    database: Path | None = None
+    camera_mode: CameraMode = CameraMode.AUTO
+    photos: PhotoOptions = field(default_factory=PhotoOptions)
+    base: BaseOptions = field(default_factory=BaseOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterposeOptions(FallbackOptions):
+    """Options of the drop-in for ``pycolmap.incremental_mapping``; those of the mapper are pycolmap's own.
+
+    Attributes:
+        enabled: Whether to do anything that pycolmap does not do.
+        side_folder: Name of the folder beside the database that gets all that is added (the extended database, stores,
+            report); ``{database}`` stands for the database's name without its suffix.
+    """
+
+    enabled: bool = True
+    side_folder: str = "{database}_interpose"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = self.side_folder.replace("{database}", "database")
+        is_name = bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
+        _require(is_name, "side-folder", self.side_folder, "the name of a folder beside the database")

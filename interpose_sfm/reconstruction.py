@@ -6,13 +6,13 @@ import copy
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm._native import load_whole
-from interpose_sfm.options import BaseOptions
+from interpose_sfm.options import BaseOptions, CallerOptions
 from interpose_sfm.products import FloatArray, Intrinsics, Pose
 
 if TYPE_CHECKING:
@@ -20,14 +20,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+REPLACED = "replaced_by_interpose_sfm"
+"""Attribute by which a stand-in for ``pycolmap.incremental_mapping`` gives the original away."""
+
 
 def mapper_options(options: BaseOptions, seed: int) -> pycolmap.IncrementalPipelineOptions:
-    """COLMAP's own defaults but for the model size, which would drop small collections."""
+    """COLMAP's own defaults, or a caller's, but for the model size, which would drop small collections."""
     import pycolmap
 
-    return pycolmap.IncrementalPipelineOptions(
-        min_model_size=options.min_model_size, num_threads=options.num_threads, random_seed=seed
-    )
+    values = dict(options.pipeline) if isinstance(options, CallerOptions) else {}
+    given = {"num_threads": options.num_threads, "random_seed": seed, **values}
+    return pycolmap.IncrementalPipelineOptions({**given, "min_model_size": options.min_model_size})
+
+
+def incremental_mapping(*args: Any, **kwargs: Any) -> dict[int, pycolmap.Reconstruction]:
+    """``pycolmap.incremental_mapping`` itself, also while `interpose_sfm.installed` has put the hook in its place."""
+    import pycolmap
+
+    mapping: Any = pycolmap.incremental_mapping
+    found: dict[int, pycolmap.Reconstruction] = getattr(mapping, REPLACED, mapping)(*args, **kwargs)
+    return found
 
 
 def map_base(
@@ -42,13 +54,12 @@ def map_base(
 
     Returns an empty list where COLMAP finds no initial pair.
     """
-    import pycolmap
 
     def tell() -> None:
         if on_image is not None:
             on_image()
 
-    found = pycolmap.incremental_mapping(
+    found = incremental_mapping(
         database_path,
         image_dir,
         output_dir,
@@ -93,17 +104,49 @@ def model_cameras(model: pycolmap.Reconstruction) -> dict[str, Intrinsics]:
 
 
 def intrinsics_of(camera: pycolmap.Camera, is_trusted: bool) -> Intrinsics:
-    """The pinhole-plus-one-radial view of a COLMAP camera that the learned stages work with."""
-    radial = float(camera.params[3]) if camera.model.name in ("SIMPLE_RADIAL", "RADIAL") else 0.0
+    """The pinhole-plus-one-radial view of a COLMAP camera that the learned stages work with.
+
+    The nearest one for cameras of other models; `camera_error_px` says how near that is.
+    """
+    focal_px, radial, _ = _nearest_radial(camera)
     return Intrinsics(
         width_px=int(camera.width),
         height_px=int(camera.height),
-        focal_px=float(camera.mean_focal_length()),
+        focal_px=focal_px,
         cx_px=float(camera.principal_point_x),
         cy_px=float(camera.principal_point_y),
         radial=radial,
         is_trusted=is_trusted,
     )
+
+
+def camera_error_px(camera: pycolmap.Camera) -> float:
+    """Largest error in the picture that `intrinsics_of` makes with a camera; infinite where there is no such view."""
+    return _nearest_radial(camera)[2]
+
+
+def _nearest_radial(camera: pycolmap.Camera) -> tuple[float, float, float]:
+    """Focal length, radial coefficient and largest error in pixels of the SIMPLE_RADIAL camera nearest to a camera.
+
+    With the principal point as it is, ``x_px - c = f u + f k r^2 u`` is linear in f and f k, over a grid of pixels.
+    """
+    if camera.model.name in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL"):
+        return float(camera.mean_focal_length()), float(sum(camera.params[3:])), 0.0
+    known: tuple[float, float] | None = None
+    if camera.model.name in ("PINHOLE", "RADIAL"):
+        known = float(camera.mean_focal_length()), float(camera.params[3]) if camera.model.name == "RADIAL" else 0.0
+    columns, rows = np.meshgrid(np.linspace(0, camera.width, 17), np.linspace(0, camera.height, 13))
+    positions_px = np.stack([columns.ravel(), rows.ravel()], 1)
+    rays = np.asarray(camera.cam_from_img(positions_px), np.float64)
+    offsets_px = positions_px - [camera.principal_point_x, camera.principal_point_y]
+    if not np.isfinite(rays).all():  # a view of 180 degrees and more, or distortion that folds over
+        return *(known or (float(camera.mean_focal_length()), 0.0)), np.inf
+    design = np.stack([rays.ravel(), (rays * np.sum(rays**2, axis=1, keepdims=True)).ravel()], 1)
+    if known is None:
+        focal_px, product = np.linalg.lstsq(design, offsets_px.ravel(), rcond=None)[0]
+        known = float(focal_px), float(product / focal_px)
+    residual_px = design @ [known[0], known[0] * known[1]] - offsets_px.ravel()
+    return *known, float(np.linalg.norm(residual_px.reshape(-1, 2), axis=1).max())
 
 
 def triangulate(
@@ -146,13 +189,11 @@ def continue_model(
     Args:
         work_dir: A folder for the models before and after, created here.
     """
-    import pycolmap
-
     input_dir, output_dir = work_dir / "input", work_dir / "output"
     for folder in (input_dir, output_dir):
         folder.mkdir(parents=True)
     model.write(input_dir)
-    found = pycolmap.incremental_mapping(
+    found = incremental_mapping(
         database_path, image_dir, output_dir, mapper_options(options, seed), input_path=input_dir
     )
     return max(found.values(), key=lambda grown: grown.num_reg_images(), default=model)
@@ -236,12 +277,10 @@ def map_remaining(
     seed: int,
 ) -> list[pycolmap.Reconstruction]:
     """Models of some of the photos only, largest first."""
-    import pycolmap
-
     pipeline = mapper_options(options, seed)
     pipeline.image_names = list(names)
     output_dir.mkdir(parents=True, exist_ok=True)
-    found = pycolmap.incremental_mapping(database_path, image_dir, output_dir, pipeline)
+    found = incremental_mapping(database_path, image_dir, output_dir, pipeline)
     return sort_models(found.values(), options.min_model_size)
 
 

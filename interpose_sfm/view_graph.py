@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from interpose_sfm.options import ViewGraphOptions
@@ -11,16 +11,27 @@ from interpose_sfm.products import ImagePair, ViewGraph, WeakPair, WeakReason, c
 MIN_VERIFIED = 15  # COLMAP ignores pairs with fewer inliers (min_num_matches)
 
 
-def build_view_graph(database_path: Path, models: Sequence[frozenset[str]], options: ViewGraphOptions) -> ViewGraph:
+def build_view_graph(
+    database_path: Path,
+    models: Sequence[frozenset[str]],
+    options: ViewGraphOptions,
+    only: Collection[str] | None = None,
+) -> ViewGraph:
     """Read the verified graph of a COLMAP database and rank the pairs that the base models leave apart.
 
     Args:
         database_path: COLMAP database with matches and two-view geometries.
         models: Photo names registered in each base model, largest first.
         options: The budget of weak pairs.
+        only: Photos that count; all others are as if they were not there. All photos by default.
     """
     names, matched, verified = _read_pairs(database_path)
-    return rank_weak_pairs(names, matched, verified, models, options)
+    if only is not None:
+        kept = frozenset(only)
+        names = [name for name in names if name in kept]
+        verified = {pair: count for pair, count in verified.items() if pair.a in kept and pair.b in kept}
+        models = [model & kept for model in models]
+    return rank_weak_pairs(names, matched, verified, [model for model in models if model], options)
 
 
 def rank_weak_pairs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -105,6 +106,12 @@ class Workspace:
             with suppress(OSError):  # emptied by the next run otherwise
                 remove_path(self.work_dir)
             lock.release()
+
+    def put(self, source: Path, target: Path) -> None:
+        """Copy a file into the place of another one as a whole; only while the folder is locked."""
+        temporary = self.work_dir / "copy"
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
 
     # -------------------------------------------------------- stages
 

@@ -23,6 +23,10 @@ NAMES = [name for name in interpose_sfm.__all__ if name != "__version__"]
 def test_public_names_are_those_that_are_promised() -> None:
     assert set(NAMES) == {
         "reconstruct",
+        "incremental_mapping",
+        "installed",
+        "extend",
+        "InterposeOptions",
         "relative_pose",
         "find_weak_pairs",
         "diagnose",

@@ -1,0 +1,44 @@
+"""What is told of a run while it goes on, and kept of it for its report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, what is done and the total (0 where unknown)."""
+
+
+@dataclass
+class RunLog:
+    """Progress, times and warnings of a run.
+
+    Attributes:
+        progress: Told how far every stage is.
+        timings_s: Stage -> seconds.
+        warnings: What the user should know, a sentence each.
+    """
+
+    progress: Progress | None = None
+    timings_s: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """Report progress."""
+        if self.progress is not None:
+            self.progress(stage, done, total)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; a stage that is entered again adds up."""
+        logger.info("stage %s", name)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings_s[name] = self.timings_s.get(name, 0.0) + time.monotonic() - start
