@@ -27,10 +27,11 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 
 from interpose_sfm import __version__, cli_console, cli_text
 from interpose_sfm.cli_console import PROGRAM
+from interpose_sfm.cli_script import missing_script, run_script
 from interpose_sfm.demo import DemoOptions, run_demo
 from interpose_sfm.doctor import CheckKind, diagnose
 from interpose_sfm.files import to_jsonable
-from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.options import InterposeOptions, ReconstructOptions
 from interpose_sfm.products import LinkVerdict
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.stores import StoreError
@@ -221,12 +222,25 @@ class _Demo(_Command):
         return _Outcome(code, cli_text.demo(result), result)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Hook(_Command):
+    """Run a Python script of yours with pycolmap.incremental_mapping replaced by the drop-in.
+
+    Usage: hook [options] -- SCRIPT [ARGUMENT ...], or hook [options] -- -m MODULE [ARGUMENT ...]. What the script
+    prints and exits with stays as it is; what the drop-in did is said on stderr and in DATABASE_interpose/report.json.
+    """
+
+    options: _Flat[InterposeOptions] = field(default_factory=InterposeOptions)
+    script: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
 _COMMANDS: Mapping[str, type[_Command]] = {
     "reconstruct": _Reconstruct,
     "pairs": _Pairs,
     "relpose": _RelativePose,
     "doctor": _Doctor,
     "demo": _Demo,
+    "hook": _Hook,
 }
 
 _ESSENTIAL_KINDS = frozenset(
@@ -261,6 +275,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNUSABLE
     except SystemExit as stop:  # tyro has printed help or an error
         return stop.code if isinstance(stop.code, int) else OK
+    if isinstance(command, _Hook):
+        return run_script(command.script, command.options, command.verbose, command.quiet)
     return OK if command is None else _execute(command)
 
 
@@ -282,7 +298,12 @@ def _parse(arguments: Sequence[str]) -> _Command | None:
         return None
     if name not in _COMMANDS:
         raise _UsageError(_unknown_command(name))
-    kind = _COMMANDS[name]
+    kind, script = _COMMANDS[name], []
+    if kind is _Hook and "--" in rest:
+        place = rest.index("--")
+        rest, script = rest[:place], rest[place + 1 :]
+    elif kind is _Hook and not {"-h", "--help"} & set(rest):
+        raise _UsageError(missing_script(()))
     command = tyro.cli(
         kind,
         prog=f"{PROGRAM} {name}",
@@ -297,7 +318,16 @@ def _parse(arguments: Sequence[str]) -> _Command | None:
     )
     if command.verbose and command.quiet:
         raise _UsageError("got both --verbose and --quiet, expected one of them")
-    return command
+    return _with_script(command, script) if isinstance(command, _Hook) else command
+
+
+def _with_script(command: _Hook, script: Sequence[str]) -> _Hook:
+    problem = missing_script(script)
+    if problem:
+        raise _UsageError(problem)
+    if command.json:
+        raise _UsageError("got --json, which hook cannot offer: the output is that of the script")
+    return dataclasses.replace(command, script=tuple(script))
 
 
 def _help_text() -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from interpose_sfm import calibration, consensus, databases, reconstruction, report
 from interpose_sfm.final_mapping import FinalMapper
+from interpose_sfm.global_mapping import GlobalFinalMapper
 from interpose_sfm.learned import LearnedCache, PhotoViews, open_stores
-from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pair_pose import PairOutcome, PairPoser
 from interpose_sfm.pair_records import PairRecord, accepted_links, connected_groups, most_promising
 from interpose_sfm.products import ChoiceReason, Intrinsics, LinkVerdict, PhotoSet, ViewGraph
@@ -189,7 +190,8 @@ class _Fallback:
             self.log.tell("final mapping", 0, 1)
             database_path = self.work_dir / "database.db"
             databases.copy_database(self.base.database_path, database_path)
-            mapper = FinalMapper(database_path, self.base.image_dir, self.work_dir, self.options, self.log.warnings)
+            kind = GlobalFinalMapper if self.options.base.mapper is Mapper.GLOBAL else FinalMapper
+            mapper = kind(database_path, self.base.image_dir, self.work_dir, self.options, self.log.warnings)
             models = mapper.map_links(self.base.models, self.records, self.graph, poser)
             self.log.tell("final mapping", 1, 1)
         return Extension(self.records, tuple(models), database_path)

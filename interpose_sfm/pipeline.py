@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from interpose_sfm import databases, fallback, features, photos, reconstruction, report
+from interpose_sfm import databases, fallback, features, global_mapping, photos, reconstruction, report
 from interpose_sfm.cameras import import_cameras
 from interpose_sfm.fallback import Base, Extension
 from interpose_sfm.files import atomic_directory, atomic_write_json, content_key
-from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.products import PhotoSet, ViewGraph
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.workspace import Workspace
@@ -141,6 +141,10 @@ class _Run:
         return Base(database_path, photo_set.image_dir, names, tuple(models), registered)
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
+        if self.options.base.mapper is Mapper.GLOBAL:
+            with atomic_directory(models_dir) as folder:
+                global_mapping.map_base(database_path, image_dir, folder, self.options.base, self.options.seed)
+            return
         registered = [0]
 
         def on_image() -> None:

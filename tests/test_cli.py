@@ -32,7 +32,7 @@ from interpose_sfm.synthetic import SampleOptions, SampleTruth, write_sample
 from interpose_sfm.workspace import Workspace, WorkspaceBusyError
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("reconstruct", "pairs", "relpose", "doctor", "demo")
+COMMANDS = ("reconstruct", "pairs", "relpose", "doctor", "demo", "hook")
 SMALL = SampleOptions(seed=1, width_px=400, photos_per_group=3, num_frames=5, supersampling=1)
 FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
 
