@@ -69,10 +69,10 @@ def run_script(command: Sequence[str], options: InterposeOptions, verbose: bool,
 
 
 def _run_file(command: Sequence[str]) -> int:
-    script = command[0]
+    script = os.path.abspath(command[0])
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=script, __builtins__=__builtins__, __cached__=None)
-    with io.open_code(os.path.abspath(script)) as file:
+    with io.open_code(script) as file:
         code = compile(file.read(), script, "exec")
     old_main = sys.modules["__main__"]
     with _command_line(command, str(Path(script).resolve().parent)):
