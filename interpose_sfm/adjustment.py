@@ -1,0 +1,312 @@
+"""One bundle adjustment of a joined model in which links are residuals next to the reprojection errors.
+
+A link gives rotation and direction, weighted by its spread; the length of its baseline is (nearly) free. Real
+correspondences win: a prior that they contradict is dropped, and a model that got worse is not kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interpose_sfm import geometry, reconstruction
+from interpose_sfm.products import FloatArray, ImagePair, Link, Pose, connected_components
+from interpose_sfm.registry import MissingDependencyError
+from interpose_sfm.ties import MIN_SPREAD_DEG, link_errors_deg
+
+if TYPE_CHECKING:
+    import pycolmap
+
+logger = logging.getLogger(__name__)
+
+LENGTH_SIGMA = 1.0  # of the baseline's length, as a share: what else the model knows of it decides
+ROBUST_SIGMAS = 3.0  # Cauchy's scale: six out of seven right links, whose five errors add up, lie within it
+DROP_SIGMAS = 4.0  # of a rotation with three axes, one in a thousand is larger
+MIN_COMMON_POINTS = 15  # that tie two photos to each other; as many matches make a pair verified in COLMAP
+MAX_LENGTH_CHANGE = 0.05  # of a baseline, before its prior is written anew with the length it has by then
+MAX_ROUNDS = 10  # of adjusting anew; lengths settle in two or three
+MAX_WORSE_SHARE, MAX_WORSE_PX = 0.1, 0.1  # by which priors may raise a base model's error, which noise does as well
+MAX_BASE_TURN_DEG = 5.0  # a model whose photos turn further among themselves has gone wrong
+
+
+@dataclass(frozen=True)
+class AdjustedLink:
+    """What became of a link in the adjustment.
+
+    Attributes:
+        pair: The photos.
+        b_from_a: Rotation and unit translation in the adjusted model; None if that lacks a photo.
+        spread_deg: Of the link.
+        rotation_deg, direction_deg: By how much the adjusted model misses the link; NaN if it lacks a photo.
+        is_kept: Whether the link is part of the adjusted model.
+        detail: Why not, in a sentence.
+    """
+
+    pair: ImagePair
+    b_from_a: Pose | None
+    spread_deg: float
+    rotation_deg: float
+    direction_deg: float
+    is_kept: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """An adjusted model.
+
+    Attributes:
+        model: The adjusted copy, or the model as it was where the adjustment made it worse.
+        links: In the order of the input.
+        is_adjusted: False if the model is as it was.
+        detail: Why it is.
+        error_before_px, error_after_px: Mean reprojection errors.
+    """
+
+    model: pycolmap.Reconstruction
+    links: tuple[AdjustedLink, ...]
+    is_adjusted: bool
+    detail: str
+    error_before_px: float
+    error_after_px: float
+
+
+def adjust(
+    model: pycolmap.Reconstruction,
+    links: Sequence[Link],
+    *,
+    bases: Sequence[Collection[str]] = (),
+    num_threads: int = 1,
+) -> Adjustment:
+    """Adjust poses, points and cameras to reprojection errors and links together.
+
+    Args:
+        model: A joined model, triangulated; it is not changed.
+        links: Accepted links; those without both photos in the model are passed over.
+        bases: Photos of each base model, which must not get worse among themselves.
+        num_threads: With one, equal input gives equal output.
+
+    Raises:
+        MissingDependencyError: pyceres is not installed.
+    """
+    import pycolmap
+
+    pyceres = load_pyceres()
+    before = pycolmap.Reconstruction(model)
+    before.update_point_3d_errors()
+    adjusted = pycolmap.Reconstruction(model)
+    dropped: dict[int, str] = {i: why for i, link in enumerate(links) if (why := _unusable(adjusted, link))}
+    for _ in range(MAX_ROUNDS):
+        kept = [link for i, link in enumerate(links) if i not in dropped]
+        lengths = _lengths(adjusted, kept)
+        _solve(adjusted, kept, pyceres, num_threads)
+        contradicted = _contradicted(adjusted, links, dropped)
+        dropped.update(contradicted)
+        if not contradicted and _are_close(lengths, _lengths(adjusted, kept)):
+            break
+    adjusted.update_point_3d_errors()
+    worse = what_got_worse(before, adjusted, bases)
+    errors_px = before.compute_mean_reprojection_error(), adjusted.compute_mean_reprojection_error()
+    if worse:
+        logger.warning("the model is kept as it was: %s", worse)
+        dropped = {i: dropped.get(i, worse) for i in range(len(links))}
+    final = before if worse else adjusted
+    poses = reconstruction.poses(final)
+    reported = tuple(_reported(poses, link, dropped.get(i, "")) for i, link in enumerate(links))
+    return Adjustment(final, reported, not worse, worse, *errors_px)
+
+
+def load_pyceres() -> ModuleType:
+    """Import pyceres, before pycolmap makes problems: these are of pyceres' types.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        import pyceres
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"adjusting with priors needs pyceres, which cannot be imported: {error}; try: pip install pyceres"
+        ) from error
+    return pyceres  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------- priors
+
+
+def prior_covariance(prior: Pose, spread_deg: float) -> FloatArray:
+    """(6, 6) covariance of pycolmap's residual of a relative pose, for a link with a baseline of some length.
+
+    The residual is (w, t - exp(w) t_prior), w being the rotation vector of R R_prior^T. With independent errors of
+    rotation w and translation u, t = t_prior + u, it is (w, u + t_prior x w) to first order. The translation errs by
+    the spread across the baseline, and by LENGTH_SIGMA along it.
+
+    Args:
+        prior: Rotation, and translation of the length that the baseline has.
+        spread_deg: One-sigma uncertainty of rotation and direction about each axis.
+    """
+    sigma = np.radians(max(spread_deg, MIN_SPREAD_DEG))
+    length = float(np.linalg.norm(prior.translation))
+    along = prior.translation / length
+    x, y, z = prior.translation
+    jacobian = np.eye(6)
+    jacobian[3:, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = sigma**2 * np.eye(3)
+    covariance[3:, 3:] = length**2 * (sigma**2 * np.eye(3) + (LENGTH_SIGMA**2 - sigma**2) * np.outer(along, along))
+    return np.asarray(jacobian @ covariance @ jacobian.T)
+
+
+def _solve(model: pycolmap.Reconstruction, links: Sequence[Link], pyceres: ModuleType, num_threads: int) -> None:
+    """One bundle adjustment in place; the gauge is fixed by two cameras."""
+    import pycolmap
+    import pycolmap.cost_functions
+
+    options = pycolmap.BundleAdjustmentOptions(print_summary=False)
+    options.ceres.solver_options.num_threads = num_threads
+    config = pycolmap.BundleAdjustmentConfig()
+    for image in model.images.values():
+        if image.has_pose:
+            config.add_image(image.image_id)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    adjuster = pycolmap.create_default_ceres_bundle_adjuster(options, config, model)
+    problem, loss = adjuster.problem, pyceres.CauchyLoss(ROBUST_SIGMAS)
+    costs = []  # must outlive the problem, which does not own what comes from Python, and so must the loss
+    for link in links:
+        blocks = [_pose_block(model, name) for name in (link.pair.b, link.pair.a)]
+        prior = Pose(link.b_from_a.rotation, link.b_from_a.translation * _length(model, link))
+        covariance = prior_covariance(prior, link.spread_deg)
+        costs.append(pycolmap.cost_functions.RelativePosePriorCost(covariance, geometry.to_rigid3d(prior)))
+        problem.add_residual_block(costs[-1], loss, blocks)
+    adjuster.solve()
+    del adjuster, problem
+
+
+def _pose_block(model: pycolmap.Reconstruction, name: str) -> FloatArray:
+    """The numbers of a photo's pose within the model, not a copy of them."""
+    rig_from_world = model.frame(model.find_image_with_name(name).frame_id).rig_from_world
+    assert rig_from_world is not None  # the photo has a pose
+    return rig_from_world.params
+
+
+def _unusable(model: pycolmap.Reconstruction, link: Link) -> str:
+    """Why a link cannot be a residual; empty if it can."""
+    for name in (link.pair.a, link.pair.b):
+        image: pycolmap.Image | None = model.find_image_with_name(name)
+        if image is None or not image.has_pose:
+            return f"the model lacks {name}"
+        if image.num_points3D == 0:  # not in the problem, and pyceres cannot make a manifold of poses
+            return f"{name} sees no point of the model"
+        if not image.is_ref_in_frame():
+            return f"{name} is not the reference camera of its rig"
+    if not np.any(link.b_from_a.translation) or _length(model, link) == 0.0:
+        return "it has no baseline"
+    return ""
+
+
+def _length(model: pycolmap.Reconstruction, link: Link) -> float:
+    centers = [model.find_image_with_name(name).projection_center() for name in (link.pair.a, link.pair.b)]
+    return float(np.linalg.norm(centers[1] - centers[0]))
+
+
+def _lengths(model: pycolmap.Reconstruction, links: Sequence[Link]) -> FloatArray:
+    return np.array([_length(model, link) for link in links])
+
+
+def _are_close(before: FloatArray, after: FloatArray) -> bool:
+    return bool(np.all(np.abs(np.log(np.maximum(after, 1e-12) / before)) <= MAX_LENGTH_CHANGE))
+
+
+# ---------------------------------------------------------------- what the points say
+
+
+def _contradicted(model: pycolmap.Reconstruction, links: Sequence[Link], dropped: Mapping[int, str]) -> dict[int, str]:
+    """The kept link that the reprojection errors contradict most, if any, with the reason.
+
+    Where only links hold two photos together, their points say nothing of a link between them. One at a time, since
+    others may agree once it is gone.
+    """
+    poses = reconstruction.poses(model)
+    group_of = {name: group for group in groups_by_points(model) for name in group}
+    worst = (1.0, -1, "")
+    for index, link in enumerate(links):
+        if index in dropped or group_of[link.pair.a] is not group_of[link.pair.b]:
+            continue
+        found = link_errors_deg(geometry.relative_pose(poses[link.pair.b], poses[link.pair.a]), link.b_from_a)
+        limit_deg = DROP_SIGMAS * max(link.spread_deg, MIN_SPREAD_DEG)
+        sentence = (
+            f"the points turn the pair {found[0]:.1f} degrees and its direction {found[1]:.1f} degrees away from the "
+            f"link, which is known to {link.spread_deg:.1f}"
+        )
+        worst = max(worst, (max(found) / limit_deg, index, sentence))
+    return {worst[1]: worst[2]} if worst[1] >= 0 else {}
+
+
+def groups_by_points(model: pycolmap.Reconstruction) -> tuple[frozenset[str], ...]:
+    """Photos that hang together by MIN_COMMON_POINTS and more; largest group first."""
+    names = {image_id: image.name for image_id, image in model.images.items() if image.has_pose}
+    counts: dict[tuple[int, int], int] = {}
+    for point in model.points3D.values():
+        seen_by = sorted({element.image_id for element in point.track.elements})
+        for k, first in enumerate(seen_by):
+            for second in seen_by[k + 1 :]:
+                counts[first, second] = counts.get((first, second), 0) + 1
+    pairs = [ImagePair.sorted(names[i], names[j]) for (i, j), count in counts.items() if count >= MIN_COMMON_POINTS]
+    return connected_components(names.values(), pairs)
+
+
+def what_got_worse(
+    before: pycolmap.Reconstruction, after: pycolmap.Reconstruction, bases: Sequence[Collection[str]]
+) -> str:
+    """What the adjustment made worse, in a sentence; empty if nothing."""
+    old, new = reconstruction.poses(before), reconstruction.poses(after)
+    if not all(np.all(np.isfinite(pose.rotation)) and np.all(np.isfinite(pose.translation)) for pose in new.values()):
+        return "the adjustment diverged"
+    for base in bases:
+        names = sorted(set(base) & old.keys())
+        if len(names) < 2:
+            continue
+        turns_deg = [
+            float(geometry.rotation_angle_deg(_turn(new, names[0], name) @ _turn(old, names[0], name).T))
+            for name in names[1:]
+        ]
+        if max(turns_deg) > MAX_BASE_TURN_DEG:
+            return f"the adjustment turned photos of a base model by {max(turns_deg):.0f} degrees among themselves"
+        error_before, error_after = (mean_error_px(model, names) for model in (before, after))
+        if error_after > (1 + MAX_WORSE_SHARE) * error_before + MAX_WORSE_PX:
+            return (
+                f"the adjustment raised the reprojection error of a base model from {error_before:.2f} to "
+                f"{error_after:.2f} px"
+            )
+    return ""
+
+
+def _turn(poses: Mapping[str, Pose], a: str, b: str) -> FloatArray:
+    return poses[b].rotation @ poses[a].rotation.T
+
+
+def mean_error_px(model: pycolmap.Reconstruction, names: Collection[str]) -> float:
+    """Mean reprojection error of points in some photos; zero without any, infinite where one lies behind its photo."""
+    errors = []
+    for name in names:
+        image = model.find_image_with_name(name)
+        for point2D in image.points2D:
+            if point2D.has_point3D():
+                seen = image.project_point(model.point3D(point2D.point3D_id).xyz)
+                errors.append(np.inf if seen is None else float(np.linalg.norm(seen - point2D.xy)))
+    return float(np.mean(errors)) if errors else 0.0
+
+
+def _reported(poses: Mapping[str, Pose], link: Link, why_dropped: str) -> AdjustedLink:
+    pair = link.pair
+    if pair.a not in poses or pair.b not in poses:
+        return AdjustedLink(pair, None, link.spread_deg, np.nan, np.nan, False, why_dropped)
+    adjusted = geometry.relative_pose(poses[pair.b], poses[pair.a])
+    errors_deg = link_errors_deg(adjusted, link.b_from_a) if np.any(link.b_from_a.translation) else (np.nan, np.nan)
+    unit = geometry.with_unit_translation(adjusted)
+    return AdjustedLink(pair, unit, link.spread_deg, *errors_deg, not why_dropped, why_dropped)
