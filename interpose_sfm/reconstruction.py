@@ -109,12 +109,13 @@ def intrinsics_of(camera: pycolmap.Camera, is_trusted: bool) -> Intrinsics:
     The nearest one for cameras of other models; `camera_error_px` says how near that is.
     """
     focal_px, radial, _ = _nearest_radial(camera)
+    is_spherical = not camera.principal_point_idxs()
     return Intrinsics(
         width_px=int(camera.width),
         height_px=int(camera.height),
         focal_px=focal_px,
-        cx_px=float(camera.principal_point_x),
-        cy_px=float(camera.principal_point_y),
+        cx_px=camera.width / 2 if is_spherical else float(camera.principal_point_x),
+        cy_px=camera.height / 2 if is_spherical else float(camera.principal_point_y),
         radial=radial,
         is_trusted=is_trusted,
     )
@@ -132,6 +133,8 @@ def _nearest_radial(camera: pycolmap.Camera) -> tuple[float, float, float]:
     """
     if camera.model.name in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL"):
         return float(camera.mean_focal_length()), float(sum(camera.params[3:])), 0.0
+    if not camera.focal_length_idxs():  # a panorama: its pixels per radian, for want of anything better
+        return float(camera.width / (2 * np.pi)), 0.0, np.inf
     known: tuple[float, float] | None = None
     if camera.model.name in ("PINHOLE", "RADIAL"):
         known = float(camera.mean_focal_length()), float(camera.params[3]) if camera.model.name == "RADIAL" else 0.0

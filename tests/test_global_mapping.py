@@ -10,6 +10,7 @@ import numpy as np
 import pycolmap
 import pytest
 from geometry_scenes import (
+    FOCAL_PX,
     DatabaseOptions,
     all_rows,
     arc,
@@ -86,6 +87,24 @@ def test_base_models(tmp_path: Path) -> None:
     assert [model.num_reg_images() for model in read] == [4, 3]
 
 
+def test_guessed_focal_lengths_are_found_first(tmp_path: Path) -> None:
+    """GLOMAP has no way back from a focal length that is a third off."""
+    path, pairs = tmp_path / "database.db", tmp_path / "pairs.txt"
+    write_database(path, SCENE, NAMES, DatabaseOptions(raw=all_rows(SCENE, range(7))))
+    with pycolmap.Database.open(path) as database:
+        guess = database.read_all_cameras()[0]
+        guess.params = [1.3 * FOCAL_PX, *guess.params[1:]]
+        guess.has_prior_focal_length = False
+        database.update_camera(guess)
+    pairs.write_text("".join(f"{a} {b}\n" for a in NAMES for b in NAMES if a < b))
+    pycolmap.verify_matches(path, pairs)
+    models = global_mapping.map_base(path, tmp_path, tmp_path / "models", OPTIONS, 0)
+    assert [model.num_reg_images() for model in models] == [7]
+    assert worst_error_deg(models[0]) < 1.0
+    with pycolmap.Database.open(path) as database:
+        assert database.read_all_cameras()[0].mean_focal_length() == pytest.approx(FOCAL_PX, rel=0.1)
+
+
 @pytest.mark.parametrize("angle_deg", [0.0, 40.0])
 def test_stored_poses_are_kept(tmp_path: Path, angle_deg: float) -> None:
     """The pose of a link, not one estimated from its points, says how the groups lie: seen where the two differ.
@@ -111,11 +130,15 @@ def test_a_link_joins_the_groups(tmp_path: Path) -> None:
     path = two_groups(tmp_path / "database.db")
     base = global_mapping.map_base(path, tmp_path, tmp_path / "models", OPTIONS, 0)
     add_link(path)
+    before = stored_pose(path, *BRIDGE)
     warnings: list[str] = []
     models = global_mapping.map_links(base, path, tmp_path, tmp_path / "linked", OPTIONS, 0, warnings)
     assert [model.num_reg_images() for model in models] == [7]
     assert worst_error_deg(models[0]) < 0.5
     assert warnings == []
+    after = stored_pose(path, *BRIDGE)
+    np.testing.assert_array_equal(after.rotation, before.rotation)
+    np.testing.assert_array_equal(after.translation, before.translation)
 
 
 def test_without_gain_the_base_models_are_kept(tmp_path: Path) -> None:

@@ -52,6 +52,13 @@ def sizes(models: dict[int, pycolmap.Reconstruction]) -> list[int]:
     return [models[index].num_reg_images() for index in range(len(models))]
 
 
+def usable(database_path: Path, image_dir: Path) -> tuple[list[str], list[str]]:
+    """Photos that the fallback would match, and what it says of the others."""
+    call, log = hook_run.Call(database_path, image_dir), RunLog()
+    run = hook_run._Run(Workspace(image_dir / "side"), call, [], hook_run._stage_options([], call, QUICK), log)
+    return [photo.name for photo in run._usable_photos(database_path, NAMES)], log.warnings
+
+
 def report(database_path: Path) -> Any:
     side_dir = database_path.with_name(f"{database_path.stem}_interpose")
     return json.loads((side_dir / "report.json").read_text())
@@ -371,23 +378,22 @@ def test_cameras_of_many_models(
     with pycolmap.Database.open(two_clouds) as database:
         stored = pycolmap.Camera(model=model, width=800, height=600, params=params, camera_id=1)
         database.update_camera(stored)
-    photos = hook_run._Run(
-        Workspace(tmp_path / "side"),
-        hook_run.Call(two_clouds, tmp_path),
-        [],
-        hook_run._stage_options([], hook_run.Call(two_clouds, tmp_path), QUICK),
-        RunLog(),
-    )._usable_photos(two_clouds, NAMES)
-    assert [photo.name for photo in photos] == (list(NAMES) if is_usable else [])
+    found, told = usable(two_clouds, tmp_path)
+    assert found == (list(NAMES) if is_usable else [])
+    assert len(told) == (0 if is_usable else len(NAMES))
+    assert all(model in text for text in told)
 
 
 def test_rigs_of_several_cameras_are_left_to_pycolmap(two_clouds: Path, tmp_path: Path) -> None:
     """Two photos in one frame: extending such a model would move one camera of the rig only."""
+    for name in NAMES:
+        Image.new("RGB", (800, 600)).save(tmp_path / name)
+    assert usable(two_clouds, tmp_path) == (list(NAMES), [])
     with contextlib.closing(sqlite3.connect(two_clouds)) as connection, connection:
         connection.execute("UPDATE frame_data SET frame_id = 1 WHERE data_id = 2")
-    from interpose_sfm import databases
-
-    assert databases.has_rigs(two_clouds)
+    found, told = usable(two_clouds, tmp_path)
+    assert found == []
+    assert "rigs" in " ".join(told)
 
 
 # ---------------------------------------------------------------- the caller's mapper options

@@ -113,6 +113,24 @@ def test_equal_seeds_give_equal_models(base: Base, tmp_path: Path) -> None:
         np.testing.assert_array_equal(pose.translation, found[1][name].translation)
 
 
+def test_names_are_read_without_touching_the_database(base: Base) -> None:
+    before = base.database_path.read_bytes(), sorted(base.database_path.parent.iterdir())
+    assert databases.photo_names(base.database_path) == NAMES
+    assert (base.database_path.read_bytes(), sorted(base.database_path.parent.iterdir())) == before
+
+
+def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database, but as long as the header of one would be")
+    for path, message in (
+        (tmp_path / "nowhere.db", "expected a COLMAP database file"),
+        (tmp_path / "text.db", "not a"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            databases.photo_names(path)
+        with pytest.raises(ValueError, match=message):
+            databases.copy_database(path, tmp_path / "copy.db")
+
+
 def test_the_mapper_differs_from_colmaps_in_what_the_options_say() -> None:
     ours, default = (
         o.todict()
@@ -198,6 +216,7 @@ def test_cameras_of_any_model_become_intrinsics(
         ("OPENCV", [500, 502, 320, 240, -0.1, 0.02, 0.001, 0], 1, 3),
         ("OPENCV_FISHEYE", [600, 600, 320, 240, 0.01, 0, 0, 0], 1, 4),
         ("OPENCV_FISHEYE", [250, 250, 320, 240, 0.01, 0, 0, 0], 20, np.inf),
+        ("EQUIRECTANGULAR", [640, 480], np.inf, np.inf),
     ],
 )
 def test_cameras_know_how_well_one_radial_coefficient_describes_them(
@@ -206,9 +225,10 @@ def test_cameras_know_how_well_one_radial_coefficient_describes_them(
     stored = pycolmap.Camera(model=model_name, width=640, height=480, params=params)
     error_px = reconstruction.camera_error_px(stored)
     assert low_px <= error_px <= high_px
+    found = reconstruction.intrinsics_of(stored, is_trusted=True)
+    assert found.focal_px > 0
     if error_px > 10:  # its picture folds over
         return
-    found = reconstruction.intrinsics_of(stored, is_trusted=True)
     positions = np.random.default_rng(0).uniform((0, 0), (640, 480), (200, 2))
     rays = stored.cam_from_img(positions)
     back = geometry.project(np.concatenate([rays, np.ones((200, 1))], 1), found)

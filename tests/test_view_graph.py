@@ -34,6 +34,19 @@ def pairs(graph: ViewGraph) -> list[str]:
     return [w.pair.a + w.pair.b for w in graph.weak_pairs]
 
 
+def test_photos_that_do_not_count_are_as_if_not_there(tmp_path: Path) -> None:
+    scene = observe(cloud(1, 60), arc([0, 10, 20, 30]))
+    rows = {(a, b): scene.true_rows(a, b) for a in range(4) for b in range(a + 1, 4)}
+    path = write_database(tmp_path / "database.db", scene, "abcd", DatabaseOptions(rows=rows))
+    models = [frozenset("ab"), frozenset("d")]
+    graph = build_view_graph(path, models, ViewGraphOptions(), only="abc")
+    assert graph.names == tuple("abc")
+    assert graph.models == (frozenset("ab"),)
+    assert set(graph.verified) == {ImagePair("a", "b"), ImagePair("a", "c"), ImagePair("b", "c")}
+    assert set(pairs(graph)) == {"ac", "bc"}
+    assert set(build_view_graph(path, models, ViewGraphOptions()).names) == set("abcd")
+
+
 # ---------------------------------------------------------------- which pairs
 
 
