@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpose_sfm import consensus, joining, priors, reconstruction, verification
-from interpose_sfm.alignment import Apart
+from interpose_sfm import consensus, priors, reconstruction, verification
+from interpose_sfm.model_joining import LinkSource, ModelJoiner
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.pair_records import PairRecord, accepted_links
-from interpose_sfm.products import ImagePair, Intrinsics, Link, LinkVerdict, Pose, ViewGraph
+from interpose_sfm.products import ImagePair, Intrinsics, Link, LinkDecision, LinkVerdict, Pose, ViewGraph
 
 if TYPE_CHECKING:
     import pycolmap
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BASE_CHANGE_DEG = 5.0  # a continued model that turns the base model's photos further has gone wrong
+WEAK_EVIDENCE = (
+    LinkVerdict.LOW_SHARE,
+    LinkVerdict.LOW_SCORE,
+    LinkVerdict.LOW_DENSITY,
+    LinkVerdict.NOT_CALIBRATED,
+)  # of links that may still be right; what contradicts others may not
 NEIGHBOURS = 3  # base photos around each end of a link that are matched anew, so that its points get a depth
 
 
@@ -63,24 +69,23 @@ class FinalMapper:
         accepted = accepted_links(records)
         priors.inject_links(self.database_path, [*accepted, *support_links(accepted, graph, poser, self.options)])
         base_poses = [reconstruction.poses(model) for model in base]
-        models = self._audited(self._continued(base, accepted), base_poses, records)
-        held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
-        left = sorted({name for link in accepted for name in (link.pair.a, link.pair.b)} - held)
-        if base and left:
-            more = reconstruction.map_remaining(
-                _with_link_partners(left, accepted),
-                self.database_path,
-                self.image_dir,
-                self.work_dir / "remaining",
-                self.options.base,
-                self.options.seed,
-            )
-            models += self._audited(more, [], records)
+        models = self._audited(self._continued(base), base_poses, records)
+        models += self._remaining(models, accepted, records) if base else []
+        joiner = ModelJoiner(
+            self.database_path,
+            self.image_dir,
+            self.work_dir / "joining",
+            self.options,
+            accepted,
+            _link_source(records, graph, poser, self.options),
+        )
+        models = self._audited(joiner.join_all(models, self._is_no_worse), base_poses, records)
+        self.warnings.extend(f"models stay apart: {sentence}" for sentence in joiner.wanted)
+        for record in records:
+            record.adjusted = joiner.adjusted.get(record.weak.pair)
         return reconstruction.drop_covered(models)
 
-    def _continued(
-        self, base: Sequence[pycolmap.Reconstruction], links: Sequence[Link]
-    ) -> list[pycolmap.Reconstruction]:
+    def _continued(self, base: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
         """Base models continued with the links, the largest first; without one, models from scratch."""
         if not base:
             folder = self.work_dir / "scratch"
@@ -93,35 +98,28 @@ class FinalMapper:
             if any(reconstruction.registered_names(model) <= reconstruction.registered_names(m) for m in models):
                 continue
             folder = self.work_dir / f"model{index}"
-            ready = self._triangulated(model, folder / "triangulated")
-            if not self._joins(models, model, ready, links, folder):
-                grown = self._unless_worse([model], self._grown(ready, folder / "grown"))
-                has_gained = grown is not None and grown.num_reg_images() > model.num_reg_images()
-                models.append(grown if grown is not None and has_gained else model)  # no gain, no change
+            grown = self._grown(self._triangulated(model, folder / "triangulated"), folder / "grown")
+            has_gained = grown.num_reg_images() > model.num_reg_images() and self._is_no_worse([model], grown)
+            models.append(grown if has_gained else model)  # no gain, no change
         return models
 
-    def _joins(
-        self,
-        models: list[pycolmap.Reconstruction],
-        model: pycolmap.Reconstruction,
-        ready: pycolmap.Reconstruction,
-        links: Sequence[Link],
-        folder: Path,
-    ) -> bool:
-        """Whether a model could be joined to one of the earlier ones, which is replaced by both together."""
-        for position, other in enumerate(models):
-            found = joining.find_join(other, ready, links, self.database_path, self.options.seed)
-            if isinstance(found, Apart):
-                logger.info("models stay apart: %s", found.detail)
-                continue
-            joined = self._triangulated(
-                joining.join(other, ready, found, self.database_path), folder / f"joined{position}"
-            )
-            merged = self._unless_worse([other, model], self._grown(joined, folder / f"merged{position}"))
-            if merged is not None:
-                models[position] = merged
-                return True
-        return False
+    def _remaining(
+        self, models: Sequence[pycolmap.Reconstruction], links: Sequence[Link], records: Sequence[PairRecord]
+    ) -> list[pycolmap.Reconstruction]:
+        """Models of the linked photos that the others leave out, and of those that links join them to."""
+        held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
+        left = sorted({name for link in links for name in (link.pair.a, link.pair.b)} - held)
+        if not left:
+            return []
+        found = reconstruction.map_remaining(
+            _with_link_partners(left, links),
+            self.database_path,
+            self.image_dir,
+            self.work_dir / "remaining",
+            self.options.base,
+            self.options.seed,
+        )
+        return self._audited(found, [], records)
 
     def _triangulated(self, model: pycolmap.Reconstruction, folder: Path) -> pycolmap.Reconstruction:
         return reconstruction.triangulate(
@@ -133,19 +131,17 @@ class FinalMapper:
             model, self.database_path, self.image_dir, folder, self.options.base, self.options.seed
         )
 
-    def _unless_worse(
-        self, before: Sequence[pycolmap.Reconstruction], after: pycolmap.Reconstruction
-    ) -> pycolmap.Reconstruction | None:
-        """The model after, or None if it lost a photo or turned the photos of a model before."""
+    def _is_no_worse(self, before: Sequence[pycolmap.Reconstruction], after: pycolmap.Reconstruction) -> bool:
+        """False, with a warning, if a model lost a photo of those before, or turned them."""
         change_deg = max(reconstruction.largest_change_deg(model, after) for model in before)
         if change_deg <= MAX_BASE_CHANGE_DEG:
-            return after
+            return True
         names = ", ".join(str(model.num_reg_images()) for model in before)
         self.warnings.append(
             f"base models of {names} photos are kept as they were: going on with the links turned them by "
             f"{change_deg:.0f} degrees (180: lost a photo)"
         )
-        return None
+        return False
 
     def _audited(
         self,
@@ -197,6 +193,32 @@ def support_links(
         if link is not None and consensus.judge(link, False, options.consensus).verdict is LinkVerdict.ACCEPTED:
             links.append(link)
     return links
+
+
+def _link_source(
+    records: Sequence[PairRecord], graph: ViewGraph, poser: PairPoser, options: ReconstructOptions
+) -> LinkSource:
+    """Further links of a run: weak pairs that were refused, or not tried because other links seemed to do."""
+    by_pair = {record.weak.pair: record for record in records}
+
+    def candidates(first: frozenset[str], second: frozenset[str]) -> list[Link]:
+        found = []
+        for record in records:
+            pair = record.weak.pair
+            ends = {pair.a, pair.b}
+            if not (ends & (first - second) and ends & (second - first)):
+                continue
+            if not record.tried:
+                record.match(*poser.match(pair), True, options.consensus)
+            if record.decision is not None and record.verdict in WEAK_EVIDENCE:
+                found.append(record.decision.link)
+        return found
+
+    def confirm(link: Link, why: str) -> None:
+        record = by_pair[link.pair]
+        record.take(LinkDecision(link, LinkVerdict.ACCEPTED, f"{why}; by itself: {record.detail}"))
+
+    return LinkSource(candidates, lambda links: support_links(links, graph, poser, options), confirm)
 
 
 def _refitted(link: Link, cameras: Mapping[str, Intrinsics], seed: int) -> Link:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from interpose_sfm import databases, reconstruction
 from interpose_sfm.final_mapping import MAX_BASE_CHANGE_DEG, FinalMapper
 from interpose_sfm.options import BaseOptions
-from interpose_sfm.products import Link
 
 if TYPE_CHECKING:
     import pycolmap
@@ -110,9 +109,7 @@ def _sizes(models: Sequence[pycolmap.Reconstruction]) -> tuple[int, int]:
 class GlobalFinalMapper(FinalMapper):
     """Stage 9 with the global mapper; audited as the incremental one is."""
 
-    def _continued(
-        self, base: Sequence[pycolmap.Reconstruction], links: Sequence[Link]
-    ) -> list[pycolmap.Reconstruction]:
+    def _continued(self, base: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
         """Models of all photos from the stored poses instead of continued base models."""
         return map_links(
             base,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ import numpy as np
 
 from interpose_sfm import databases, geometry, overlaps, reconstruction
 from interpose_sfm.alignment import Alignment, Apart, align
+from interpose_sfm.geometry import Similarity
 from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, Link, Pose
-from interpose_sfm.ties import Baseline, Overlap, find_tie
+from interpose_sfm.similarity_fit import Statements
+from interpose_sfm.ties import Baseline, Overlap, Tie, find_tie
 
 if TYPE_CHECKING:
     import pycolmap
@@ -23,15 +26,53 @@ SINGLE_POSE = Pose(np.eye(3), np.zeros(3))
 """cam_from_world of a photo that is a component of its own."""
 
 
-def find_join(
+@dataclass(frozen=True)
+class Between:
+    """Everything that ties two models.
+
+    Attributes:
+        target, source: cam_from_world of the photos of either.
+        links: Those between a photo of the target only and one of the source only.
+        baselines: Lengths by pair, where depths tell them.
+        overlaps: What both models hold.
+    """
+
+    target: Mapping[str, Pose]
+    source: Mapping[str, Pose]
+    links: tuple[Link, ...]
+    baselines: Mapping[ImagePair, Baseline]
+    overlaps: tuple[Overlap, ...]
+
+    @property
+    def statements(self) -> Statements:
+        """The same as equations."""
+        found = (self.tie(link) for link in self.links)
+        return Statements(tuple(tie for tie in found if tie is not None), self.overlaps, len(self.source) > 1)
+
+    def tie(self, link: Link) -> Tie | None:
+        """A link as a tie of the two models; None if it does not join them."""
+        return find_tie(self.target, self.source, link, self.baselines.get(link.pair, Baseline()))
+
+    def align(self, max_angle_deg: float = MAX_TURN_DEG) -> Alignment | Apart:
+        """The similarity on which everything agrees, or why the models stay apart and which link is missing."""
+        return align(
+            self.target,
+            self.source,
+            self.links,
+            baselines=self.baselines,
+            overlaps=self.overlaps,
+            max_angle_deg=max_angle_deg,
+        )
+
+
+def find_ties(
     target: pycolmap.Reconstruction,
     source: pycolmap.Reconstruction,
     links: Sequence[Link],
     database_path: Path,
     seed: int,
-    max_angle_deg: float = MAX_TURN_DEG,
-) -> Alignment | Apart:
-    """The similarity between two models, from everything that ties them.
+) -> Between:
+    """Collect what ties two models.
 
     Args:
         target, source: Models with all key points of the database, links triangulated.
@@ -39,10 +80,6 @@ def find_join(
             models are passed over.
         database_path: Holds the correspondences of the links.
         seed: Of RANSAC.
-        max_angle_deg: By which a link may miss the similarity.
-
-    Returns:
-        The alignment, or why the models stay apart and which link is missing.
     """
     poses_t, poses_s = reconstruction.poses(target), reconstruction.poses(source)
     cameras = {**reconstruction.model_cameras(source), **reconstruction.model_cameras(target)}
@@ -56,20 +93,30 @@ def find_join(
     }
     shared = [overlaps.photo_overlap(target, source, name) for name in sorted(poses_t.keys() & poses_s.keys())]
     common = [_common_points(target, name_t, source, name_s, database_path) for _, name_t, name_s in ends]
-    x_in_target, x_in_source, distances = (
-        (np.concatenate(part) for part in zip(*common, strict=True))
-        if common
-        else (
-            np.zeros((0, 3)),
-            np.zeros((0, 3)),
-            np.zeros(0),
-        )
-    )
+    nothing = np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0)
+    x_in_target, x_in_source, distances = (np.concatenate(part) for part in zip(nothing, *common, strict=True))
     by_points = overlaps.point_overlap("what the links' points say", x_in_target, x_in_source, distances, seed)
-    held: list[Overlap] = [overlap for overlap in [*shared, by_points] if overlap is not None]
-    return align(
-        poses_t, poses_s, [link for link, *_ in ends], baselines=baselines, overlaps=held, max_angle_deg=max_angle_deg
-    )
+    held = tuple(overlap for overlap in [*shared, by_points] if overlap is not None)
+    return Between(poses_t, poses_s, tuple(link for link, *_ in ends), baselines, held)
+
+
+def find_join(
+    target: pycolmap.Reconstruction,
+    source: pycolmap.Reconstruction,
+    links: Sequence[Link],
+    database_path: Path,
+    seed: int,
+    max_angle_deg: float = MAX_TURN_DEG,
+) -> Alignment | Apart:
+    """The similarity between two models, from everything that ties them; arguments as of `find_ties`.
+
+    Args:
+        max_angle_deg: By which a link may miss the similarity.
+
+    Returns:
+        The alignment, or why the models stay apart and which link is missing.
+    """
+    return find_ties(target, source, links, database_path, seed).align(max_angle_deg)
 
 
 def find_place(
@@ -100,21 +147,24 @@ def find_place(
 
 
 def join(
-    target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, found: Alignment, database_path: Path
+    target: pycolmap.Reconstruction,
+    source: pycolmap.Reconstruction,
+    target_from_source: Similarity,
+    database_path: Path,
 ) -> pycolmap.Reconstruction:
     """The target with the photos it lacks, posed by the similarity; their points are not triangulated yet."""
-    return _with_poses(target, reconstruction.poses(source), found, database_path)
+    return _with_poses(target, reconstruction.poses(source), target_from_source, database_path)
 
 
 def attach(
     target: pycolmap.Reconstruction, name: str, found: Alignment, database_path: Path
 ) -> pycolmap.Reconstruction:
     """The target with a single photo of :func:`find_place`; its points are not triangulated yet."""
-    return _with_poses(target, {name: SINGLE_POSE}, found, database_path)
+    return _with_poses(target, {name: SINGLE_POSE}, found.target_from_source, database_path)
 
 
 def _with_poses(
-    target: pycolmap.Reconstruction, poses: Mapping[str, Pose], found: Alignment, database_path: Path
+    target: pycolmap.Reconstruction, poses: Mapping[str, Pose], target_from_source: Similarity, database_path: Path
 ) -> pycolmap.Reconstruction:
     merged = copy.deepcopy(target)
     added = sorted(poses.keys() - reconstruction.registered_names(target))
@@ -122,7 +172,7 @@ def _with_poses(
     for name in added:
         image = merged.find_image_with_name(name)
         frame = merged.frame(image.frame_id)
-        pose = found.target_from_source.move_camera(poses[name])
+        pose = target_from_source.move_camera(poses[name])
         frame.set_cam_from_world(image.camera_id, geometry.to_rigid3d(pose))
         merged.register_frame(frame.frame_id)
     return merged

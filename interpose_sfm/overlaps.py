@@ -92,6 +92,16 @@ def observed_depths(model: pycolmap.Reconstruction, name: str) -> tuple[FloatArr
     return np.array([point.xy for point in points2D]).reshape(-1, 2)[depths > 0], depths[depths > 0]
 
 
+def points_at(model: pycolmap.Reconstruction, name: str, points_px: FloatArray) -> tuple[IndexArray, FloatArray]:
+    """Which of some positions in a photo have a point in the model within NEAR_PX, and the (n, 3) points of these."""
+    image = model.find_image_with_name(name)
+    observed = [point for point in image.points2D if point.has_point3D()]
+    nearest = _nearest(points_px, np.array([point.xy for point in observed]).reshape(-1, 2))
+    rows = np.flatnonzero(nearest >= 0).astype(np.uint32)
+    x_in_world = [model.point3D(observed[nearest[row]].point3D_id).xyz for row in rows]
+    return rows, np.array(x_in_world).reshape(-1, 3)
+
+
 def _nearest(points_px: FloatArray, seen_px: FloatArray) -> IndexArray:
     """(n,) row of the nearest seen key point, -1 where none is within NEAR_PX."""
     from scipy.spatial import cKDTree

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from interpose_sfm import consensus, geometry, report
+from interpose_sfm.adjustment import AdjustedLink
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.products import (
@@ -36,6 +37,7 @@ class PairRecord:
     evidence: Evidence | None = None
     choice: PoseChoice | None = None
     tried: tuple[str, ...] = ()
+    adjusted: AdjustedLink | None = None
 
     def take(self, decision: LinkDecision) -> None:
         """Replace the verdict by that of a decision on a link."""

@@ -154,7 +154,7 @@ def test_a_photo_in_both_joins_without_links(
     found = aligned(joining.find_join(target, overlapping, [], database, 0))
     assert found.cue is ScaleCue.OVERLAP
     assert scale_error(found) < 0.01
-    joined = joining.join(target, overlapping, found, database)
+    joined = joining.join(target, overlapping, found.target_from_source, database)
     assert reconstruction.registered_names(joined) == frozenset(NAMES)
     assert worst_error_deg(joined) < 1.0
     assert reconstruction.registered_names(target) == frozenset(NAMES[:4])  # a copy
@@ -211,7 +211,7 @@ def test_points_in_common_join(
     found = aligned(joining.find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database, 0))
     assert found.cue is ScaleCue.OVERLAP
     assert scale_error(found) < 0.01
-    assert worst_error_deg(joining.join(target, source, found, database)) < 1.0
+    assert worst_error_deg(joining.join(target, source, found.target_from_source, database)) < 1.0
 
 
 def test_depths_of_one_link_join_where_no_point_is_common(
@@ -221,7 +221,7 @@ def test_depths_of_one_link_join_where_no_point_is_common(
     found = aligned(joining.find_join(target, source, [exact], database, 0))
     assert found.cue is ScaleCue.DEPTHS
     assert scale_error(found) < 0.03
-    assert worst_error_deg(joining.join(target, source, found, database)) < 2.0
+    assert worst_error_deg(joining.join(target, source, found.target_from_source, database)) < 2.0
 
 
 def test_links_without_any_points_join(
@@ -231,7 +231,7 @@ def test_links_without_any_points_join(
     found = aligned(joining.find_join(target, source, links, database, 0))
     assert found.cue is ScaleCue.DIRECTIONS
     assert [r.pair for r in found.residuals] == [entry.pair for entry in links]
-    assert worst_error_deg(joining.join(target, source, found, database)) < 1.0
+    assert worst_error_deg(joining.join(target, source, found.target_from_source, database)) < 1.0
     one = joining.find_join(target, source, links[:1], database, 0)
     assert isinstance(one, Apart)
     assert one.reason is ApartReason.NO_SCALE
@@ -289,7 +289,7 @@ def test_a_joined_model_is_triangulated_over_the_join(
     target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, database: Path, tmp_path: Path
 ) -> None:
     found = aligned(joining.find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database, 0))
-    joined = joining.join(target, source, found, database)
+    joined = joining.join(target, source, found.target_from_source, database)
     ready = reconstruction.triangulate(joined, database, tmp_path, tmp_path / "ready", BaseOptions(num_threads=1), 0)
     assert reconstruction.registered_names(ready) == frozenset(NAMES)
     across = [

@@ -1,0 +1,273 @@
+"""From several models and the links between them to fewer models: joined, triangulated, adjusted with priors.
+
+What ties two models may leave their scale open, or be a single link that nothing confirms. Then the pairs of photos
+across the two are asked once more: a link that was refused because its own evidence is weak is believed where the
+rotation between its photos, known from all else, is the one that it found by itself. Of look-alike structure that is
+not to be expected: it would have to err by the very rotation between its photos.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interpose_sfm import adjustment, databases, geometry, joining, overlaps, priors, reconstruction
+from interpose_sfm.adjustment import AdjustedLink
+from interpose_sfm.alignment import Alignment, Apart, ApartReason
+from interpose_sfm.geometry import Similarity
+from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.products import ImagePair, Intrinsics, Link
+from interpose_sfm.reprojection_fit import Sighting, fit_pixels
+from interpose_sfm.similarity_fit import fit_statements
+
+if TYPE_CHECKING:
+    import pycolmap
+
+logger = logging.getLogger(__name__)
+
+MIN_AGREEING_SHARE = 0.5  # of a link's points in one model that the other one sees where the link says
+ROUNDS = 2  # of triangulating and adjusting: the first brings the tracks within reach that the second finds
+
+
+@dataclass(frozen=True)
+class LinkSource:
+    """Where further links come from while models are joined.
+
+    Attributes:
+        candidates: Links, believed or not, of pairs across two sets of photos.
+        support: Learned matches of the ends of links with their neighbours, which give the links' key points a depth.
+        confirm: Told of every candidate that is believed after all, with the reason.
+    """
+
+    candidates: Callable[[frozenset[str], frozenset[str]], Sequence[Link]]
+    support: Callable[[Sequence[Link]], Sequence[Link]]
+    confirm: Callable[[Link, str], None]
+
+
+@dataclass
+class ModelJoiner:
+    """Joins the models of a run.
+
+    Attributes:
+        database_path: Holds the accepted links; gets those that are confirmed on the way.
+        image_dir: The photos.
+        work_dir: Folder for temporary models.
+        options: Of the run.
+        links: Accepted links; grows by those that are confirmed.
+        source: Of further links.
+        wanted: Gets a sentence for every two models that stay apart: why, and which link is missing.
+        adjusted: By pair, what the last adjustment that kept its model made of a link.
+    """
+
+    database_path: Path
+    image_dir: Path
+    work_dir: Path
+    options: ReconstructOptions
+    links: list[Link]
+    source: LinkSource
+    wanted: list[str] = field(default_factory=list)
+    adjusted: dict[ImagePair, AdjustedLink] = field(default_factory=dict)
+    _num_folders: int = 0
+
+    def join_all(
+        self,
+        models: Sequence[pycolmap.Reconstruction],
+        is_no_worse: Callable[[Sequence[pycolmap.Reconstruction], pycolmap.Reconstruction], bool],
+    ) -> list[pycolmap.Reconstruction]:
+        """The models, every two that can be joined replaced by one; then single photos by their links.
+
+        Args:
+            models: Largest first.
+            is_no_worse: Whether the second argument may take the place of the models in the first.
+        """
+        left = list(models)
+        position = 0
+        while position < len(left):
+            for other in range(position):
+                merged = self._merged(left[other], left[position])
+                if merged is not None and is_no_worse([left[other], left[position]], merged):
+                    left[other] = merged
+                    del left[position]
+                    break
+            else:
+                position += 1
+        for index, model in enumerate(left):
+            left[index] = self._with_single_photos(model, left, is_no_worse)
+        return left
+
+    # ------------------------------------------------------------ two models
+
+    def _merged(
+        self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction
+    ) -> pycolmap.Reconstruction | None:
+        names = reconstruction.registered_names(target), reconstruction.registered_names(source)
+        if names[1] <= names[0]:
+            return None
+        target, source = self._triangulated(target), self._triangulated(source)
+        between = joining.find_ties(target, source, self.links, self.database_path, self.options.seed)
+        if not between.links and not between.overlaps:
+            return None
+        found = between.align(self.options.consensus.max_cycle_deg)
+        if isinstance(found, Apart) and found.reason in (ApartReason.NO_SCALE, ApartReason.UNSURE_SCALE):
+            confirmed = self._confirmed(between, names)
+            if confirmed:
+                priors.inject_links(self.database_path, self.source.support(confirmed))
+                target, source = self._triangulated(target), self._triangulated(source)
+                between = joining.find_ties(
+                    target, source, [*self.links, *confirmed], self.database_path, self.options.seed
+                )
+                found = between.align(self.options.consensus.max_cycle_deg)
+        else:
+            confirmed = []
+        similarity = self._similarity(between, found, target, source)
+        if similarity is None:
+            if isinstance(found, Apart):
+                self.wanted.append(f"{found.detail}; wanted: {found.wanted}")
+            return None
+        self._take(confirmed)
+        joined = joining.join(target, source, similarity, self.database_path)
+        return self._adjusted(joined, [names[0], names[1]])
+
+    def _confirmed(self, between: joining.Between, names: tuple[frozenset[str], frozenset[str]]) -> list[Link]:
+        """Candidates whose own rotation is the one that everything else predicts."""
+        rotations = between.statements.rotations()
+        predicted = geometry.median_rotation(rotations)
+        limits = self.options.consensus
+        found = []
+        for link in self.source.candidates(*names):
+            tie = between.tie(link)
+            if tie is None or link.spread_deg > limits.max_spread_deg or len(link.points_a_px) < limits.min_inliers:
+                continue
+            error_deg = float(geometry.rotation_angle_deg(tie.rotation @ predicted.T))
+            logger.info("%s: %.0f degrees from the predicted rotation", link.pair, error_deg)
+            if error_deg <= limits.max_cycle_deg:
+                found.append(link)
+        return found
+
+    def _similarity(
+        self,
+        between: joining.Between,
+        found: Alignment | Apart,
+        target: pycolmap.Reconstruction,
+        source: pycolmap.Reconstruction,
+    ) -> Similarity | None:
+        """The alignment, measured by the pixels where links have points; None where these disagree."""
+        if isinstance(found, Apart) and found.reason is not ApartReason.UNSURE_SCALE:
+            return None
+        sightings = _sightings(between, target, source)
+        num_sightings = sum(len(s.points_px) for s in sightings)
+        if num_sightings < overlaps.MIN_COMMON_POINTS:
+            return None if isinstance(found, Apart) else found.target_from_source
+        statements = between.statements
+        start = fit_statements(statements).similarity if isinstance(found, Apart) else found.target_from_source
+        fit = fit_pixels(statements, start, sightings)
+        logger.info("%d of %d points of links are seen where they belong", fit.num_agreeing, fit.num_sightings)
+        if fit.num_agreeing < max(overlaps.MIN_COMMON_POINTS, MIN_AGREEING_SHARE * fit.num_sightings):
+            self.wanted.append(
+                f"only {fit.num_agreeing} of {fit.num_sightings} points of the links between {min(between.source)} and "
+                f"{min(between.target)} are seen where they belong; wanted: a link with more points"
+            )
+            return None
+        return fit.target_from_source
+
+    def _take(self, confirmed: Sequence[Link]) -> None:
+        priors.inject_links(self.database_path, confirmed)
+        self.links.extend(confirmed)
+        for link in confirmed:
+            self.source.confirm(link, "its rotation is the one that all other links and models predict")
+
+    # ------------------------------------------------------------ single photos
+
+    def _with_single_photos(
+        self,
+        model: pycolmap.Reconstruction,
+        models: Sequence[pycolmap.Reconstruction],
+        is_no_worse: Callable[[Sequence[pycolmap.Reconstruction], pycolmap.Reconstruction], bool],
+    ) -> pycolmap.Reconstruction:
+        """The model with the photos that its links place, one after another, as long as there are any."""
+        tried: set[str] = set()
+        while True:
+            held = frozenset().union(*(reconstruction.registered_names(other) for other in [*models, model]))
+            mine = reconstruction.registered_names(model)
+            ends = {(link.pair.a, link.pair.b) for link in self.links}
+            near = {b if a in mine else a for a, b in ends if (a in mine) != (b in mine)}
+            name = min(near - held - tried, default=None)
+            if name is None:
+                return model
+            tried.add(name)
+            ready = self._triangulated(model)
+            found = joining.find_place(
+                ready,
+                name,
+                self.links,
+                self._cameras(ready),
+                self.options.consensus.max_cycle_deg,
+            )
+            if isinstance(found, Apart):
+                self.wanted.append(f"{found.detail}; wanted: {found.wanted}")
+                continue
+            placed = self._adjusted(joining.attach(ready, name, found, self.database_path), [mine])
+            if is_no_worse([model], placed):
+                model, tried = placed, set()
+
+    # ------------------------------------------------------------ models
+
+    def _cameras(self, model: pycolmap.Reconstruction) -> dict[str, Intrinsics]:
+        """Camera of every photo, as the model refined it where it has the camera."""
+        cameras = databases.cameras(self.database_path)
+        for name, camera_id in databases.camera_ids(self.database_path).items():
+            if camera_id in model.cameras:
+                cameras[name] = reconstruction.intrinsics_of(model.camera(camera_id), is_trusted=True)
+        return cameras
+
+    def _adjusted(self, model: pycolmap.Reconstruction, bases: Sequence[frozenset[str]]) -> pycolmap.Reconstruction:
+        """The model with its tracks completed, adjusted to them and to the links."""
+        for _ in range(ROUNDS):
+            model = self._triangulated(model)
+            found = adjustment.adjust(model, self.links, bases=bases)
+            model = found.model
+        self.adjusted.update({link.pair: link for link in found.links if link.b_from_a is not None})
+        return self._triangulated(model)
+
+    def _triangulated(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
+        self._num_folders += 1
+        return reconstruction.triangulate(
+            model,
+            self.database_path,
+            self.image_dir,
+            self.work_dir / str(self._num_folders),
+            self.options.base,
+            self.options.seed,
+        )
+
+
+def _sightings(
+    between: joining.Between, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction
+) -> list[Sighting]:
+    """Points that one model has of a link, and where the link's photo in the other model sees them."""
+    found = []
+    for link in between.links:
+        tie = between.tie(link)
+        if tie is None:
+            continue
+        name_t, name_s = tie.names
+        points_t, points_s = link.points_a_px, link.points_b_px
+        if not tie.target_is_a:
+            points_t, points_s = points_s, points_t
+        for is_in_target, model, name, here_px, other, other_name, there_px in (
+            (True, target, name_t, points_t, source, name_s, points_s),
+            (False, source, name_s, points_s, target, name_t, points_t),
+        ):
+            rows, x_in_model = overlaps.points_at(model, name, here_px)
+            if len(rows) == 0:
+                continue
+            image = other.find_image_with_name(other_name)
+            camera = reconstruction.intrinsics_of(other.camera(image.camera_id), is_trusted=True)
+            pose = geometry.from_rigid3d(image.cam_from_world())
+            found.append(Sighting(is_in_target, x_in_model, np.asarray(there_px)[rows], pose, camera))
+    return found
