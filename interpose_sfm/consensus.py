@@ -16,6 +16,7 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.products import (
+    PAIR_ALONE,
     Evidence,
     FloatArray,
     ImagePair,
@@ -27,6 +28,8 @@ from interpose_sfm.products import (
 )
 
 RIVAL_SHARE = 0.8  # a refused link this close in strength to a link it contradicts takes that one down with it
+
+AUDIT_SIGMAS = 3.0  # of its spread that an adjusted model may turn away from a link: adjusting is what it is for
 
 
 def needed_score(triangulation_angle_deg: float, options: ConsensusOptions) -> float:
@@ -81,7 +84,7 @@ def judge_evidence(evidence: Evidence, knows_cameras: bool, options: ConsensusOp
 def judge(link: Link, knows_cameras: bool, options: ConsensusOptions) -> LinkDecision:
     """The verdict on one link by itself."""
     verdict, detail = judge_evidence(link.evidence, knows_cameras, options)
-    if verdict is LinkVerdict.ACCEPTED and len(link.points_a_px) < options.min_inliers:
+    if verdict is LinkVerdict.ACCEPTED and link.source == PAIR_ALONE and len(link.points_a_px) < options.min_inliers:
         verdict = LinkVerdict.FEW_INLIERS
         detail = f"{len(link.points_a_px)} correspondences reach both photos, needs {options.min_inliers}"
     if verdict is LinkVerdict.ACCEPTED and not np.any(link.b_from_a.translation):
@@ -235,7 +238,7 @@ def audit(
         if decision.verdict is not LinkVerdict.ACCEPTED or pair.a not in model or pair.b not in model:
             continue
         error_deg = _rotation_error_deg(model, pair.a, pair.b, decision.link.b_from_a.rotation)
-        if error_deg > options.max_cycle_deg:
+        if error_deg > max(options.max_cycle_deg, AUDIT_SIGMAS * decision.link.spread_deg):
             contradicted[index] = error_deg
         else:
             relations.append((pair.a, pair.b))

@@ -13,7 +13,7 @@ from interpose_sfm.model_joining import LinkSource, ModelJoiner
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.pair_records import PairRecord, accepted_links
-from interpose_sfm.products import ImagePair, Intrinsics, Link, LinkDecision, LinkVerdict, Pose, ViewGraph
+from interpose_sfm.products import PAIR_ALONE, ImagePair, Intrinsics, Link, LinkDecision, LinkVerdict, Pose, ViewGraph
 
 if TYPE_CHECKING:
     import pycolmap
@@ -222,8 +222,11 @@ def _link_source(
 
 
 def _refitted(link: Link, cameras: Mapping[str, Intrinsics], seed: int) -> Link:
-    """The link with its pose estimated anew by the cameras of an adjusted model, if that has both photos."""
-    if link.pair.a not in cameras or link.pair.b not in cameras:
+    """The link with its pose estimated anew by the cameras of an adjusted model, if that has both photos.
+
+    The pose of a clip's link rests on more than the correspondences that reach both photos; it stays.
+    """
+    if link.source != PAIR_ALONE or link.pair.a not in cameras or link.pair.b not in cameras:
         return link
     pose = verification.pose_from_points(
         link.points_a_px, cameras[link.pair.a], link.points_b_px, cameras[link.pair.b], seed

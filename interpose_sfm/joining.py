@@ -84,10 +84,11 @@ def find_ties(
     poses_t, poses_s = reconstruction.poses(target), reconstruction.poses(source)
     cameras = {**reconstruction.model_cameras(source), **reconstruction.model_cameras(target)}
     ends = [(tie.link, *tie.names) for tie in (find_tie(poses_t, poses_s, x, Baseline()) for x in links) if tie]
+    depths_t, depths_s = overlaps.link_depths(target, links), overlaps.link_depths(source, links)
     baselines = {
         link.pair: Baseline(
-            overlaps.baseline_length(target, name_t, link, cameras).length,
-            overlaps.baseline_length(source, name_s, link, cameras).length,
+            overlaps.baseline_length(target, name_t, link, cameras, depths_t.get(name_t, ())).length,
+            overlaps.baseline_length(source, name_s, link, cameras, depths_s.get(name_s, ())).length,
         )
         for link, name_t, name_s in ends
     }
@@ -139,8 +140,12 @@ def find_place(
     poses = reconstruction.poses(target)
     known = {**cameras, **reconstruction.model_cameras(target)}
     ties = [tie for tie in (find_tie(poses, {name: SINGLE_POSE}, link, Baseline()) for link in links) if tie]
+    depths = overlaps.link_depths(target, links)
     baselines: dict[ImagePair, Baseline] = {
-        tie.link.pair: Baseline(overlaps.baseline_length(target, tie.names[0], tie.link, known).length) for tie in ties
+        tie.link.pair: Baseline(
+            overlaps.baseline_length(target, tie.names[0], tie.link, known, depths.get(tie.names[0], ())).length
+        )
+        for tie in ties
     }
     mine = [tie.link for tie in ties]
     return align(poses, {name: SINGLE_POSE}, mine, baselines=baselines, max_angle_deg=max_angle_deg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.geometry import Similarity
-from interpose_sfm.products import FloatArray, IndexArray, Intrinsics, Link
+from interpose_sfm.products import DepthSamples, FloatArray, IndexArray, Intrinsics, Link
 from interpose_sfm.ties import Length, Overlap
 
 if TYPE_CHECKING:
@@ -47,18 +47,40 @@ class BaselineLength:
     num_depths: int
 
 
+def link_depths(model: pycolmap.Reconstruction, links: Sequence[Link]) -> dict[str, tuple[DepthSamples, ...]]:
+    """Depths that links within a model add to its points, by photo, in the unit of the model.
+
+    A photo that a clip ties to the model has depths from the clip's frames where the model has no points.
+    """
+    centers = {image.name: np.asarray(image.projection_center()) for image in model.images.values() if image.has_pose}
+    found: dict[str, tuple[DepthSamples, ...]] = {}
+    for link in links:
+        a, b = link.pair.a, link.pair.b
+        if a in centers and b in centers:
+            length = float(np.linalg.norm(centers[a] - centers[b]))
+            for name, samples in ((a, link.seen_a), (b, link.seen_b)):
+                found[name] = (*found.get(name, ()), samples.scaled(length))
+    return found
+
+
 def baseline_length(
-    model: pycolmap.Reconstruction, name: str, link: Link, cameras: Mapping[str, Intrinsics]
+    model: pycolmap.Reconstruction,
+    name: str,
+    link: Link,
+    cameras: Mapping[str, Intrinsics],
+    further: Sequence[DepthSamples] = (),
 ) -> BaselineLength:
     """Measure a link's baseline by one of its photos, which a model holds.
 
-    The link's correspondences have depths in units of its baseline; the model's points at the same places of the photo
-    have depths in the model's unit. The ratio is the length. Its uncertainty is that of the median, and that of the
-    link's own pose, which bends all depths alike: by its spread over the angle between the rays.
+    The link has depths in units of its baseline, from the frames of a clip or from its correspondences; the model's
+    points at the same places of the photo have depths in the model's unit. The ratio is the length. Its uncertainty is
+    that of the median, and that of the link's own pose, which bends all depths alike: those of correspondences by its
+    spread over the angle between the rays.
 
     Args:
         name: Photo of the link that the model holds.
         cameras: Of both photos.
+        further: Depths in the photo, in the unit of the model, beyond those of its points.
 
     Raises:
         ValueError: The photo is not one of the link's.
@@ -66,20 +88,38 @@ def baseline_length(
     pair = link.pair
     if name not in (pair.a, pair.b):
         raise ValueError(f"got photo {name!r}, expected one of {pair.a!r} and {pair.b!r}")
+    seen_px, seen_depths = observed_depths(model, name)
+    seen_px = np.concatenate([seen_px, *(samples.points_px for samples in further)])
+    seen_depths = np.concatenate([seen_depths, *(samples.depths for samples in further)])
+    samples = link.seen_a if name == pair.a else link.seen_b
+    nearest = _nearest(samples.points_px, seen_px)
+    if np.count_nonzero(nearest >= 0) >= MIN_DEPTHS:  # from several views, and so surer than those of the two photos
+        return _length(seen_depths[nearest[nearest >= 0]], samples.depths[nearest >= 0], np.radians(link.spread_deg))
+    samples, angle_deg = _two_view_depths(link, name, cameras)
+    nearest = _nearest(samples.points_px, seen_px)
+    if np.count_nonzero(nearest >= 0) < MIN_DEPTHS:
+        return BaselineLength(None, int(np.count_nonzero(nearest >= 0)))
+    bend = link.spread_deg / angle_deg
+    return _length(seen_depths[nearest[nearest >= 0]], samples.depths[nearest >= 0], bend)
+
+
+def _length(in_model: FloatArray, in_baselines: FloatArray, bend: float) -> BaselineLength:
+    value, sigma = _median_ratio(in_model, in_baselines)
+    return BaselineLength(Length(value, float(np.hypot(sigma, bend))), len(in_model))
+
+
+def _two_view_depths(link: Link, name: str, cameras: Mapping[str, Intrinsics]) -> tuple[DepthSamples, float]:
+    """Depths of a link's correspondences in one of its photos, in baselines, and the median angle of their rays."""
+    pair = link.pair
     rays_a = geometry.pixel_to_ray(link.points_a_px, cameras[pair.a])
     rays_b = geometry.pixel_to_ray(link.points_b_px, cameras[pair.b])
     found = geometry.triangulate(link.b_from_a, rays_a, rays_b)
     angles_deg = geometry.triangulation_angles_deg(link.b_from_a, found.x_in_a)
     is_usable = (found.depths_a > 0) & (found.depths_b > 0) & (angles_deg >= MIN_PARALLAX_DEG)
+    if not np.any(is_usable):
+        return DepthSamples(), 180.0
     points_px, depths = (link.points_a_px, found.depths_a) if name == pair.a else (link.points_b_px, found.depths_b)
-    seen_px, seen_depths = observed_depths(model, name)
-    nearest = _nearest(points_px[is_usable], seen_px)
-    is_near = nearest >= 0
-    if np.count_nonzero(is_near) < MIN_DEPTHS:
-        return BaselineLength(None, int(np.count_nonzero(is_near)))
-    value, sigma = _median_ratio(seen_depths[nearest[is_near]], depths[is_usable][is_near])
-    bend = link.spread_deg / float(np.median(angles_deg[is_usable][is_near]))
-    return BaselineLength(Length(value, float(np.hypot(sigma, bend))), int(np.count_nonzero(is_near)))
+    return DepthSamples(points_px[is_usable], depths[is_usable]), float(np.median(angles_deg[is_usable]))
 
 
 def observed_depths(model: pycolmap.Reconstruction, name: str) -> tuple[FloatArray, FloatArray]:

@@ -16,6 +16,7 @@ from interpose_sfm.matching import image_key, weights_id
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pose import EstimatorContext, PoseEstimator, check_poses, create_estimator
 from interpose_sfm.products import (
+    PAIR_ALONE,
     ChoiceReason,
     Clip,
     ClipRequest,
@@ -104,7 +105,7 @@ class PairPoser:
         if found.b_from_a is None:
             return found, None
         points_a_px, points_b_px = verification.matched_points(features_a, features_b, matches, found.inliers)
-        link = Link(pair, found.b_from_a, found.spread_deg, points_a_px, points_b_px, found.evidence, "pair")
+        link = Link(pair, found.b_from_a, found.spread_deg, points_a_px, points_b_px, found.evidence, PAIR_ALONE)
         return found, link
 
     def num_clips_on_disk(self, pair: ImagePair) -> int:
@@ -204,7 +205,19 @@ class PairPoser:
         if evidence is None:
             return None
         points_a_px, points_b_px = _merged(estimates)
-        return Link(choice.pair, choice.b_from_a, choice.spread_deg, points_a_px, points_b_px, evidence, choice.clip)
+        deepest = max(estimates, key=lambda e: min(len(e.seen_a.depths), len(e.seen_b.depths)))
+        to_baselines = 1.0 / _baseline(deepest)
+        return Link(
+            choice.pair,
+            choice.b_from_a,
+            choice.spread_deg,
+            points_a_px,
+            points_b_px,
+            evidence,
+            choice.clip,
+            deepest.seen_a.scaled(to_baselines),
+            deepest.seen_b.scaled(to_baselines),
+        )
 
 
 def _generator_names(options: ReconstructOptions) -> tuple[str, ...]:
@@ -255,6 +268,12 @@ def _is_near(poses: ViewPoses, b_from_a: Pose) -> bool:
         return False
     distance_deg = geometry.signed_pose_distance_deg(geometry.with_unit_translation(last), b_from_a)
     return distance_deg <= MAX_DISTANCE_TO_CHOICE_DEG
+
+
+def _baseline(poses: ViewPoses) -> float:
+    last = poses.cam_from_first[-1]
+    assert last is not None
+    return float(np.linalg.norm(last.translation)) or 1.0
 
 
 def _hypothesis(poses: ViewPoses, clip: str, subset: tuple[int, ...]) -> PoseHypothesis:

@@ -35,6 +35,7 @@ def inject_links(database_path: Path, links: Sequence[Link]) -> None:
     """
     import pycolmap
 
+    links = [link for link in links if len(link.points_a_px)]  # those without carry a pose alone
     if not links:
         return
     with pycolmap.Database.open(database_path) as database, pycolmap.DatabaseTransaction(database):

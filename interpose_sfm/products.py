@@ -387,6 +387,23 @@ class PoseStatus(StrEnum):
 
 
 @dataclass(frozen=True)
+class DepthSamples:
+    """Depths at some positions of a photo.
+
+    Attributes:
+        points_px: (n, 2) positions.
+        depths: (n,) above zero.
+    """
+
+    points_px: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+    depths: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    def scaled(self, factor: float) -> DepthSamples:
+        """The same in another unit."""
+        return DepthSamples(self.points_px, self.depths * factor)
+
+
+@dataclass(frozen=True)
 class ViewPoses:
     """What a pose estimator says of a set of views; the first view is A, the last is B.
 
@@ -398,6 +415,8 @@ class ViewPoses:
         depths_a, depths_b: (n,) depths of these points in A and in B, in the scale of the poses; NaN where there is
             none.
         evidence: That of the weakest step on the best way from A to B; None without a way.
+        seen_a, seen_b: Depths in A and in B of whatever other views see as well, in the scale of the poses. They say
+            how long the baseline is, also where A and B have no point in common.
     """
 
     status: PoseStatus
@@ -408,6 +427,8 @@ class ViewPoses:
     depths_a: FloatArray = field(default_factory=lambda: np.zeros(0))
     depths_b: FloatArray = field(default_factory=lambda: np.zeros(0))
     evidence: Evidence | None = None
+    seen_a: DepthSamples = field(default_factory=DepthSamples)
+    seen_b: DepthSamples = field(default_factory=DepthSamples)
 
     @property
     def has_pose(self) -> bool:
@@ -520,6 +541,9 @@ class LinkVerdict(StrEnum):
     DROPPED = "contradicted by the adjusted model"
 
 
+PAIR_ALONE = "pair"
+
+
 @dataclass(frozen=True)
 class Link:
     """A relative pose between two photos with the correspondences that carry it.
@@ -530,7 +554,8 @@ class Link:
         spread_deg: One-sigma angular uncertainty.
         points_a_px, points_b_px: (n, 2) corresponding positions in the full photos.
         evidence: Why to believe it.
-        source: ``pair`` for learned matches of the two photos, else the name of the clip.
+        source: PAIR_ALONE for learned matches of the two photos, else the name of the clip.
+        seen_a, seen_b: Depths in A and in B in units of the baseline, beyond those that the correspondences have.
     """
 
     pair: ImagePair
@@ -540,6 +565,8 @@ class Link:
     points_b_px: FloatArray
     evidence: Evidence
     source: str
+    seen_a: DepthSamples = field(default_factory=DepthSamples)
+    seen_b: DepthSamples = field(default_factory=DepthSamples)
 
 
 @dataclass(frozen=True)

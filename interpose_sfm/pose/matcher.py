@@ -11,6 +11,7 @@ from interpose_sfm import verification
 from interpose_sfm.pose import EstimatorContext
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import (
+    DepthSamples,
     Evidence,
     Features,
     FloatArray,
@@ -177,7 +178,19 @@ def _read_model(
         depths_a,
         depths_b,
         evidence,
+        _seen_depths(model, 1, features[0]),
+        _seen_depths(model, len(views), features[-1]),
     )
+
+
+def _seen_depths(model: pycolmap.Reconstruction, image_id: int, features: Features) -> DepthSamples:
+    """Depths of all points that an image sees."""
+    image = model.image(image_id)
+    found = [(row, p.point3D_id) for row, p in enumerate(image.points2D) if p.has_point3D()]
+    rows = [row for row, _ in found]
+    x_in_cam = np.array([image.cam_from_world() * model.point3D(point_id).xyz for _, point_id in found]).reshape(-1, 3)
+    in_front = x_in_cam[:, 2] > 0
+    return DepthSamples(features.keypoints_px[rows][in_front], x_in_cam[in_front, 2])
 
 
 def _shared_points(
