@@ -1,7 +1,10 @@
 """One bundle adjustment of a joined model in which links are residuals next to the reprojection errors.
 
-A link gives rotation and direction, weighted by its spread; the length of its baseline is (nearly) free. Real
-correspondences win: a prior that they contradict is dropped, and a model that got worse is not kept.
+A link gives rotation and direction, weighted by its spread. The length of its baseline is free where points hold both
+photos together. Where only links do, lengths and sizes stay near what the join found from directions and depths: were
+they free, the depths would be forgotten, and errors of direction would pull photos together, since a short baseline
+that is off by an angle is off by little.
+Real correspondences win: a prior that they contradict is dropped, and a model that got worse is not kept.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LENGTH_SIGMA = 1.0  # of the baseline's length, as a share: what else the model knows of it decides
+FREE_LENGTH_SIGMA = 1.0  # of the length of a baseline that points know, as a share: they decide
+HELD_LENGTH_SIGMA = 0.02  # of one that only links know: the join has weighed all that is said of it already
 ROBUST_SIGMAS = 3.0  # Cauchy's scale: six out of seven right links, whose five errors add up, lie within it
 DROP_SIGMAS = 4.0  # of a rotation with three axes, one in a thousand is larger
 MIN_COMMON_POINTS = 15  # that tie two photos to each other; as many matches make a pair verified in COLMAP
@@ -101,13 +105,22 @@ def adjust(
     before.update_point_3d_errors()
     adjusted = pycolmap.Reconstruction(model)
     dropped: dict[int, str] = {i: why for i, link in enumerate(links) if (why := _unusable(adjusted, link))}
+    groups = groups_by_points(before)
+    group_of = {name: group for group in groups for name in group}
+    sizes = [_size_prior(before, group) for group in groups if len(groups) > 1 and len(group) > 1]
+
+    def tied(link: Link) -> bool:
+        return group_of[link.pair.a] is group_of[link.pair.b]
+
     for _ in range(MAX_ROUNDS):
         kept = [link for i, link in enumerate(links) if i not in dropped]
-        lengths = _lengths(adjusted, kept)
-        _solve(adjusted, kept, pyceres, num_threads)
-        contradicted = _contradicted(adjusted, links, dropped)
+        priors = [_prior(link, adjusted if tied(link) else before, tied(link)) for link in kept]
+        _solve(adjusted, [*priors, *sizes], pyceres, num_threads)
+        contradicted = _contradicted(adjusted, [(i, x) for i, x in enumerate(links) if i not in dropped and tied(x)])
         dropped.update(contradicted)
-        if not contradicted and _are_close(lengths, _lengths(adjusted, kept)):
+        if not contradicted and all(
+            _has_settled(adjusted, prior) for link, prior in zip(kept, priors, strict=True) if tied(link)
+        ):
             break
     adjusted.update_point_3d_errors()
     worse = what_got_worse(before, adjusted, bases)
@@ -139,16 +152,58 @@ def load_pyceres() -> ModuleType:
 # ---------------------------------------------------------------- priors
 
 
-def prior_covariance(prior: Pose, spread_deg: float) -> FloatArray:
+@dataclass(frozen=True)
+class _Prior:
+    """What is expected of the relative pose of two photos.
+
+    Attributes:
+        b_from_a: Rotation and translation in the unit of the model.
+        covariance: (6, 6) of pycolmap's residual.
+        is_robust: Whether it may be far off.
+    """
+
+    pair: ImagePair
+    b_from_a: Pose
+    covariance: FloatArray
+    is_robust: bool
+
+
+def _prior(link: Link, model: pycolmap.Reconstruction, is_tied: bool) -> _Prior:
+    """The prior with the length that the baseline has in a model."""
+    pose = Pose(link.b_from_a.rotation, geometry.unit_vectors(link.b_from_a.translation) * _length(model, link.pair))
+    length_sigma = FREE_LENGTH_SIGMA if is_tied else HELD_LENGTH_SIGMA
+    return _Prior(link.pair, pose, prior_covariance(pose, link.spread_deg, length_sigma), is_robust=True)
+
+
+def _size_prior(model: pycolmap.Reconstruction, group: frozenset[str]) -> _Prior:
+    """The size of a group of photos that only links hold to others, by its longest baseline.
+
+    Directions to and from it hardly fix it, and the adjustment does not know the depths that the join went by.
+    """
+    poses = reconstruction.poses(model)
+    pairs = [ImagePair(a, b) for a in group for b in group if a < b]
+    moves = {pair: geometry.relative_pose(poses[pair.b], poses[pair.a]) for pair in sorted(pairs)}
+    longest = max(moves, key=lambda pair: float(np.linalg.norm(moves[pair].translation)))
+    return _Prior(longest, moves[longest], prior_covariance(moves[longest], 60.0, HELD_LENGTH_SIGMA), is_robust=False)
+
+
+def _has_settled(model: pycolmap.Reconstruction, prior: _Prior) -> bool:
+    """Whether the baseline has about the length that the prior was written with."""
+    ratio = max(_length(model, prior.pair), 1e-12) / float(np.linalg.norm(prior.b_from_a.translation))
+    return abs(float(np.log(ratio))) <= MAX_LENGTH_CHANGE
+
+
+def prior_covariance(prior: Pose, spread_deg: float, length_sigma: float) -> FloatArray:
     """(6, 6) covariance of pycolmap's residual of a relative pose, for a link with a baseline of some length.
 
     The residual is (w, t - exp(w) t_prior), w being the rotation vector of R R_prior^T. With independent errors of
     rotation w and translation u, t = t_prior + u, it is (w, u + t_prior x w) to first order. The translation errs by
-    the spread across the baseline, and by LENGTH_SIGMA along it.
+    the spread across the baseline, and by a share of its length along it.
 
     Args:
         prior: Rotation, and translation of the length that the baseline has.
         spread_deg: One-sigma uncertainty of rotation and direction about each axis.
+        length_sigma: The same of the length, as a share.
     """
     sigma = np.radians(max(spread_deg, MIN_SPREAD_DEG))
     length = float(np.linalg.norm(prior.translation))
@@ -158,11 +213,11 @@ def prior_covariance(prior: Pose, spread_deg: float) -> FloatArray:
     jacobian[3:, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
     covariance = np.zeros((6, 6))
     covariance[:3, :3] = sigma**2 * np.eye(3)
-    covariance[3:, 3:] = length**2 * (sigma**2 * np.eye(3) + (LENGTH_SIGMA**2 - sigma**2) * np.outer(along, along))
+    covariance[3:, 3:] = length**2 * (sigma**2 * np.eye(3) + (length_sigma**2 - sigma**2) * np.outer(along, along))
     return np.asarray(jacobian @ covariance @ jacobian.T)
 
 
-def _solve(model: pycolmap.Reconstruction, links: Sequence[Link], pyceres: ModuleType, num_threads: int) -> None:
+def _solve(model: pycolmap.Reconstruction, priors: Sequence[_Prior], pyceres: ModuleType, num_threads: int) -> None:
     """One bundle adjustment in place; the gauge is fixed by two cameras."""
     import pycolmap
     import pycolmap.cost_functions
@@ -175,14 +230,13 @@ def _solve(model: pycolmap.Reconstruction, links: Sequence[Link], pyceres: Modul
             config.add_image(image.image_id)
     config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     adjuster = pycolmap.create_default_ceres_bundle_adjuster(options, config, model)
-    problem, loss = adjuster.problem, pyceres.CauchyLoss(ROBUST_SIGMAS)
-    costs = []  # must outlive the problem, which does not own what comes from Python, and so must the loss
-    for link in links:
-        blocks = [_pose_block(model, name) for name in (link.pair.b, link.pair.a)]
-        prior = Pose(link.b_from_a.rotation, link.b_from_a.translation * _length(model, link))
-        covariance = prior_covariance(prior, link.spread_deg)
-        costs.append(pycolmap.cost_functions.RelativePosePriorCost(covariance, geometry.to_rigid3d(prior)))
-        problem.add_residual_block(costs[-1], loss, blocks)
+    problem, cauchy, plain = adjuster.problem, pyceres.CauchyLoss(ROBUST_SIGMAS), pyceres.TrivialLoss()
+    costs = []  # must outlive the problem, which does not own what comes from Python, nor the losses
+    for prior in priors:
+        blocks = [_pose_block(model, name) for name in (prior.pair.b, prior.pair.a)]
+        rigid = geometry.to_rigid3d(prior.b_from_a)
+        costs.append(pycolmap.cost_functions.RelativePosePriorCost(prior.covariance, rigid))
+        problem.add_residual_block(costs[-1], cauchy if prior.is_robust else plain, blocks)
     adjuster.solve()
     del adjuster, problem
 
@@ -204,39 +258,28 @@ def _unusable(model: pycolmap.Reconstruction, link: Link) -> str:
             return f"{name} sees no point of the model"
         if not image.is_ref_in_frame():
             return f"{name} is not the reference camera of its rig"
-    if not np.any(link.b_from_a.translation) or _length(model, link) == 0.0:
+    if not np.any(link.b_from_a.translation) or _length(model, link.pair) == 0.0:
         return "it has no baseline"
     return ""
 
 
-def _length(model: pycolmap.Reconstruction, link: Link) -> float:
-    centers = [model.find_image_with_name(name).projection_center() for name in (link.pair.a, link.pair.b)]
+def _length(model: pycolmap.Reconstruction, pair: ImagePair) -> float:
+    centers = [model.find_image_with_name(name).projection_center() for name in (pair.a, pair.b)]
     return float(np.linalg.norm(centers[1] - centers[0]))
-
-
-def _lengths(model: pycolmap.Reconstruction, links: Sequence[Link]) -> FloatArray:
-    return np.array([_length(model, link) for link in links])
-
-
-def _are_close(before: FloatArray, after: FloatArray) -> bool:
-    return bool(np.all(np.abs(np.log(np.maximum(after, 1e-12) / before)) <= MAX_LENGTH_CHANGE))
 
 
 # ---------------------------------------------------------------- what the points say
 
 
-def _contradicted(model: pycolmap.Reconstruction, links: Sequence[Link], dropped: Mapping[int, str]) -> dict[int, str]:
-    """The kept link that the reprojection errors contradict most, if any, with the reason.
+def _contradicted(model: pycolmap.Reconstruction, tied: Sequence[tuple[int, Link]]) -> dict[int, str]:
+    """The link that the reprojection errors contradict most, if any, by its index, with the reason.
 
-    Where only links hold two photos together, their points say nothing of a link between them. One at a time, since
-    others may agree once it is gone.
+    One at a time, since others may agree once it is gone. Where only links hold two photos together, their points say
+    nothing of a link between them: only tied links are asked.
     """
     poses = reconstruction.poses(model)
-    group_of = {name: group for group in groups_by_points(model) for name in group}
     worst = (1.0, -1, "")
-    for index, link in enumerate(links):
-        if index in dropped or group_of[link.pair.a] is not group_of[link.pair.b]:
-            continue
+    for index, link in tied:
         found = link_errors_deg(geometry.relative_pose(poses[link.pair.b], poses[link.pair.a]), link.b_from_a)
         limit_deg = DROP_SIGMAS * max(link.spread_deg, MIN_SPREAD_DEG)
         sentence = (

@@ -119,25 +119,54 @@ def test_links_bring_halves_together_that_share_no_point(halves: pycolmap.Recons
     assert worst_error_deg(start) > 2.5
     found = run(start, links_across())
     assert found.is_adjusted
-    assert worst_error_deg(found.model) < 0.4
+    assert worst_error_deg(found.model) < 1.0
     assert worst_error_deg(start) > 2.5  # the input is as it was
     assert found.error_after_px == pytest.approx(found.error_before_px, abs=0.05)
     for entry, link in zip(found.links, links_across(), strict=True):
         assert entry.is_kept
-        assert max(entry.rotation_deg, entry.direction_deg) < 0.3
+        assert max(entry.rotation_deg, entry.direction_deg) < 1.0
         assert entry.spread_deg == 0.5
         assert entry.b_from_a is not None
-        assert max(pose_error_deg(entry.b_from_a, link.b_from_a)) < 0.3
+        assert max(pose_error_deg(entry.b_from_a, link.b_from_a)) < 1.0
         assert np.linalg.norm(entry.b_from_a.translation) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("factor", [0.6, 1.6])
-def test_the_length_of_a_baseline_is_free(halves: pycolmap.Reconstruction, factor: float) -> None:
-    start = displaced(halves, Similarity(factor, np.eye(3), np.zeros(3)))
-    assert ratio_of_sizes(start) == pytest.approx(factor)
-    found = run(start, links_across())
-    assert ratio_of_sizes(found.model) == pytest.approx(1.0, abs=0.05)
+def with_few_common_points(whole: pycolmap.Reconstruction, num: int) -> pycolmap.Reconstruction:
+    """The model in which only some points are seen by both halves, the others by one each."""
+    copied = pycolmap.Reconstruction(whole)
+    for index, point_id in enumerate(sorted(copied.point3D_ids())[num:]):
+        seen = [(e.image_id, e.point2D_idx) for e in copied.point3D(point_id).track.elements]
+        for image_id, row in seen:
+            if (copied.image(image_id).name in LEFT) != (index % 2 == 0):
+                copied.delete_observation(image_id, row)
+    return copied
+
+
+@pytest.mark.parametrize("factor", [0.75, 1.3])
+def test_the_length_of_a_baseline_is_free_where_points_know_it(whole: pycolmap.Reconstruction, factor: float) -> None:
+    start = displaced(with_few_common_points(whole, 0), Similarity(factor, np.eye(3), np.zeros(3)))
+    tied = with_few_common_points(whole, 20)  # these points now are elsewhere than either half has them
+    for name in RIGHT:
+        image, moved = tied.find_image_with_name(name), start.find_image_with_name(name)
+        tied.frame(image.frame_id).set_cam_from_world(image.camera_id, moved.cam_from_world())
+    seen = {
+        point_id
+        for point_id, point in tied.points3D.items()
+        if all(tied.image(element.image_id).name in RIGHT for element in point.track.elements)
+    }
+    for point_id in seen:
+        tied.point3D(point_id).xyz = factor * np.asarray(tied.point3D(point_id).xyz)
+    assert ratio_of_sizes(tied) == pytest.approx(factor)
+    found = run(tied, links_across(spread_deg=2.0))
+    assert ratio_of_sizes(found.model) == pytest.approx(1.0, abs=0.01)
     assert worst_error_deg(found.model) < 0.5
+
+
+def test_where_only_links_hold_the_scale_stays_as_the_join_has_it(halves: pycolmap.Reconstruction) -> None:
+    for factor in (0.9, 1.1):
+        start = displaced(halves, Similarity(factor, np.eye(3), np.zeros(3)))
+        found = run(start, links_across(((0, 4), (1, 6)), spread_deg=3.0))
+        assert ratio_of_sizes(found.model) == pytest.approx(factor, abs=0.03)
 
 
 def test_without_a_link_nothing_moves_across(halves: pycolmap.Reconstruction) -> None:
@@ -159,7 +188,7 @@ def test_surer_links_pull_harder(halves: pycolmap.Reconstruction) -> None:
 def test_residuals_err_as_the_covariance_says() -> None:
     rng = np.random.default_rng(0)
     prior = Pose(geometry.rotation_exp([0.3, -0.2, 0.5]), np.array([1.0, 2.0, -0.5]))
-    covariance = prior_covariance(prior, 3.0)
+    covariance = prior_covariance(prior, 3.0, 0.7)
     cost = pycolmap.cost_functions.RelativePosePriorCost(np.eye(6), geometry.to_rigid3d(prior))
     length, along = np.linalg.norm(prior.translation), geometry.unit_vectors(prior.translation)
     identity = geometry.to_rigid3d(Pose(np.eye(3), np.zeros(3))).params
@@ -171,14 +200,14 @@ def test_residuals_err_as_the_covariance_says() -> None:
         samples.append(np.ravel(cost.evaluate(geometry.to_rigid3d(pose).params, identity)[0]))
     measured = np.cov(np.array(samples).T)
     free = np.zeros((6, 6))  # the samples do not err in length
-    free[3:, 3:] = length**2 * np.outer(along, along)
+    free[3:, 3:] = (0.7 * length) ** 2 * np.outer(along, along)
     scale = np.sqrt(np.diag(covariance - free))
     np.testing.assert_allclose(
         measured / np.outer(scale, scale), (covariance - free) / np.outer(scale, scale), atol=0.1
     )
     one = geometry.to_rigid3d(Pose(prior.rotation, 2.0 * prior.translation)).params
     weighted = pycolmap.cost_functions.RelativePosePriorCost(covariance, geometry.to_rigid3d(prior))
-    assert np.linalg.norm(weighted.evaluate(one, identity)[0]) == pytest.approx(1.0)  # twice the length is one sigma
+    assert np.linalg.norm(weighted.evaluate(one, identity)[0]) == pytest.approx(1.0 / 0.7)  # twice the length
 
 
 # ---------------------------------------------------------------- what points say
@@ -279,6 +308,7 @@ def test_without_pyceres_the_error_says_what_to_install(
 def test_signals_still_end_the_process(tmp_path: Path, handler: str, expected: int) -> None:
     lines = [
         "import signal, sys",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job does not have",
         "import pycolmap  # its first import takes SIGTERM over, whoever had it",
         "from interpose_sfm.adjustment import load_pyceres",
         "def stop(*_): sys.exit(7)",
