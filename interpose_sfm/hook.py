@@ -51,8 +51,8 @@ def incremental_mapping(
     them in ``output_path``: every photo that pycolmap registered stays registered, model k continues pycolmap's model k
     where there still is one, further models follow. The links' key points are appended behind the user's, so rows of
     key points in the database keep their meaning in ``points2D`` of the returned models; the database that has the
-    appended ones as well is ``<database>_interpose/database.db``; whoever goes on with extended models (to continue or to
-    triangulate them) hands in that one.
+    appended ones as well is ``<database>_interpose/database.db``. To continue or triangulate extended models, hand in
+    that one.
 
     Works with features of any kind. Photos are only left out of the fallback where they are not in the folder, do not
     have the size that the database says, or are of a camera that a focal length and a radial coefficient do not
