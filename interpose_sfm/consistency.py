@@ -12,6 +12,7 @@ give hypotheses that agree on a wrong pose.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def draw_subsets(num_frames: int, options: ConsistencyOptions, seed: int) -> tup
     """Draw the frame subsets of one clip: the uniform ones first, then random ones, all different.
 
     There are fewer than the options say where the clip has too few frames for so many different subsets: a repeated one
-    would repeat its hypothesis and look like agreement.
+    would repeat its hypothesis and look like agreement. A clip too short for ``options.min_hypotheses`` of them gives
+    smaller subsets as well, which still differ in what they saw.
 
     Args:
         num_frames: Frames of the clip, A and B not counted.
@@ -55,8 +57,7 @@ def draw_subsets(num_frames: int, options: ConsistencyOptions, seed: int) -> tup
         seed: Equal seeds give equal subsets.
 
     Returns:
-        Subsets of sorted frame indices; a single one of all frames where the clip has no more than a subset holds, none
-        for a clip without frames.
+        Subsets of sorted frame indices; none for a clip without frames.
     """
     if num_frames < 0:
         raise ValueError(f"num_frames: got {num_frames}, expected at least 0")
@@ -71,6 +72,12 @@ def draw_subsets(num_frames: int, options: ConsistencyOptions, seed: int) -> tup
     while len(subsets) < num_subsets:
         drawn = generator.choice(num_frames, size=size, replace=False)
         subsets[tuple(sorted(int(i) for i in drawn))] = None
+    if num_frames <= options.frames_per_subset and options.num_random_subsets > 0:
+        smaller = itertools.chain.from_iterable(
+            itertools.combinations(range(num_frames), length) for length in range(size - 1, 0, -1)
+        )
+        missing = max(0, options.min_hypotheses - len(subsets))
+        subsets.update(dict.fromkeys(itertools.islice(smaller, min(missing, options.num_random_subsets))))
     return tuple(subsets)
 
 

@@ -89,18 +89,21 @@ def connected_groups(graph: ViewGraph, links: Sequence[Link]) -> dict[str, froze
 
 
 def most_promising(records: Sequence[PairRecord], graph: ViewGraph, poser: PairPoser) -> PairRecord | None:
-    """The next pair to bridge: one that would join two components, with clips on disk before all others."""
+    """The next pair to bridge: with clips on disk before all others, else one that would join two components.
+
+    Clips on disk are used wherever the pair has no link by itself, since somebody made them for it: also between photos
+    that others connect, for better or worse.
+    """
     component = connected_groups(graph, accepted_links(records))
-    candidates = [
-        record
-        for record in records
-        if record.choice is None
-        and record.evidence is not None
-        and component[record.weak.pair.a] is not component[record.weak.pair.b]
-        and (poser.num_clips_on_disk(record.weak.pair) or record.evidence.strength >= MIN_STRENGTH_TO_BRIDGE)
-    ]
-    return max(
-        candidates,
-        key=lambda r: (poser.num_clips_on_disk(r.weak.pair) > 0, r.evidence.strength if r.evidence else 0.0),
-        default=None,
-    )
+    best, best_key = None, (False, -math.inf)
+    for record in records:
+        pair, evidence = record.weak.pair, record.evidence
+        if record.choice is not None or evidence is None or record.verdict is LinkVerdict.ACCEPTED:
+            continue
+        has_clips = poser.num_clips_on_disk(pair) > 0
+        is_apart = component[pair.a] is not component[pair.b]
+        if has_clips or (is_apart and evidence.strength >= MIN_STRENGTH_TO_BRIDGE):
+            key = has_clips, evidence.strength
+            if key > best_key:
+                best, best_key = record, key
+    return best
