@@ -220,7 +220,7 @@ def run_report(
     _warn_of_apart(found.records, found.models, log.warnings)
     return report.RunReport(
         photos=report.photo_reports(photo_set, before, after, [(r.weak.pair, r.verdict) for r in found.records]),
-        pairs=tuple(record.report() for record in found.records),
+        pairs=tuple(record.report([reconstruction.poses(model) for model in found.models]) for record in found.records),
         models=tuple(
             report.ModelReport(
                 path=path.as_posix(),

@@ -79,11 +79,13 @@ class FinalMapper:
             accepted,
             _link_source(records, graph, poser, self.options),
         )
-        models = self._audited(joiner.join_all(models, self._is_no_worse), base_poses, records)
+        models = joiner.join_all(models, self._is_no_worse)
         self.warnings.extend(f"models stay apart: {sentence}" for sentence in joiner.wanted)
         for record in records:
-            record.adjusted = joiner.adjusted.get(record.weak.pair)
-        return reconstruction.drop_covered(models)
+            adjusted = joiner.adjusted.get(record.weak.pair)
+            if adjusted is not None and not adjusted.is_kept and record.decision is not None:
+                record.take(replace(record.decision, verdict=LinkVerdict.DROPPED, detail=adjusted.detail))
+        return reconstruction.drop_covered(self._audited(models, base_poses, records))
 
     def _continued(self, base: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
         """Base models continued with the links, the largest first; without one, models from scratch."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from interpose_sfm import consensus, geometry, report
-from interpose_sfm.adjustment import AdjustedLink
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.products import (
@@ -16,12 +15,14 @@ from interpose_sfm.products import (
     Link,
     LinkDecision,
     LinkVerdict,
+    Pose,
     PoseChoice,
     TwoView,
     ViewGraph,
     WeakPair,
     connected_components,
 )
+from interpose_sfm.ties import link_errors_deg
 
 MIN_STRENGTH_TO_BRIDGE = 0.05  # pairs with weaker learned matches have nothing to morph along
 
@@ -37,7 +38,6 @@ class PairRecord:
     evidence: Evidence | None = None
     choice: PoseChoice | None = None
     tried: tuple[str, ...] = ()
-    adjusted: AdjustedLink | None = None
 
     def take(self, decision: LinkDecision) -> None:
         """Replace the verdict by that of a decision on a link."""
@@ -52,8 +52,12 @@ class PairRecord:
         else:
             self.take(consensus.judge(link, knows_cameras, options))
 
-    def report(self) -> report.PairReport:
-        """The record as report.json holds it."""
+    def report(self, models: Sequence[Mapping[str, Pose]] = ()) -> report.PairReport:
+        """The record as report.json holds it.
+
+        Args:
+            models: cam_from_world of the photos of each final model.
+        """
         link = self.decision.link if self.decision is not None else None
         scores = self.choice.clip_scores if self.choice is not None else ()
         return report.PairReport(
@@ -73,7 +77,25 @@ class PairRecord:
             },
             spread_deg=math.nan if link is None else link.spread_deg,
             rotation_deg=math.nan if link is None else float(geometry.rotation_angle_deg(link.b_from_a.rotation)),
+            link=None if link is None else _link_report(link, self.verdict is LinkVerdict.ACCEPTED, models),
         )
+
+
+def _link_report(link: Link, is_accepted: bool, models: Sequence[Mapping[str, Pose]]) -> report.LinkReport:
+    a, b = link.pair.a, link.pair.b
+    model = next((poses for poses in models if a in poses and b in poses), None)
+    residuals = math.nan, math.nan
+    if model is not None:
+        residuals = link_errors_deg(geometry.relative_pose(model[b], model[a]), link.b_from_a)
+    return report.LinkReport(
+        source=link.source,
+        rotation=tuple(tuple(float(value) for value in row) for row in link.b_from_a.rotation),
+        direction=tuple(float(value) for value in link.b_from_a.translation),
+        spread_deg=link.spread_deg,
+        residual_rotation_deg=residuals[0],
+        residual_direction_deg=residuals[1],
+        is_kept=model is not None and is_accepted,
+    )
 
 
 def accepted_links(records: Sequence[PairRecord]) -> list[Link]:

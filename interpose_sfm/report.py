@@ -36,6 +36,29 @@ class PhotoReport:
 
 
 @dataclass(frozen=True)
+class LinkReport:
+    """The relative pose that a link offers, and how the final models agree with it.
+
+    Attributes:
+        source: "pair" for learned matches of the two photos, else the name of the clip.
+        rotation: (3, 3) of b_from_a.
+        direction: (3,) unit translation of b_from_a; zero for a pure rotation.
+        spread_deg: One-sigma angular uncertainty.
+        residual_rotation_deg, residual_direction_deg: By which the final model misses it; NaN where no model holds both
+            photos.
+        is_kept: Whether a final model holds both photos and the link counts in it.
+    """
+
+    source: str
+    rotation: tuple[tuple[float, ...], ...]
+    direction: tuple[float, ...]
+    spread_deg: float
+    residual_rotation_deg: float
+    residual_direction_deg: float
+    is_kept: bool
+
+
+@dataclass(frozen=True)
 class PairReport:
     """What was tried on one weak pair.
 
@@ -52,6 +75,7 @@ class PairReport:
         clip_scores: Clip name -> score name -> degrees.
         spread_deg: One-sigma angular uncertainty of the pose, NaN without a pose.
         rotation_deg: Rotation angle between the photos, NaN without a pose.
+        link: The pose itself, accepted or not; None without one.
     """
 
     a: str
@@ -67,6 +91,7 @@ class PairReport:
     clip_scores: Mapping[str, Mapping[str, float]]
     spread_deg: float
     rotation_deg: float
+    link: LinkReport | None = None
 
 
 @dataclass(frozen=True)
