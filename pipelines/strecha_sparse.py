@@ -57,7 +57,7 @@ def main() -> int:
     for subset in arguments.subsets:
         with tempfile.TemporaryDirectory(prefix="strecha-") as folder:
             photos = link_photos(arguments.data, subset, Path(folder) / "photos")
-            link_clips(arguments.data, subset, Path(folder) / "clips")
+            link_clips(arguments.data, subset, Path(folder) / "left_out")
             for way in arguments.ways:
                 if way == "clips" and subset not in CLIP_SUBSETS:
                     continue
@@ -160,7 +160,7 @@ def run_one(way: str, photos: Path, output: Path) -> int:
         return run_learned(photos, output)
     from interpose_sfm.cli import main as command_line
 
-    extra = {"no bridging": ["--generator", "none"], "clips": ["--clips", str(output.parent / "clips")]}.get(way, [])
+    extra = {"no bridging": ["--generator", "none"], "clips": ["--clips", str(output.parent / "left_out")]}.get(way, [])
     return command_line(["reconstruct", str(photos), "--output", str(output), "--seed", str(SEED), "-q", *extra])
 
 
