@@ -99,27 +99,32 @@ def cancellable(call: Callable[..., object]) -> None:
     import pycolmap
 
     token = pycolmap.CancellationToken()
+    gate, has_begun, has_ended = threading.Lock(), threading.Event(), threading.Event()
     failures: list[BaseException] = []
-    ended = threading.Event()
 
     def run() -> None:
+        with gate:
+            if token.is_cancelled:
+                return
+            has_begun.set()
         try:
             call(cancellation_token=token)
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
             failures.append(error)
         finally:
-            ended.set()
+            has_ended.set()
 
     # Neither a daemon nor waited for by join(): Python up to 3.12 takes a thread for ended once a signal has
     # interrupted its join, and a process that ends while pycolmap runs in a thread aborts.
     thread = threading.Thread(target=run)
     try:
         thread.start()  # Ctrl-C may come while it starts
-        while not ended.wait(POLL_S):
+        while not has_ended.wait(POLL_S):
             pass
     except BaseException:
-        token.cancel()
-        while not ended.wait(POLL_S) and thread.ident is not None:  # without one it will find the token cancelled
+        with gate:
+            token.cancel()
+        while has_begun.is_set() and not has_ended.wait(POLL_S):
             pass
         raise
     if failures:

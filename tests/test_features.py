@@ -243,3 +243,30 @@ def test_a_call_that_ends_by_itself_is_not_cancelled() -> None:
     cancellable(lambda cancellation_token: tokens.append(cancellation_token))
     assert len(tokens) == 1
     assert not tokens[0].is_cancelled
+
+
+def test_a_call_that_is_interrupted_while_its_thread_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the call would still run when the process ends, and COLMAP would abort it."""
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            began.wait(10)
+            raise KeyboardInterrupt
+
+        def join(self, timeout: float | None = None) -> None:
+            raise RuntimeError("cannot join thread before it is started")
+
+    began, ended = threading.Event(), threading.Event()
+
+    def call(cancellation_token: pycolmap.CancellationToken) -> None:
+        began.set()
+        while not cancellation_token.is_cancelled:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        ended.set()
+
+    monkeypatch.setattr(features.threading, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        features.cancellable(call)
+    assert ended.is_set()
