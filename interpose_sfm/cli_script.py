@@ -48,9 +48,9 @@ def run_script(command: Sequence[str], options: InterposeOptions, verbose: bool,
     Returns:
         What ``python`` would exit with.
     """
-    from interpose_sfm import hook, hook_run
+    from interpose_sfm import hook
 
-    teller = logging.getLogger(hook_run.__name__)
+    teller = logging.getLogger(f"{cli_console.PROGRAM}.hook_run")
     old_level = teller.level
     with cli_console.messages(verbose, quiet):
         if not quiet:

@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from interpose_sfm import hook_run, reconstruction
+from interpose_sfm import databases, reconstruction
 from interpose_sfm.options import InterposeOptions
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def incremental_mapping(
         next_image_callback=next_image_callback,
         cancellation_token=cancellation_token,
     )
-    output = hook_run.Output(Path(os.fsdecode(output_path)), is_single=bool(os.fspath(input_path)))
+    output = Path(os.fsdecode(output_path)), bool(os.fspath(input_path))
     return _extended(models, database_path, image_path, options, cancellation_token, settings, output)
 
 
@@ -177,14 +177,33 @@ def _extended(
     options: AnyOptions,
     token: pycolmap.CancellationToken | None,
     settings: InterposeOptions,
-    output: hook_run.Output | None,
+    output: tuple[Path, bool] | None,
 ) -> dict[int, pycolmap.Reconstruction]:
-    """The models, extended in memory and in ``output``; the very same where there is nothing to gain."""
+    """The models, extended in memory and in the output folder; the very same where there is nothing to gain.
+
+    Args:
+        output: Where pycolmap has written, and whether the first model lies there itself.
+    """
     import pycolmap
 
     if not settings.enabled:
         return models
     caller = pycolmap.IncrementalPipelineOptions(dict(options)) if isinstance(options, Mapping) else options
-    call = hook_run.Call(Path(os.fsdecode(database_path)), Path(os.fsdecode(image_path)), output, caller, token)
-    found = hook_run.extended(list(models.values()), call, settings)
+    database = Path(os.fsdecode(database_path))
+    wanted = _wanted(database, caller)
+    if len(wanted) < 2 or any(reconstruction.registered_names(model).issuperset(wanted) for model in models.values()):
+        return models  # nothing is weak
+
+    from interpose_sfm import hook_run  # only now, since it loads all stages
+
+    place = None if output is None else hook_run.Output(*output)
+    call = hook_run.Call(database, Path(os.fsdecode(image_path)), place, caller, token)
+    found = hook_run.extended(list(models.values()), wanted, call, settings)
     return models if found is None else dict(enumerate(found))
+
+
+def _wanted(database_path: Path, options: pycolmap.IncrementalPipelineOptions | None) -> tuple[str, ...]:
+    """The photos to register: those in the database, or those that the options name."""
+    names = databases.photo_names(database_path)
+    chosen = frozenset(options.image_names) if options is not None else frozenset()
+    return tuple(name for name in names if name in chosen) if chosen else names

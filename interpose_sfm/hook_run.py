@@ -87,30 +87,22 @@ class Call:
         if self.token is not None and self.token.is_cancelled:
             raise InterruptedError("Operation cancelled")
 
-    def wanted(self) -> tuple[str, ...]:
-        """The photos to register: those in the database, or those that the options name."""
-        names = databases.photo_names(self.database_path)
-        chosen = frozenset(self.options.image_names) if self.options is not None else frozenset()
-        return tuple(name for name in names if name in chosen) if chosen else names
-
 
 def extended(
-    models: Sequence[pycolmap.Reconstruction], call: Call, settings: InterposeOptions
+    models: Sequence[pycolmap.Reconstruction], wanted: Sequence[str], call: Call, settings: InterposeOptions
 ) -> list[pycolmap.Reconstruction] | None:
     """Extend models by links between what they leave apart, in memory and in the output folder.
 
     Args:
         models: In pycolmap's order; they are not altered.
+        wanted: Photos that are to be registered.
         call: What pycolmap was called with.
         settings: Options of the fallback.
 
     Returns:
         Models in the order of those they continue, new ones behind; None where nothing was gained and nothing written
-        but the report, which is not written either where nothing is weak.
+        but the report.
     """
-    wanted = call.wanted()
-    if len(wanted) < 2 or any(reconstruction.registered_names(model).issuperset(wanted) for model in models):
-        return None  # nothing is weak
     call.check()
     folder = settings.side_folder.replace("{database}", call.database_path.stem)
     workspace = Workspace(call.database_path.with_name(folder))

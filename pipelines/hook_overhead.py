@@ -17,6 +17,7 @@ import os
 import platform
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -146,6 +147,15 @@ def run(
     return models, seconds
 
 
+def loading_s() -> float:
+    """Seconds to load the drop-in, once per process, where pycolmap and numpy are loaded already; median of five."""
+    clock = "time.perf_counter()"
+    code = f"import time, numpy, pycolmap; start = {clock}; import interpose_sfm.hook; print({clock} - start)"
+    command = [sys.executable, "-c", code]
+    outputs = [subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout for _ in range(5)]
+    return statistics.median(map(float, outputs))
+
+
 def document(found: list[Timed], threads: int) -> str:
     """The result as Markdown."""
     from interpose_sfm.report import versions
@@ -157,7 +167,8 @@ def document(found: list[Timed], threads: int) -> str:
         "Command: `python pipelines/hook_overhead.py`. Paired runs of `pycolmap.incremental_mapping` and of",
         "`interpose_sfm.incremental_mapping` in one process, on copies of one database, alternating which goes first;",
         f"a first call of each is not counted. The ratio is taken within each pair. Target: a median of {TARGET}.",
-        "The last column is what the drop-in does after pycolmap has mapped, timed by itself.",
+        "The last column is what the drop-in does after pycolmap has mapped, timed by itself. Loading it takes "
+        f"{1000 * loading_s():.0f} ms once per process.",
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}; Python {known['python']}, "
         f"pycolmap {known['pycolmap']}, interpose_sfm {known['interpose_sfm']}; seed {SEED}, mapper threads {threads}, "
