@@ -40,6 +40,7 @@ PLATEAU = {
     "min_score_far": (0.45, 0.50, 0.55, 0.60, 0.65),
     "min_inliers": (15, 20, 30, 40, 60),
 }
+PREDICTED_WITHIN_DEG = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Row:
     a: str
     b: str
     evidence: Evidence
+    spread_deg: float
     rotation_error_deg: float
     direction_error_deg: float
 
@@ -106,6 +108,7 @@ def measure(strecha: Path, scene: str, pairs: list[tuple[str, str]]) -> list[Row
                 a,
                 b,
                 found.evidence,
+                found.spread_deg,
                 float(geometry.rotation_angle_deg(truth.rotation.T @ found.b_from_a.rotation)),
                 float(geometry.direction_angle_deg(truth.translation, found.b_from_a.translation)),
             )
@@ -178,6 +181,17 @@ def document(rows: list[Row], everything: bool) -> str:
         "",
         *plateau_lines(right, wrong),
         "",
+        "## What a predicted rotation confirms",
+        "",
+        "Where models share a photo, or other links tie them, the rotation between two photos is known although their",
+        "own link was refused. Such a link is believed after all if its rotation is the predicted one. Of the refused",
+        "pairs with enough inliers and a sure pose, so many lie within some angle of the true rotation, and so many of",
+        "these have a wrong direction:",
+        "",
+        "| within (deg) | pairs | of these with a wrong direction |",
+        "|---|---|---|",
+        *confirmation_lines(rows),
+        "",
     ]
     return "\n".join(lines)
 
@@ -241,6 +255,25 @@ def plateau_lines(right: list[Row], wrong: list[Row]) -> list[str]:
             label = f"**{value}**" if value == getattr(default, name) else f"{value}"
             cells.append(f"{label}: {counts}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def confirmation_lines(rows: list[Row]) -> list[str]:
+    """How many refused pairs a predicted rotation would confirm, by its tolerance."""
+    options = ConsensusOptions()
+    refused = [
+        row
+        for row in rows
+        if not is_accepted(row, options)
+        and row.evidence.num_inliers >= options.min_inliers
+        and row.spread_deg <= options.max_spread_deg
+    ]
+    lines = []
+    for limit_deg in PREDICTED_WITHIN_DEG:
+        near = [row for row in refused if row.rotation_error_deg <= limit_deg]
+        num_wrong = sum(row.direction_error_deg > WRONG_DEG for row in near)
+        label = f"**{limit_deg:.0f}**" if limit_deg == options.max_cycle_deg else f"{limit_deg:.0f}"
+        lines.append(f"| {label} | {len(near)} of {len(refused)} | {num_wrong} |")
     return lines
 
 
