@@ -487,15 +487,15 @@ def test_blocks_of_several_threads(apart: Apart, tmp_path: Path) -> None:
     def first() -> None:
         with interpose_sfm.installed(QUICK):
             first_is_in.set()
-            assert second_is_in.wait(60)
+            assert second_is_in.wait(300)
             results["first"] = run("first")
         first_is_out.set()
 
     def second() -> None:
-        assert first_is_in.wait(60)
+        assert first_is_in.wait(300)
         with interpose_sfm.installed(InterposeOptions(enabled=False)):
             second_is_in.set()
-            assert first_is_out.wait(60)
+            assert first_is_out.wait(300)
             results["still replaced"] = pycolmap.incremental_mapping is not ORIGINAL
             results["second"] = run("second")
 
@@ -503,7 +503,7 @@ def test_blocks_of_several_threads(apart: Apart, tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(300)
     assert results == {"first": [6], "second": [3, 3], "still replaced": True}
     assert pycolmap.incremental_mapping is ORIGINAL
 
@@ -519,5 +519,5 @@ def test_threads_without_a_block_of_their_own_get_that_of_others(apart: Apart, t
     with interpose_sfm.installed(QUICK):
         thread = threading.Thread(target=work)
         thread.start()
-        thread.join(120)
+        thread.join(300)
     assert found == [[6]]
