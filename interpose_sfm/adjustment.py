@@ -85,6 +85,7 @@ def adjust(
     links: Sequence[Link],
     *,
     bases: Sequence[Collection[str]] = (),
+    mapper: pycolmap.IncrementalPipelineOptions | None = None,
     num_threads: int = 1,
 ) -> Adjustment:
     """Adjust poses, points and cameras to reprojection errors and links together.
@@ -93,6 +94,7 @@ def adjust(
         model: A joined model, triangulated; it is not changed.
         links: Accepted links; those without both photos in the model are passed over.
         bases: Photos of each base model, which must not get worse among themselves.
+        mapper: Says which intrinsics are refined, as in COLMAP's own adjustments.
         num_threads: With one, equal input gives equal output.
 
     Raises:
@@ -101,6 +103,7 @@ def adjust(
     import pycolmap
 
     pyceres = load_pyceres()
+    mapper = mapper or pycolmap.IncrementalPipelineOptions()
     before = pycolmap.Reconstruction(model)
     before.update_point_3d_errors()
     adjusted = pycolmap.Reconstruction(model)
@@ -115,7 +118,7 @@ def adjust(
     for _ in range(MAX_ROUNDS):
         kept = [link for i, link in enumerate(links) if i not in dropped]
         priors = [_prior(link, adjusted if tied(link) else before, tied(link)) for link in kept]
-        _solve(adjusted, [*priors, *sizes], pyceres, num_threads)
+        _solve(adjusted, [*priors, *sizes], pyceres, mapper, num_threads)
         contradicted = _contradicted(adjusted, [(i, x) for i, x in enumerate(links) if i not in dropped and tied(x)])
         dropped.update(contradicted)
         if not contradicted and all(
@@ -217,17 +220,30 @@ def prior_covariance(prior: Pose, spread_deg: float, length_sigma: float) -> Flo
     return np.asarray(jacobian @ covariance @ jacobian.T)
 
 
-def _solve(model: pycolmap.Reconstruction, priors: Sequence[_Prior], pyceres: ModuleType, num_threads: int) -> None:
+def _solve(
+    model: pycolmap.Reconstruction,
+    priors: Sequence[_Prior],
+    pyceres: ModuleType,
+    mapper: pycolmap.IncrementalPipelineOptions,
+    num_threads: int,
+) -> None:
     """One bundle adjustment in place; the gauge is fixed by two cameras."""
     import pycolmap
     import pycolmap.cost_functions
 
-    options = pycolmap.BundleAdjustmentOptions(print_summary=False)
+    options = pycolmap.BundleAdjustmentOptions(
+        print_summary=False,
+        refine_focal_length=mapper.ba_refine_focal_length,
+        refine_principal_point=mapper.ba_refine_principal_point,
+        refine_extra_params=mapper.ba_refine_extra_params,
+    )
     options.ceres.solver_options.num_threads = num_threads
     config = pycolmap.BundleAdjustmentConfig()
     for image in model.images.values():
         if image.has_pose:
             config.add_image(image.image_id)
+    for camera_id in mapper.constant_cameras:
+        config.set_constant_cam_intrinsics(camera_id)
     config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     adjuster = pycolmap.create_default_ceres_bundle_adjuster(options, config, model)
     problem, cauchy, plain = adjuster.problem, pyceres.CauchyLoss(ROBUST_SIGMAS), pyceres.TrivialLoss()

@@ -227,9 +227,10 @@ class ModelJoiner:
 
     def _adjusted(self, model: pycolmap.Reconstruction, bases: Sequence[frozenset[str]]) -> pycolmap.Reconstruction:
         """The model with its tracks completed, adjusted to them and to the links."""
+        mapper = reconstruction.mapper_options(self.options.base, self.options.seed)
         for _ in range(ROUNDS):
             model = self._triangulated(model)
-            found = adjustment.adjust(model, self.links, bases=bases)
+            found = adjustment.adjust(model, self.links, bases=bases, mapper=mapper)
             model = found.model
         self.adjusted.update({link.pair: link for link in found.links if link.b_from_a is not None})
         return self._triangulated(model)

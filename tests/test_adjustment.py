@@ -324,3 +324,15 @@ def test_signals_still_end_the_process(tmp_path: Path, handler: str, expected: i
     script.write_text("\n".join(lines))
     assert subprocess.run([sys.executable, str(script)], check=False, capture_output=True).returncode == expected
     assert load_pyceres().__name__ == "pyceres"
+
+
+@pytest.mark.parametrize("is_fixed", [True, False])
+def test_intrinsics_that_the_mapper_keeps_are_kept(whole: pycolmap.Reconstruction, is_fixed: bool) -> None:
+    bent = pycolmap.Reconstruction(whole)
+    for camera in bent.cameras.values():
+        camera.params = camera.params * np.array([1.02, *np.ones(len(camera.params) - 1)])
+    before = {camera_id: camera.params.copy() for camera_id, camera in bent.cameras.items()}
+    mapper = pycolmap.IncrementalPipelineOptions(ba_refine_focal_length=not is_fixed, ba_refine_extra_params=False)
+    found = adjust(bent, links_across(), mapper=mapper)
+    for camera_id, camera in found.model.cameras.items():
+        assert np.array_equal(camera.params, before[camera_id]) is is_fixed
