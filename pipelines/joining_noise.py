@@ -188,8 +188,8 @@ def wrong_lines(worlds: Sequence[World]) -> list[str]:
         *lines,
         "",
         "How strong the evidence is decides nothing here: a link that contradicts the others keeps the models apart,",
-        "however many and however strong they are; the last column shows what trusting the strongest would cost. A single",
-        "true link turns the source rightly, but errs in its distance and size where its depths err by two sigma and more.",
+        "however many and however strong they are; the last column shows what trusting the strongest would cost.",
+        "A single true link turns the source rightly, but errs in its distance and size where its depths do.",
         "",
     ]
 
