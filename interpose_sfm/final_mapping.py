@@ -78,6 +78,7 @@ class FinalMapper:
             self.options,
             accepted,
             _link_source(records, graph, poser, self.options),
+            [r.decision.link for r in records if r.decision is not None and r.verdict is LinkVerdict.CONTRADICTED],
         )
         models = joiner.join_all(models, self._is_no_worse)
         self.warnings.extend(f"models stay apart: {sentence}" for sentence in joiner.wanted)

@@ -60,6 +60,8 @@ class ModelJoiner:
         options: Of the run.
         links: Accepted links; grows by those that are confirmed.
         source: Of further links.
+        contradicted: Links of good evidence that others contradict. They place nothing, but what they say is heard: of
+            links that agree with one another, all may be wrong.
         wanted: Gets a sentence for every two models that stay apart: why, and which link is missing.
         adjusted: By pair, what the last adjustment that kept its model made of a link.
     """
@@ -70,6 +72,7 @@ class ModelJoiner:
     options: ReconstructOptions
     links: list[Link]
     source: LinkSource
+    contradicted: Sequence[Link] = ()
     wanted: list[str] = field(default_factory=list)
     adjusted: dict[ImagePair, AdjustedLink] = field(default_factory=dict)
     _num_folders: int = 0
@@ -109,7 +112,8 @@ class ModelJoiner:
         if names[1] <= names[0]:
             return None
         target, source = self._triangulated(target), self._triangulated(source)
-        between = joining.find_ties(target, source, self.links, self.database_path, self.options.seed)
+        heard = [*self.links, *self.contradicted]
+        between = joining.find_ties(target, source, heard, self.database_path, self.options.seed)
         if not between.links and not between.overlaps:
             return None
         found = between.align(self.options.consensus.max_cycle_deg)
@@ -118,9 +122,7 @@ class ModelJoiner:
             if confirmed:
                 priors.inject_links(self.database_path, self.source.support(confirmed))
                 target, source = self._triangulated(target), self._triangulated(source)
-                between = joining.find_ties(
-                    target, source, [*self.links, *confirmed], self.database_path, self.options.seed
-                )
+                between = joining.find_ties(target, source, [*heard, *confirmed], self.database_path, self.options.seed)
                 found = between.align(self.options.consensus.max_cycle_deg)
         else:
             confirmed = []
@@ -204,7 +206,7 @@ class ModelJoiner:
             found = joining.find_place(
                 ready,
                 name,
-                self.links,
+                [*self.links, *self.contradicted],
                 self._cameras(ready),
                 self.options.consensus.max_cycle_deg,
             )
