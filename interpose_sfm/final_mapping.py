@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpose_sfm import consensus, priors, reconstruction, verification
-from interpose_sfm.model_joining import LinkSource, ModelJoiner
+from interpose_sfm.joining.joiner import LinkSource, ModelJoiner
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.pair_records import PairRecord, accepted_links

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from interpose_sfm import consensus, geometry, report
+from interpose_sfm.joining.ties import link_errors_deg
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.products import (
@@ -22,7 +23,6 @@ from interpose_sfm.products import (
     WeakPair,
     connected_components,
 )
-from interpose_sfm.ties import link_errors_deg
 
 MIN_STRENGTH_TO_BRIDGE = 0.05  # pairs with weaker learned matches have nothing to morph along
 

@@ -25,13 +25,13 @@ import pyceres  # noqa: F401  before pycolmap makes problems
 import pycolmap
 
 from interpose_sfm import consensus, geometry, reconstruction
-from interpose_sfm.adjustment import adjust
-from interpose_sfm.alignment import MAX_SCALE_SIGMA, Alignment, Apart, align
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining.adjustment import adjust
+from interpose_sfm.joining.alignment import MAX_SCALE_SIGMA, Alignment, Apart, align
+from interpose_sfm.joining.ties import Baseline, Length
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.products import Evidence, FloatArray, ImagePair, Link, LinkDecision, LinkVerdict, Pose
 from interpose_sfm.report import versions
-from interpose_sfm.ties import Baseline, Length
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "joining_noise.md"

@@ -25,7 +25,8 @@ from geometry_scenes import (
 )
 
 from interpose_sfm import geometry, reconstruction
-from interpose_sfm.adjustment import (
+from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining.adjustment import (
     Adjustment,
     adjust,
     groups_by_points,
@@ -34,7 +35,6 @@ from interpose_sfm.adjustment import (
     prior_covariance,
     what_got_worse,
 )
-from interpose_sfm.geometry import Similarity
 from interpose_sfm.products import FloatArray, ImagePair, Link, Pose
 from interpose_sfm.registry import MissingDependencyError
 
@@ -310,7 +310,7 @@ def test_signals_still_end_the_process(tmp_path: Path, handler: str, expected: i
         "import signal, sys",
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job does not have",
         "import pycolmap  # its first import takes SIGTERM over, whoever had it",
-        "from interpose_sfm.adjustment import load_pyceres",
+        "from interpose_sfm.joining.adjustment import load_pyceres",
         "def stop(*_): sys.exit(7)",
         handler,
         "load_pyceres()",

@@ -8,10 +8,10 @@ import pytest
 from geometry_scenes import arc, link, turned
 
 from interpose_sfm import geometry
-from interpose_sfm.alignment import Alignment, Apart, ApartReason, ScaleCue, align
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, ScaleCue, align
+from interpose_sfm.joining.ties import Baseline, Length, Overlap
 from interpose_sfm.products import FloatArray, ImagePair, Link, Pose
-from interpose_sfm.ties import Baseline, Length, Overlap
 
 TARGET = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
 SOURCE = ("p.jpg", "q.jpg", "r.jpg", "s.jpg")

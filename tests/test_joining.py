@@ -23,9 +23,10 @@ from geometry_scenes import (
     write_database,
 )
 
-from interpose_sfm import geometry, joining, overlaps, reconstruction
-from interpose_sfm.alignment import Alignment, Apart, ApartReason, ScaleCue
+from interpose_sfm import geometry, reconstruction
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining import overlaps, placing
+from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, ScaleCue
 from interpose_sfm.options import BaseOptions
 from interpose_sfm.products import Link
 
@@ -151,10 +152,10 @@ def test_key_points_elsewhere_tell_no_baseline(target: pycolmap.Reconstruction) 
 def test_a_photo_in_both_joins_without_links(
     target: pycolmap.Reconstruction, overlapping: pycolmap.Reconstruction, database: Path
 ) -> None:
-    found = aligned(joining.find_join(target, overlapping, [], database, 0))
+    found = aligned(placing.find_join(target, overlapping, [], database, 0))
     assert found.cue is ScaleCue.OVERLAP
     assert scale_error(found) < 0.01
-    joined = joining.join(target, overlapping, found.target_from_source, database)
+    joined = placing.join(target, overlapping, found.target_from_source, database)
     assert reconstruction.registered_names(joined) == frozenset(NAMES)
     assert worst_error_deg(joined) < 1.0
     assert reconstruction.registered_names(target) == frozenset(NAMES[:4])  # a copy
@@ -169,7 +170,7 @@ def test_a_photo_that_a_model_has_wrong_is_not_believed(
     wrong.frame(image.frame_id).set_cam_from_world(image.camera_id, geometry.to_rigid3d(pose))
     assert overlaps.photo_overlap(target, wrong, NAMES[3]) is None
     assert overlaps.photo_overlap(wrong, target, NAMES[3]) is None
-    refused = joining.find_join(target, wrong, [], database, 0)
+    refused = placing.find_join(target, wrong, [], database, 0)
     assert isinstance(refused, Apart)
     assert refused.reason is ApartReason.NO_LINK
 
@@ -197,9 +198,9 @@ def test_a_photo_in_both_without_common_places_leaves_the_scale_to_a_link(
     found = overlaps.photo_overlap(parts[0], parts[1], NAMES[3])
     assert found is not None
     assert found.scale is None
-    assert isinstance(joining.find_join(parts[0], parts[1], [], database, 0), Apart)
+    assert isinstance(placing.find_join(parts[0], parts[1], [], database, 0), Apart)
     exact = without_points(link_of(SCENE, NAMES, 0, 7))
-    assert scale_error(aligned(joining.find_join(parts[0], parts[1], [exact], database, 0))) < 0.02
+    assert scale_error(aligned(placing.find_join(parts[0], parts[1], [exact], database, 0))) < 0.02
 
 
 # ---------------------------------------------------------------- links
@@ -208,31 +209,31 @@ def test_a_photo_in_both_without_common_places_leaves_the_scale_to_a_link(
 def test_points_in_common_join(
     target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, database: Path
 ) -> None:
-    found = aligned(joining.find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database, 0))
+    found = aligned(placing.find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database, 0))
     assert found.cue is ScaleCue.OVERLAP
     assert scale_error(found) < 0.01
-    assert worst_error_deg(joining.join(target, source, found.target_from_source, database)) < 1.0
+    assert worst_error_deg(placing.join(target, source, found.target_from_source, database)) < 1.0
 
 
 def test_depths_of_one_link_join_where_no_point_is_common(
     target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, database: Path
 ) -> None:
     exact = link_of(SCENE, NAMES, 0, 6)  # not verified in the database
-    found = aligned(joining.find_join(target, source, [exact], database, 0))
+    found = aligned(placing.find_join(target, source, [exact], database, 0))
     assert found.cue is ScaleCue.DEPTHS
     assert scale_error(found) < 0.03
-    assert worst_error_deg(joining.join(target, source, found.target_from_source, database)) < 2.0
+    assert worst_error_deg(placing.join(target, source, found.target_from_source, database)) < 2.0
 
 
 def test_links_without_any_points_join(
     target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, database: Path
 ) -> None:
     links = [without_points(link_of(SCENE, NAMES, a, b)) for a, b in ((0, 4), (1, 6), (7, 2), (2, 5))]
-    found = aligned(joining.find_join(target, source, links, database, 0))
+    found = aligned(placing.find_join(target, source, links, database, 0))
     assert found.cue is ScaleCue.DIRECTIONS
     assert [r.pair for r in found.residuals] == [entry.pair for entry in links]
-    assert worst_error_deg(joining.join(target, source, found.target_from_source, database)) < 1.0
-    one = joining.find_join(target, source, links[:1], database, 0)
+    assert worst_error_deg(placing.join(target, source, found.target_from_source, database)) < 1.0
+    one = placing.find_join(target, source, links[:1], database, 0)
     assert isinstance(one, Apart)
     assert one.reason is ApartReason.NO_SCALE
 
@@ -243,7 +244,7 @@ def test_a_link_that_contradicts_the_common_points_keeps_apart(
     true = link_of(SCENE, NAMES, 3, 4)
     wrong = without_points(link_of(SCENE, NAMES, 0, 6))
     wrong = dataclasses.replace(wrong, b_from_a=turned(wrong.b_from_a, 60))
-    refused = joining.find_join(target, source, [true, wrong], database, 0)
+    refused = placing.find_join(target, source, [true, wrong], database, 0)
     assert isinstance(refused, Apart)
     assert refused.reason is ApartReason.CONTRADICTION
 
@@ -265,9 +266,9 @@ def test_points_that_do_not_agree_say_nothing() -> None:
 
 
 def test_a_single_photo_is_placed_by_the_depths_of_one_link(target: pycolmap.Reconstruction, database: Path) -> None:
-    found = aligned(joining.find_place(target, NAMES[5], [link_of(SCENE, NAMES, 5, 3)], CAMERAS))
+    found = aligned(placing.find_place(target, NAMES[5], [link_of(SCENE, NAMES, 5, 3)], CAMERAS))
     assert found.cue is ScaleCue.DEPTHS
-    grown = joining.attach(target, NAMES[5], found, database)
+    grown = placing.attach(target, NAMES[5], found, database)
     assert reconstruction.registered_names(grown) == frozenset({*NAMES[:4], NAMES[5]})
     assert worst_error_deg(grown) < 2.0
     distance = [np.linalg.norm(reconstruction.poses(grown)[NAMES[v]].inverse().translation) for v in (3, 5)]
@@ -277,10 +278,10 @@ def test_a_single_photo_is_placed_by_the_depths_of_one_link(target: pycolmap.Rec
 
 def test_a_single_photo_is_placed_by_two_links_without_points(target: pycolmap.Reconstruction, database: Path) -> None:
     links = [without_points(link_of(SCENE, NAMES, a, 5)) for a in (0, 3)]
-    found = aligned(joining.find_place(target, NAMES[5], links, CAMERAS))
+    found = aligned(placing.find_place(target, NAMES[5], links, CAMERAS))
     assert found.cue is ScaleCue.DIRECTIONS
-    assert worst_error_deg(joining.attach(target, NAMES[5], found, database)) < 1.0
-    one = joining.find_place(target, NAMES[5], links[:1], CAMERAS)
+    assert worst_error_deg(placing.attach(target, NAMES[5], found, database)) < 1.0
+    one = placing.find_place(target, NAMES[5], links[:1], CAMERAS)
     assert isinstance(one, Apart)
     assert one.reason is ApartReason.NO_SCALE
 
@@ -288,8 +289,8 @@ def test_a_single_photo_is_placed_by_two_links_without_points(target: pycolmap.R
 def test_a_joined_model_is_triangulated_over_the_join(
     target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, database: Path, tmp_path: Path
 ) -> None:
-    found = aligned(joining.find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database, 0))
-    joined = joining.join(target, source, found.target_from_source, database)
+    found = aligned(placing.find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database, 0))
+    joined = placing.join(target, source, found.target_from_source, database)
     ready = reconstruction.triangulate(joined, database, tmp_path, tmp_path / "ready", BaseOptions(num_threads=1), 0)
     assert reconstruction.registered_names(ready) == frozenset(NAMES)
     across = [

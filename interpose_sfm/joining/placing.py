@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import databases, geometry, overlaps, reconstruction
-from interpose_sfm.alignment import Alignment, Apart, align
+from interpose_sfm import databases, geometry, reconstruction
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining import overlaps
+from interpose_sfm.joining.alignment import Alignment, Apart, align
+from interpose_sfm.joining.similarity_fit import Statements
+from interpose_sfm.joining.ties import Baseline, Overlap, Tie, find_tie
 from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, Link, Pose
-from interpose_sfm.similarity_fit import Statements
-from interpose_sfm.ties import Baseline, Overlap, Tie, find_tie
 
 if TYPE_CHECKING:
     import pycolmap

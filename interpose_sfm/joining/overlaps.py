@@ -11,8 +11,8 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining.ties import Length, Overlap
 from interpose_sfm.products import DepthSamples, FloatArray, IndexArray, Intrinsics, Link
-from interpose_sfm.ties import Length, Overlap
 
 if TYPE_CHECKING:
     import pycolmap

@@ -20,9 +20,9 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm._compat import StrEnum
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining.similarity_fit import Statements, fit_statements
+from interpose_sfm.joining.ties import MIN_LENGTH_SIGMA, Baseline, Overlap, Tie, find_tie
 from interpose_sfm.products import ImagePair, Link, Pose
-from interpose_sfm.similarity_fit import Statements, fit_statements
-from interpose_sfm.ties import MIN_LENGTH_SIGMA, Baseline, Overlap, Tie, find_tie
 
 TOLERANCE_SIGMAS = 4.0
 """Of the angles of rotations with three free axes, one in a thousand is larger than four sigma."""

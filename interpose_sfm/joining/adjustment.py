@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import geometry, reconstruction
+from interpose_sfm.joining.ties import MIN_SPREAD_DEG, link_errors_deg
 from interpose_sfm.products import FloatArray, ImagePair, Link, Pose, connected_components
 from interpose_sfm.registry import MissingDependencyError
-from interpose_sfm.ties import MIN_SPREAD_DEG, link_errors_deg
 
 if TYPE_CHECKING:
     import pycolmap

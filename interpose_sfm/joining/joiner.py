@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import adjustment, databases, geometry, joining, overlaps, priors, reconstruction
-from interpose_sfm.adjustment import AdjustedLink
-from interpose_sfm.alignment import Alignment, Apart, ApartReason
+from interpose_sfm import databases, geometry, priors, reconstruction
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining import adjustment, overlaps, placing
+from interpose_sfm.joining.adjustment import AdjustedLink
+from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason
+from interpose_sfm.joining.reprojection_fit import Sighting, fit_pixels
+from interpose_sfm.joining.similarity_fit import fit_statements
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.products import ImagePair, Intrinsics, Link
-from interpose_sfm.reprojection_fit import Sighting, fit_pixels
-from interpose_sfm.similarity_fit import fit_statements
 
 if TYPE_CHECKING:
     import pycolmap
@@ -113,7 +114,7 @@ class ModelJoiner:
             return None
         target, source = self._triangulated(target), self._triangulated(source)
         heard = [*self.links, *self.contradicted]
-        between = joining.find_ties(target, source, heard, self.database_path, self.options.seed)
+        between = placing.find_ties(target, source, heard, self.database_path, self.options.seed)
         if not between.links and not between.overlaps:
             return None
         found = between.align(self.options.consensus.max_cycle_deg)
@@ -122,7 +123,7 @@ class ModelJoiner:
             if confirmed:
                 priors.inject_links(self.database_path, self.source.support(confirmed))
                 target, source = self._triangulated(target), self._triangulated(source)
-                between = joining.find_ties(target, source, [*heard, *confirmed], self.database_path, self.options.seed)
+                between = placing.find_ties(target, source, [*heard, *confirmed], self.database_path, self.options.seed)
                 found = between.align(self.options.consensus.max_cycle_deg)
         else:
             confirmed = []
@@ -132,10 +133,10 @@ class ModelJoiner:
                 self.wanted.append(f"{found.detail}; wanted: {found.wanted}")
             return None
         self._take(confirmed)
-        joined = joining.join(target, source, similarity, self.database_path)
+        joined = placing.join(target, source, similarity, self.database_path)
         return self._adjusted(joined, [names[0], names[1]])
 
-    def _confirmed(self, between: joining.Between, names: tuple[frozenset[str], frozenset[str]]) -> list[Link]:
+    def _confirmed(self, between: placing.Between, names: tuple[frozenset[str], frozenset[str]]) -> list[Link]:
         """Candidates whose own rotation is the one that everything else predicts."""
         rotations = between.statements.rotations()
         predicted = geometry.median_rotation(rotations)
@@ -153,7 +154,7 @@ class ModelJoiner:
 
     def _similarity(
         self,
-        between: joining.Between,
+        between: placing.Between,
         found: Alignment | Apart,
         target: pycolmap.Reconstruction,
         source: pycolmap.Reconstruction,
@@ -203,7 +204,7 @@ class ModelJoiner:
                 return model
             tried.add(name)
             ready = self._triangulated(model)
-            found = joining.find_place(
+            found = placing.find_place(
                 ready,
                 name,
                 [*self.links, *self.contradicted],
@@ -213,7 +214,7 @@ class ModelJoiner:
             if isinstance(found, Apart):
                 self.wanted.append(f"{found.detail}; wanted: {found.wanted}")
                 continue
-            placed = self._adjusted(joining.attach(ready, name, found, self.database_path), [mine])
+            placed = self._adjusted(placing.attach(ready, name, found, self.database_path), [mine])
             if is_no_worse([model], placed):
                 model, tried = placed, set()
 
@@ -250,7 +251,7 @@ class ModelJoiner:
 
 
 def _sightings(
-    between: joining.Between, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction
+    between: placing.Between, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction
 ) -> list[Sighting]:
     """Points that one model has of a link, and where the link's photo in the other model sees them."""
     found = []

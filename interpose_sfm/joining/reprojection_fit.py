@@ -14,8 +14,8 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining.similarity_fit import Statements
 from interpose_sfm.products import FloatArray, Intrinsics, Pose
-from interpose_sfm.similarity_fit import Statements
 
 SIGMA_PX = 2.0  # of a moved point: models bend by as much between photos that share none of their points
 NEAR_PX = 12.0  # a rotation that is half a degree off moves points so far in a photo of usual size

@@ -10,8 +10,8 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining.ties import MIN_LENGTH_SIGMA, Length, Overlap, Tie
 from interpose_sfm.products import FloatArray, IndexArray
-from interpose_sfm.ties import MIN_LENGTH_SIGMA, Length, Overlap, Tie
 
 ROBUST_SIGMAS = 3.0
 """Errors beyond this pull less: the uncertainty of a link is itself uncertain."""

@@ -1,0 +1,10 @@
+"""Several models, and the links between them, into one.
+
+* ``ties.py``: what ties two models: links, lengths of their baselines, what both hold.
+* ``overlaps.py``: these, read off the points of the models.
+* ``similarity_fit.py``, ``alignment.py``: the similarity on which all ties agree, or why the models stay apart.
+* ``reprojection_fit.py``: the same similarity by the pixels, where links have points.
+* ``placing.py``: the ties of two models, or of a single photo and a model, collected; photos moved into a model.
+* ``adjustment.py``: one bundle adjustment with links as residuals.
+* ``joiner.py``: the whole way, over all models of a run.
+"""
