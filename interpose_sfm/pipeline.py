@@ -164,7 +164,7 @@ class _Run:
             source = found.database_path or base.database_path
             if source.exists():
                 workspace.put(source, workspace.database_path)
-            if models:
+            if models and models[0].num_points3D():
                 temporary = workspace.work_dir / "points.ply"
                 reconstruction.write_point_cloud(models[0], temporary)
                 temporary.replace(workspace.points_path)

@@ -310,19 +310,12 @@ def drop_covered(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Rec
 
 
 def largest_change_deg(before: pycolmap.Reconstruction, after: pycolmap.Reconstruction) -> float:
-    """Largest change of a relative rotation among the photos of a model; 180 if one is missing after."""
+    """Largest change of the rotation between any two photos of a model; 180 if one is missing after."""
     old, new = poses(before), poses(after)
     if not old.keys() <= new.keys():
         return 180.0
-    first = min(old)
-    return max(
-        float(
-            geometry.rotation_angle_deg(
-                (old[name].rotation @ old[first].rotation.T).T @ (new[name].rotation @ new[first].rotation.T)
-            )
-        )
-        for name in old
-    )
+    turns = np.array([new[name].rotation.T @ old[name].rotation for name in sorted(old)])
+    return float(np.max(geometry.rotation_angle_deg(turns[:, None] @ np.swapaxes(turns, 1, 2)[None])))
 
 
 def write_models(models: Sequence[pycolmap.Reconstruction], output_dir: Path) -> tuple[Path, ...]:

@@ -382,6 +382,16 @@ def test_the_change_counts_whichever_photo_turned(original: Base) -> None:
     assert reconstruction.largest_change_deg(original.model, after) == pytest.approx(20, abs=1e-6)
 
 
+def test_photos_that_turn_apart_change_by_the_sum(original: Base) -> None:
+    after = shifted(original.model)
+    others = sorted((i for i in after.images.values() if i.name != min(NAMES)), key=lambda i: i.name)
+    for image, angle_deg in zip(others[:2], (15, -15), strict=True):
+        turn = geometry.quaternion_from_rotation(geometry.rotation_from_axis_angle([0, 1, 0], angle_deg))
+        turned = pycolmap.Rotation3d(turn)
+        after.frame(image.frame_id).rig_from_world = image.cam_from_world() * pycolmap.Rigid3d(turned, [0, 0, 0])
+    assert reconstruction.largest_change_deg(original.model, after) == pytest.approx(30, abs=1e-6)
+
+
 def test_a_lost_photo_is_the_largest_change(original: Base) -> None:
     assert reconstruction.largest_change_deg(original.model, model_of([0, 1, 2], original)) == 180.0
     assert reconstruction.largest_change_deg(model_of([0, 1, 2], original), original.model) < 1e-6
