@@ -59,7 +59,7 @@ def main() -> int:
             photos = link_photos(arguments.data, subset, Path(folder) / "photos")
             link_clips(arguments.data, subset, Path(folder) / "left_out")
             for way in arguments.ways:
-                if way == "clips" and subset not in CLIP_SUBSETS:
+                if not is_of_use(subset, way):
                     continue
                 output = Path(folder) / way.replace(" ", "_")
                 start = time.monotonic()
@@ -79,6 +79,11 @@ def main() -> int:
         ROWS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         RESULT.write_text(document(rows), encoding="utf-8")
     return 0
+
+
+def is_of_use(subset: str, way: str) -> bool:
+    """Clips where there is a gap to close; learned matching of everything where it does not take half an hour."""
+    return subset in CLIP_SUBSETS if way == "clips" else (subset, way) != ("castle-P30_s1", "learned")
 
 
 def known_rows(arguments: argparse.Namespace) -> list[dict[str, object]]:
@@ -255,6 +260,8 @@ def document(rows: list[dict[str, object]]) -> str:
             f"{row['auc30']} | {row['max_rotation_deg']} | {links} | {row.get('bridged', '')} | {ratio} |"
         )
     closing = (
+        "`learned` is left out on castle-P30_s1, whose 435 pairs would all be matched although nothing is weak there.\n"
+        "`clips` is run where photos were left out that close the gap.\n"
         "`bridged` counts the weak pairs for which clips were made. What the built-in `morph` generator adds is the\n"
         "difference between `default` and `no bridging`: nothing where no pair was bridged."
     )
