@@ -263,7 +263,7 @@ def document(rows: list[dict[str, object]]) -> str:
         "`learned` is left out on castle-P30_s1, whose 435 pairs would all be matched although nothing is weak there.\n"
         "`clips` is run where photos were left out that close the gap.\n"
         "`bridged` counts the weak pairs for which clips were made. What the built-in `morph` generator adds is the\n"
-        "difference between `default` and `no bridging`: nothing where no pair was bridged."
+        "difference between `default` and `no bridging` of one subset."
     )
     return "\n".join([*lines, "", closing, ""])
 
