@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +128,15 @@ def test_enough_correspondences_must_reach_both_photos(num_points: int, expected
     candidate = link("a", "b", offered("a", "b").link.b_from_a, points_px=(points, points))
     assert candidate.evidence.num_inliers == 100
     assert judged(candidate) is expected
+
+
+def test_the_link_of_a_clip_needs_no_correspondences_in_both_photos() -> None:
+    """Its pose rests on the frames between; learned matches of the two photos have nothing else to rest on."""
+    alone = link("a", "b", offered("a", "b").link.b_from_a, points_px=(np.zeros((0, 2)), np.zeros((0, 2))))
+    assert judged(alone) is LinkVerdict.FEW_INLIERS
+    assert judged(replace(alone, source="morph-0")) is ACCEPTED
+    few = replace(alone.evidence, num_inliers=OPTIONS.min_inliers - 1)  # of the weakest step over the frames
+    assert judged(replace(alone, source="morph-0", evidence=few)) is LinkVerdict.FEW_INLIERS
 
 
 # ---------------------------------------------------------------- cycles
@@ -312,6 +322,21 @@ def test_a_link_that_the_model_contradicts_holds_nothing(error_deg: float, is_he
     assert set(found.contradicted) == (set() if is_held else {1})
     if not is_held:
         assert found.contradicted[1] == pytest.approx(error_deg, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spread_deg", "error_deg", "is_held"),
+    [(5.0, 14.9, True), (5.0, 15.1, False), (3.0, 9.9, True), (3.0, 10.1, False)],
+)
+def test_a_model_may_turn_away_from_a_link_by_three_of_its_sigmas(
+    spread_deg: float, error_deg: float, is_held: bool
+) -> None:
+    """At least by what cycles may miss."""
+    decision = offered("a", "d", 0.9, error_deg)
+    unsure = replace(decision, link=replace(decision.link, spread_deg=spread_deg))
+    found = audit(model("abcd", 3), [model("abc", 1)], [unsure], OPTIONS)
+    assert found.unsupported == (frozenset() if is_held else {"d"})
+    assert set(found.contradicted) == (set() if is_held else {0})
 
 
 def test_a_wrong_photo_is_found_and_the_base_photos_are_not_blamed() -> None:

@@ -28,7 +28,7 @@ from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import overlaps, placing
 from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, ScaleCue
 from interpose_sfm.options import BaseOptions
-from interpose_sfm.products import Link
+from interpose_sfm.products import DepthSamples, Link
 
 NAMES = tuple(f"{view}.jpg" for view in range(8))
 SCENE = observe(cloud(1, 250), arc([0, 12, 24, 36, 60, 72, 84, 96]), noise_px=0.3, seed=1)
@@ -144,6 +144,107 @@ def test_key_points_elsewhere_tell_no_baseline(target: pycolmap.Reconstruction) 
         moved = dataclasses.replace(exact, points_a_px=exact.points_a_px + [offset_px, 0.0])  # noqa: RUF005
         found = overlaps.baseline_length(target, NAMES[3], moved, CAMERAS)
         assert (found.length is not None) == is_measured
+
+
+def depth_samples(view: int, unit: float = 1.0, seed: int = 0, spread: float = 0.0) -> DepthSamples:
+    """Depths of all key points of a view that show a point, in some unit."""
+    is_point = SCENE.point_of_row[view] >= 0
+    points, pose = SCENE.points_in_world[SCENE.point_of_row[view][is_point]], SCENE.cam_from_world[view]
+    depths = (points @ pose.rotation.T + pose.translation)[:, 2] / unit
+    noise = np.exp(spread * np.random.default_rng(seed).normal(size=len(depths)))
+    return DepthSamples(SCENE.features[view].keypoints_px[is_point], depths * noise)
+
+
+def clip_link(a: int, b: int, **changes: float) -> Link:
+    """The link of a clip that carried no correspondence through, but has depths in either photo, in baselines."""
+    length = baseline(a, b)
+    bare = dataclasses.replace(without_points(link_of(SCENE, NAMES, a, b)), points_a_px=NOWHERE, points_b_px=NOWHERE)
+    return dataclasses.replace(
+        bare,
+        source="morph-0",
+        seen_a=depth_samples(a, length, **changes),  # type: ignore[arg-type]
+        seen_b=depth_samples(b, length, **changes),  # type: ignore[arg-type]
+    )
+
+
+NOWHERE = np.zeros((0, 2))
+
+
+def baseline(a: int, b: int) -> float:
+    return float(np.linalg.norm(geometry.relative_pose(SCENE.cam_from_world[b], SCENE.cam_from_world[a]).translation))
+
+
+@pytest.mark.parametrize("swaps", [False, True])
+def test_depths_of_a_clip_tell_the_baseline_without_a_correspondence(
+    target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, swaps: bool
+) -> None:
+    clip = clip_link(*((6, 1) if swaps else (1, 6)), spread=0.1)
+    for model, name, unit in ((target, NAMES[1], 1.0), (source, NAMES[6], 1.0 / TARGET_FROM_SOURCE.scale)):
+        found = overlaps.baseline_length(model, name, clip, CAMERAS)
+        assert found.num_depths > 100
+        assert found.length is not None
+        assert abs(np.log(found.length.value / (unit * baseline(1, 6)))) < 0.03
+        assert 0.02 <= found.length.sigma < 0.04
+    unsure = overlaps.baseline_length(target, NAMES[1], dataclasses.replace(clip, spread_deg=10.0), CAMERAS).length
+    assert unsure is not None
+    assert unsure.sigma == pytest.approx(np.radians(10.0), rel=0.05)
+
+
+@pytest.mark.parametrize("num", [overlaps.MIN_DEPTHS - 1, overlaps.MIN_DEPTHS])
+def test_few_depths_of_a_clip_leave_it_to_the_correspondences(target: pycolmap.Reconstruction, num: int) -> None:
+    """These are taken three times too long, to tell which of the two spoke."""
+    measured_px, _ = overlaps.observed_depths(target, NAMES[3])
+    samples = depth_samples(3, 3 * baseline(3, 4))
+    near = np.linalg.norm(samples.points_px[:, None] - measured_px[None], axis=2).min(axis=1)
+    rows = np.flatnonzero(near < overlaps.NEAR_PX)[:num]
+    few = DepthSamples(samples.points_px[rows], samples.depths[rows])
+    found = overlaps.baseline_length(
+        target, NAMES[3], dataclasses.replace(link_of(SCENE, NAMES, 3, 4), seen_a=few), CAMERAS
+    )
+    assert found.length is not None
+    factor = 3.0 if num >= overlaps.MIN_DEPTHS else 1.0
+    assert abs(np.log(found.length.value / (factor * baseline(3, 4)))) < 0.02
+
+
+def test_depths_beyond_those_of_the_points_count_as_well(target: pycolmap.Reconstruction) -> None:
+    bare = take_points(target, NAMES[3], 0)
+    exact = link_of(SCENE, NAMES, 3, 4)
+    assert overlaps.baseline_length(bare, NAMES[3], exact, CAMERAS).length is None
+    further = [depth_samples(3)]
+    for offered in (exact, clip_link(3, 4)):
+        found = overlaps.baseline_length(bare, NAMES[3], offered, CAMERAS, further).length
+        assert found is not None
+        assert abs(np.log(found.value / baseline(3, 4))) < 0.02
+
+
+def test_links_within_a_model_lend_it_their_depths(source: pycolmap.Reconstruction) -> None:
+    links = [clip_link(4, 6), clip_link(7, 4), clip_link(1, 5)]  # the last one leaves the model
+    found = overlaps.link_depths(source, links)
+    assert {name: len(samples) for name, samples in found.items()} == {NAMES[4]: 2, NAMES[6]: 1, NAMES[7]: 1}
+    for name, all_samples in found.items():
+        truth = depth_samples(NAMES.index(name), TARGET_FROM_SOURCE.scale)
+        for samples in all_samples:
+            np.testing.assert_array_equal(samples.points_px, truth.points_px)
+            np.testing.assert_allclose(samples.depths, truth.depths, rtol=1e-6)
+
+
+def test_points_are_found_where_a_photo_sees_them(target: pycolmap.Reconstruction) -> None:
+    observed_px, depths = overlaps.observed_depths(target, NAMES[2])
+    assert len(depths) > 150
+    for offset_px, is_near in ((0.9 * overlaps.NEAR_PX, True), (60.0 * overlaps.NEAR_PX, False)):
+        asked_px = np.concatenate([[[-500.0, 0.0]], observed_px[:40] + [offset_px, 0.0]])  # noqa: RUF005
+        rows, points = overlaps.points_at(target, NAMES[2], asked_px)
+        assert len(rows) == len(points) == (40 if is_near else 0)
+        if is_near:
+            np.testing.assert_array_equal(rows, np.arange(1, 41))
+    rows, points = overlaps.points_at(target, NAMES[2], observed_px)
+    assert len(rows) == len(observed_px)
+    pose = geometry.from_rigid3d(target.find_image_with_name(NAMES[2]).cam_from_world())
+    in_cam = points @ pose.rotation.T + pose.translation
+    np.testing.assert_allclose(in_cam[:, 2], depths)
+    assert np.linalg.norm(geometry.project(in_cam, camera()) - observed_px, axis=1).max() < 3.0
+    rows, points = overlaps.points_at(target, NAMES[2], np.zeros((0, 2)))
+    assert (rows.shape, points.shape) == ((0,), (0, 3))
 
 
 # ---------------------------------------------------------------- photos in both
@@ -274,6 +375,32 @@ def test_a_single_photo_is_placed_by_the_depths_of_one_link(target: pycolmap.Rec
     distance = [np.linalg.norm(reconstruction.poses(grown)[NAMES[v]].inverse().translation) for v in (3, 5)]
     truth = [np.linalg.norm(SCENE.cam_from_world[v].inverse().translation) for v in (3, 5)]
     assert distance[1] / distance[0] == pytest.approx(truth[1] / truth[0], rel=0.05)
+
+
+def test_a_single_photo_is_placed_by_the_depths_of_a_clip(target: pycolmap.Reconstruction, database: Path) -> None:
+    found = aligned(joining.find_place(target, NAMES[6], [clip_link(1, 6)], CAMERAS))
+    assert found.cue is ScaleCue.DEPTHS
+    placed = reconstruction.poses(joining.attach(target, NAMES[6], found, database))
+    length = np.linalg.norm(geometry.relative_pose(placed[NAMES[6]], placed[NAMES[1]]).translation)
+    assert length == pytest.approx(baseline(1, 6), rel=0.03)
+
+
+def test_single_photos_follow_one_another_over_the_depths_of_clips(
+    target: pycolmap.Reconstruction, database: Path
+) -> None:
+    """The second has a link to the first alone, in which the model has no point."""
+    links = [clip_link(2, 5), clip_link(7, 5)]
+    apart = joining.find_place(target, NAMES[7], links, CAMERAS)
+    assert isinstance(apart, Apart)
+    first = aligned(joining.find_place(target, NAMES[5], links, CAMERAS))
+    grown = joining.attach(target, NAMES[5], first, database)
+    second = aligned(joining.find_place(grown, NAMES[7], links, CAMERAS))
+    assert second.cue is ScaleCue.DEPTHS
+    placed = joining.attach(grown, NAMES[7], second, database)
+    assert worst_error_deg(placed) < 2.0
+    poses = reconstruction.poses(placed)
+    length = np.linalg.norm(geometry.relative_pose(poses[NAMES[7]], poses[NAMES[5]]).translation)
+    assert length == pytest.approx(baseline(5, 7), rel=0.05)
 
 
 def test_a_single_photo_is_placed_by_two_links_without_points(target: pycolmap.Reconstruction, database: Path) -> None:

@@ -145,6 +145,46 @@ def test_poses_and_depths_are_in_one_scale(estimate: Callable[[Bench], ViewPoses
         assert np.quantile(np.abs(depths[known] / truth_depths[known] / scales[-1] - 1), 0.9) < 0.05
 
 
+def test_depths_of_what_other_views_see_are_in_the_scale_of_the_poses(
+    estimate: Callable[[Bench], ViewPoses],
+) -> None:
+    """A and B have no point in common; each has some with the frames, whose depths tell how long the baseline is."""
+    azimuths_deg = (0, 14, 28, 42, 56)
+    scene = observe(cloud(1, 400), arc(azimuths_deg), noise_px=0.3, seed=1)
+    middle_px = [np.median(features.keypoints_px[:, 0]) for features in scene.features]
+    given = {}
+    for a in range(len(azimuths_deg) - 1):
+        for b in (a + 1, a + 2):
+            if b < len(azimuths_deg):
+                rows = scene.true_rows(a, b)
+                is_left = scene.features[a].keypoints_px[rows[:, 0], 0] < middle_px[a]
+                kept = rows[is_left] if a == 0 else rows[~is_left] if b == len(azimuths_deg) - 1 else rows
+                given[a, b] = Matches(kept, np.full(len(kept), 0.9, np.float32))
+    bench = Bench(scene, given=given)
+    poses = estimate(bench)
+    last = poses.cam_from_first[-1]
+    assert poses.status is PoseStatus.OK
+    assert last is not None
+    truth = geometry.relative_pose(scene.cam_from_world[-1], scene.cam_from_world[0])
+    scale = np.linalg.norm(last.translation) / np.linalg.norm(truth.translation)
+    for view, samples in ((0, poses.seen_a), (-1, poses.seen_b)):
+        keypoints_px, pose = scene.features[view].keypoints_px, scene.cam_from_world[view]
+        distances_px = np.linalg.norm(keypoints_px[None] - samples.points_px[:, None], axis=2)
+        assert distances_px.min(axis=1).max() < 1e-3
+        points = scene.points_in_world[scene.point_of_row[view][distances_px.argmin(axis=1)]]
+        depths = (points @ pose.rotation.T + pose.translation)[:, 2]
+        assert 100 < len(samples.depths) <= 200 + 20
+        assert len(samples.depths) > len(poses.points_a_px)
+        np.testing.assert_allclose(np.median(samples.depths / depths), scale, rtol=0.02)
+        assert np.quantile(np.abs(samples.depths / depths / scale - 1), 0.9) < 0.05
+
+
+def test_two_views_alone_have_no_further_depths(estimate: Callable[[Bench], ViewPoses]) -> None:
+    poses = estimate(arc_bench((0, 14)))
+    assert poses.status is PoseStatus.OK
+    assert len(poses.seen_a.depths) == len(poses.seen_b.depths) == 0
+
+
 def test_correspondences_are_carried_from_a_to_b(estimate: Callable[[Bench], ViewPoses]) -> None:
     """A and B are not matched with each other at all: the frames carry what they share."""
     bench = arc_bench()
