@@ -84,7 +84,7 @@ class FinalMapper:
         self.warnings.extend(f"models stay apart: {sentence}" for sentence in joiner.wanted)
         for record in records:
             adjusted = joiner.adjusted.get(record.weak.pair)
-            if adjusted is not None and not adjusted.is_kept and record.decision is not None:
+            if adjusted is not None and adjusted.is_contradicted and record.decision is not None:
                 record.take(replace(record.decision, verdict=LinkVerdict.DROPPED, detail=adjusted.detail))
         return reconstruction.drop_covered(self._audited(models, base_poses, records))
 
@@ -203,6 +203,7 @@ def _link_source(
 ) -> LinkSource:
     """Further links of a run: weak pairs that were refused, or not tried because other links seemed to do."""
     by_pair = {record.weak.pair: record for record in records}
+    late: dict[ImagePair, str] = {}  # pairs that joining was the first to match, and what their links have for them
 
     def candidates(first: frozenset[str], second: frozenset[str]) -> list[Link]:
         found = []
@@ -213,13 +214,18 @@ def _link_source(
                 continue
             if not record.tried:
                 record.match(*poser.match(pair), True, options.consensus)
-            if record.decision is not None and record.verdict in WEAK_EVIDENCE:
+                if record.decision is not None and record.verdict is LinkVerdict.ACCEPTED:
+                    late[pair] = record.detail
+                    unused = "the models that it would join do not confirm it"
+                    record.take(replace(record.decision, verdict=LinkVerdict.CONTRADICTED, detail=unused))
+            if record.decision is not None and (record.verdict in WEAK_EVIDENCE or pair in late):
                 found.append(record.decision.link)
         return found
 
     def confirm(link: Link, why: str) -> None:
         record = by_pair[link.pair]
-        record.take(LinkDecision(link, LinkVerdict.ACCEPTED, f"{why}; by itself: {record.detail}"))
+        alone = late.pop(link.pair, record.detail)
+        record.take(LinkDecision(link, LinkVerdict.ACCEPTED, f"{why}; by itself: {alone}"))
 
     return LinkSource(candidates, lambda links: support_links(links, graph, poser, options), confirm)
 

@@ -378,9 +378,9 @@ def test_a_single_photo_is_placed_by_the_depths_of_one_link(target: pycolmap.Rec
 
 
 def test_a_single_photo_is_placed_by_the_depths_of_a_clip(target: pycolmap.Reconstruction, database: Path) -> None:
-    found = aligned(joining.find_place(target, NAMES[6], [clip_link(1, 6)], CAMERAS))
+    found = aligned(placing.find_place(target, NAMES[6], [clip_link(1, 6)], CAMERAS))
     assert found.cue is ScaleCue.DEPTHS
-    placed = reconstruction.poses(joining.attach(target, NAMES[6], found, database))
+    placed = reconstruction.poses(placing.attach(target, NAMES[6], found, database))
     length = np.linalg.norm(geometry.relative_pose(placed[NAMES[6]], placed[NAMES[1]]).translation)
     assert length == pytest.approx(baseline(1, 6), rel=0.03)
 
@@ -390,13 +390,13 @@ def test_single_photos_follow_one_another_over_the_depths_of_clips(
 ) -> None:
     """The second has a link to the first alone, in which the model has no point."""
     links = [clip_link(2, 5), clip_link(7, 5)]
-    apart = joining.find_place(target, NAMES[7], links, CAMERAS)
+    apart = placing.find_place(target, NAMES[7], links, CAMERAS)
     assert isinstance(apart, Apart)
-    first = aligned(joining.find_place(target, NAMES[5], links, CAMERAS))
-    grown = joining.attach(target, NAMES[5], first, database)
-    second = aligned(joining.find_place(grown, NAMES[7], links, CAMERAS))
+    first = aligned(placing.find_place(target, NAMES[5], links, CAMERAS))
+    grown = placing.attach(target, NAMES[5], first, database)
+    second = aligned(placing.find_place(grown, NAMES[7], links, CAMERAS))
     assert second.cue is ScaleCue.DEPTHS
-    placed = joining.attach(grown, NAMES[7], second, database)
+    placed = placing.attach(grown, NAMES[7], second, database)
     assert worst_error_deg(placed) < 2.0
     poses = reconstruction.poses(placed)
     length = np.linalg.norm(geometry.relative_pose(poses[NAMES[7]], poses[NAMES[5]]).translation)

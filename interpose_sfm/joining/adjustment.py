@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,8 @@ class AdjustedLink:
         rotation_deg, direction_deg: By how much the adjusted model misses the link; NaN if it lacks a photo.
         is_kept: Whether the link is part of the adjusted model.
         detail: Why not, in a sentence.
+        is_contradicted: Whether it is left out because the points say otherwise. A link of a photo that sees no point
+            is left out as well, but nothing speaks against it.
     """
 
     pair: ImagePair
@@ -58,6 +60,7 @@ class AdjustedLink:
     direction_deg: float
     is_kept: bool
     detail: str = ""
+    is_contradicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def adjust(
     before.update_point_3d_errors()
     adjusted = pycolmap.Reconstruction(model)
     dropped: dict[int, str] = {i: why for i, link in enumerate(links) if (why := _unusable(adjusted, link))}
+    refuted: set[int] = set()
     groups = groups_by_points(before)
     group_of = {name: group for group in groups for name in group}
     sizes = [_size_prior(before, group) for group in groups if len(groups) > 1 and len(group) > 1]
@@ -121,6 +125,7 @@ def adjust(
         _solve(adjusted, [*priors, *sizes], pyceres, mapper, num_threads)
         contradicted = _contradicted(adjusted, [(i, x) for i, x in enumerate(links) if i not in dropped and tied(x)])
         dropped.update(contradicted)
+        refuted.update(contradicted)
         if not contradicted and all(
             _has_settled(adjusted, prior) for link, prior in zip(kept, priors, strict=True) if tied(link)
         ):
@@ -133,7 +138,10 @@ def adjust(
         dropped = {i: dropped.get(i, worse) for i in range(len(links))}
     final = before if worse else adjusted
     poses = reconstruction.poses(final)
-    reported = tuple(_reported(poses, link, dropped.get(i, "")) for i, link in enumerate(links))
+    reported = tuple(
+        replace(_reported(poses, link, dropped.get(i, "")), is_contradicted=i in refuted and not worse)
+        for i, link in enumerate(links)
+    )
     return Adjustment(final, reported, not worse, worse, *errors_px)
 
 

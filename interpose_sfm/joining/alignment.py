@@ -131,7 +131,7 @@ def align(
     if missing is not None:
         return missing
     fit = fit_statements(statements)
-    broken = _contradiction(statements, fit.similarity, max_angle_deg)
+    broken = contradiction(statements, fit.similarity, max_angle_deg)
     if broken:
         return Apart(ApartReason.CONTRADICTION, broken, wanted)
     if not fit.scale_sigma <= MAX_SCALE_SIGMA:
@@ -202,8 +202,14 @@ def _turn_contradiction(statements: Statements, max_angle_deg: float) -> str:
     return sentence
 
 
-def _contradiction(statements: Statements, similarity: Similarity, max_angle_deg: float) -> str:
-    """A sentence about the statement that misses the similarity most, if it is beyond its tolerance."""
+def contradiction(statements: Statements, similarity: Similarity, max_angle_deg: float) -> str:
+    """A sentence about the statement that misses a similarity most, if it is beyond its tolerance; else empty.
+
+    Args:
+        statements: All that is said about two components.
+        similarity: target_from_source.
+        max_angle_deg: As of `align`.
+    """
     found = [miss for tie in statements.ties for miss in _tie_misses(tie, similarity, max_angle_deg)]
     found += [
         miss

@@ -20,7 +20,7 @@ from interpose_sfm import databases, geometry, priors, reconstruction
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import adjustment, overlaps, placing
 from interpose_sfm.joining.adjustment import AdjustedLink
-from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason
+from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, contradiction
 from interpose_sfm.joining.reprojection_fit import Sighting, fit_pixels
 from interpose_sfm.joining.similarity_fit import fit_statements
 from interpose_sfm.options import ReconstructOptions
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MIN_AGREEING_SHARE = 0.5  # of a link's points in one model that the other one sees where the link says
+MIN_AGREEING_SHARE = 0.5  # of the links' points in either model that the other one sees where the links say
+MIN_SIDE_POINTS = 8  # of either model, for a link that was refused: the points of one alone suit some wrong scale
 ROUNDS = 2  # of triangulating and adjusting: the first brings the tracks within reach that the second finds
 
 
@@ -48,6 +49,21 @@ class LinkSource:
     candidates: Callable[[frozenset[str], frozenset[str]], Sequence[Link]]
     support: Callable[[Sequence[Link]], Sequence[Link]]
     confirm: Callable[[Link, str], None]
+
+
+@dataclass(frozen=True)
+class _Grown:
+    """A model that may take the place of others; nothing is reported of it before it does.
+
+    Attributes:
+        model: Joined and adjusted.
+        confirmed: Candidates that it rests on.
+        adjusted: What the adjustment made of the links.
+    """
+
+    model: pycolmap.Reconstruction
+    confirmed: Sequence[Link]
+    adjusted: Sequence[AdjustedLink]
 
 
 @dataclass
@@ -94,8 +110,8 @@ class ModelJoiner:
         while position < len(left):
             for other in range(position):
                 merged = self._merged(left[other], left[position])
-                if merged is not None and is_no_worse([left[other], left[position]], merged):
-                    left[other] = merged
+                if merged is not None and is_no_worse([left[other], left[position]], merged.model):
+                    left[other] = self._kept(merged)
                     del left[position]
                     break
             else:
@@ -106,9 +122,7 @@ class ModelJoiner:
 
     # ------------------------------------------------------------ two models
 
-    def _merged(
-        self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction
-    ) -> pycolmap.Reconstruction | None:
+    def _merged(self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction) -> _Grown | None:
         names = reconstruction.registered_names(target), reconstruction.registered_names(source)
         if names[1] <= names[0]:
             return None
@@ -127,14 +141,13 @@ class ModelJoiner:
                 found = between.align(self.options.consensus.max_cycle_deg)
         else:
             confirmed = []
-        similarity = self._similarity(between, found, target, source)
-        if similarity is None:
-            if isinstance(found, Apart):
-                self.wanted.append(f"{found.detail}; wanted: {found.wanted}")
+        similarity = self._similarity(between, found, target, source, bool(confirmed))
+        if isinstance(similarity, str):
+            self.wanted.append(similarity)
             return None
-        self._take(confirmed)
+        priors.inject_links(self.database_path, confirmed)  # harmless in models that lack one of their photos
         joined = placing.join(target, source, similarity, self.database_path)
-        return self._adjusted(joined, [names[0], names[1]])
+        return self._adjusted(joined, [names[0], names[1]], confirmed)
 
     def _confirmed(self, between: placing.Between, names: tuple[frozenset[str], frozenset[str]]) -> list[Link]:
         """Candidates whose own rotation is the one that everything else predicts."""
@@ -158,31 +171,44 @@ class ModelJoiner:
         found: Alignment | Apart,
         target: pycolmap.Reconstruction,
         source: pycolmap.Reconstruction,
-    ) -> Similarity | None:
-        """The alignment, measured by the pixels where links have points; None where these disagree."""
+        needs_pixels: bool,
+    ) -> Similarity | str:
+        """The alignment, measured by the pixels where links have points; a sentence where it is not to be believed.
+
+        The points of look-alike structure fit one another perfectly, a window further along. What else is known of the
+        two models tells: where the pixels move it beyond its uncertainty, they are not believed.
+
+        Args:
+            needs_pixels: Whether links are among those between the models that only pixels can confirm.
+        """
         if isinstance(found, Apart) and found.reason is not ApartReason.UNSURE_SCALE:
-            return None
+            return f"{found.detail}; wanted: {found.wanted}"
         sightings = _sightings(between, target, source)
         num_sightings = sum(len(s.points_px) for s in sightings)
+        both = f"the links between {min(between.source)} and {min(between.target)}"
         if num_sightings < overlaps.MIN_COMMON_POINTS:
-            return None if isinstance(found, Apart) else found.target_from_source
+            if isinstance(found, Apart):
+                return f"{found.detail}; wanted: {found.wanted}"
+            if needs_pixels:
+                return f"only {num_sightings} points of {both} have a depth; wanted: a link with more points"
+            return found.target_from_source
         statements = between.statements
         start = fit_statements(statements).similarity if isinstance(found, Apart) else found.target_from_source
         fit = fit_pixels(statements, start, sightings)
         logger.info("%d of %d points of links are seen where they belong", fit.num_agreeing, fit.num_sightings)
-        if fit.num_agreeing < max(overlaps.MIN_COMMON_POINTS, MIN_AGREEING_SHARE * fit.num_sightings):
-            self.wanted.append(
-                f"only {fit.num_agreeing} of {fit.num_sightings} points of the links between {min(between.source)} and "
-                f"{min(between.target)} are seen where they belong; wanted: a link with more points"
+        sides = fit.target_points, fit.source_points
+        is_believed = fit.num_agreeing >= overlaps.MIN_COMMON_POINTS
+        is_believed &= all(agreeing >= MIN_AGREEING_SHARE * seen for agreeing, seen in sides)
+        if not is_believed or (needs_pixels and min(agreeing for agreeing, _ in sides) < MIN_SIDE_POINTS):
+            counts = " and ".join(f"{agreeing} of {seen}" for agreeing, seen in sides)
+            return (
+                f"only {counts} points that either model has of {both} are seen where they belong; "
+                "wanted: a link with more points"
             )
-            return None
+        broken = contradiction(statements, fit.target_from_source, self.options.consensus.max_cycle_deg)
+        if broken:
+            return f"the points of {both} do not fit what else is known: {broken}; wanted: another link between them"
         return fit.target_from_source
-
-    def _take(self, confirmed: Sequence[Link]) -> None:
-        priors.inject_links(self.database_path, confirmed)
-        self.links.extend(confirmed)
-        for link in confirmed:
-            self.source.confirm(link, "its rotation is the one that all other links and models predict")
 
     # ------------------------------------------------------------ single photos
 
@@ -215,8 +241,8 @@ class ModelJoiner:
                 self.wanted.append(f"{found.detail}; wanted: {found.wanted}")
                 continue
             placed = self._adjusted(placing.attach(ready, name, found, self.database_path), [mine])
-            if is_no_worse([model], placed):
-                model, tried = placed, set()
+            if is_no_worse([model], placed.model):
+                model, tried = self._kept(placed), set()
 
     # ------------------------------------------------------------ models
 
@@ -228,15 +254,26 @@ class ModelJoiner:
                 cameras[name] = reconstruction.intrinsics_of(model.camera(camera_id), is_trusted=True)
         return cameras
 
-    def _adjusted(self, model: pycolmap.Reconstruction, bases: Sequence[frozenset[str]]) -> pycolmap.Reconstruction:
+    def _adjusted(
+        self, model: pycolmap.Reconstruction, bases: Sequence[frozenset[str]], confirmed: Sequence[Link] = ()
+    ) -> _Grown:
         """The model with its tracks completed, adjusted to them and to the links."""
         mapper = reconstruction.mapper_options(self.options.base, self.options.seed)
+        found: Sequence[AdjustedLink] = ()
         for _ in range(ROUNDS):
-            model = self._triangulated(model)
-            found = adjustment.adjust(model, self.links, bases=bases, mapper=mapper)
-            model = found.model
-        self.adjusted.update({link.pair: link for link in found.links if link.b_from_a is not None})
-        return self._triangulated(model)
+            adjusted = adjustment.adjust(
+                self._triangulated(model), [*self.links, *confirmed], bases=bases, mapper=mapper
+            )
+            model, found = adjusted.model, adjusted.links
+        return _Grown(self._triangulated(model), confirmed, found)
+
+    def _kept(self, grown: _Grown) -> pycolmap.Reconstruction:
+        """Believe what a model rests on, now that it takes the place of others."""
+        self.links.extend(grown.confirmed)
+        for link in grown.confirmed:
+            self.source.confirm(link, "its rotation is the one that all other links and models predict")
+        self.adjusted.update({link.pair: link for link in grown.adjusted if link.b_from_a is not None})
+        return grown.model
 
     def _triangulated(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         self._num_folders += 1

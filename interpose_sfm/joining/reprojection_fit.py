@@ -57,11 +57,28 @@ class Sighting:
 
 @dataclass(frozen=True)
 class PixelFit:
-    """A similarity, and how many of the sightings agree with it."""
+    """A similarity, and how many of the sightings agree with it.
+
+    A wrong scale can suit the points of one model, as it moves the photo that sees them, but then not the other's.
+
+    Attributes:
+        target_points, source_points: Of the sightings of either model's points, how many reproject within AGREE_PX, and
+            how many there are.
+    """
 
     target_from_source: Similarity
-    num_agreeing: int
-    num_sightings: int
+    target_points: tuple[int, int]
+    source_points: tuple[int, int]
+
+    @property
+    def num_agreeing(self) -> int:
+        """Of both models' points."""
+        return self.target_points[0] + self.source_points[0]
+
+    @property
+    def num_sightings(self) -> int:
+        """Of both models' points."""
+        return self.target_points[1] + self.source_points[1]
 
 
 def fit_pixels(statements: Statements, start: Similarity, sightings: Sequence[Sighting]) -> PixelFit:
@@ -82,8 +99,17 @@ def fit_pixels(statements: Statements, start: Similarity, sightings: Sequence[Si
     chart = _PixelChart(statements, chart.scaled(float(best)), sightings)
     found = least_squares(chart.residuals, np.zeros(7), loss="cauchy", max_nfev=100)
     similarity = chart.similarity(found.x)
-    errors = np.concatenate([np.linalg.norm(s.errors_px(similarity), axis=1) for s in sightings])
-    return PixelFit(similarity, int(np.count_nonzero(errors <= AGREE_PX)), len(errors))
+    return PixelFit(
+        similarity,
+        _agreement(similarity, [s for s in sightings if s.is_in_target]),
+        _agreement(similarity, [s for s in sightings if not s.is_in_target]),
+    )
+
+
+def _agreement(similarity: Similarity, sightings: Sequence[Sighting]) -> tuple[int, int]:
+    """How many sightings agree with a similarity, and how many there are."""
+    errors = [np.linalg.norm(s.errors_px(similarity), axis=1) for s in sightings]
+    return int(sum(np.count_nonzero(e <= AGREE_PX) for e in errors)), sum(len(e) for e in errors)
 
 
 def _closeness(similarity: Similarity, sightings: Sequence[Sighting]) -> float:
