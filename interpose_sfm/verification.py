@@ -204,6 +204,16 @@ def spread_deg(
     return float(min(180.0, np.degrees(np.sqrt(worst))))
 
 
+def epipolar_errors_px(
+    b_from_a: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
+) -> FloatArray:
+    """(n,) distances of the points in B from the epipolar planes of those in A, as angles times the focal length."""
+    rays_a = geometry.unit_vectors(geometry.pixel_to_ray(points_a_px, intrinsics_a))
+    rays_b = geometry.unit_vectors(geometry.pixel_to_ray(points_b_px, intrinsics_b))
+    normals = geometry.unit_vectors(np.cross(b_from_a.translation, rays_a @ b_from_a.rotation.T))
+    return np.asarray(np.abs(np.arcsin(np.clip(np.sum(normals * rays_b, axis=1), -1, 1))) * intrinsics_b.focal_px)
+
+
 def depths(
     b_from_a: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
 ) -> tuple[FloatArray, FloatArray]:

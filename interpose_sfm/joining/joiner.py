@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import databases, geometry, priors, reconstruction
+from interpose_sfm import databases, geometry, priors, reconstruction, verification
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import adjustment, overlaps, placing
 from interpose_sfm.joining.adjustment import AdjustedLink
 from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, contradiction
-from interpose_sfm.joining.reprojection_fit import Sighting, fit_pixels
+from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixels
 from interpose_sfm.joining.similarity_fit import fit_statements
 from interpose_sfm.options import ReconstructOptions
-from interpose_sfm.products import ImagePair, Intrinsics, Link
+from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, Link
 
 if TYPE_CHECKING:
     import pycolmap
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 MIN_AGREEING_SHARE = 0.5  # of the links' points in either model that the other one sees where the links say
 MIN_SIDE_POINTS = 8  # of either model, for a link that was refused: the points of one alone suit some wrong scale
+MIN_VERIFIED = 15  # matches that COLMAP's own features must have of a link whose points have no depths; its own limit
 ROUNDS = 2  # of triangulating and adjusting: the first brings the tracks within reach that the second finds
 
 
@@ -183,13 +184,13 @@ class ModelJoiner:
         """
         if isinstance(found, Apart) and found.reason is not ApartReason.UNSURE_SCALE:
             return f"{found.detail}; wanted: {found.wanted}"
-        sightings = _sightings(between, target, source)
+        sightings = _sightings(between, target, source, self.database_path)
         num_sightings = sum(len(s.points_px) for s in sightings)
         both = f"the links between {min(between.source)} and {min(between.target)}"
         if num_sightings < overlaps.MIN_COMMON_POINTS:
             if isinstance(found, Apart):
                 return f"{found.detail}; wanted: {found.wanted}"
-            if needs_pixels:
+            if needs_pixels and not any(self._is_seen_twice(link, target, source) for link in between.links):
                 return f"only {num_sightings} points of {both} have a depth; wanted: a link with more points"
             return found.target_from_source
         statements = between.statements
@@ -209,6 +210,19 @@ class ModelJoiner:
         if broken:
             return f"the points of {both} do not fit what else is known: {broken}; wanted: another link between them"
         return fit.target_from_source
+
+    def _is_seen_twice(self, link: Link, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction) -> bool:
+        """Whether COLMAP's own features verify the pair, too, and most of their matches agree with the link's pose."""
+        a, b = link.pair.a, link.pair.b
+        models = {name: model for model in (target, source) for name in reconstruction.registered_names(model)}
+        if a not in models or b not in models:
+            return False
+        points_a_px, points_b_px = _verified_points(models[a], a, models[b], b, self.database_path)
+        if len(points_a_px) < MIN_VERIFIED:
+            return False
+        cameras = [reconstruction.model_cameras(models[name])[name] for name in (a, b)]
+        errors_px = verification.epipolar_errors_px(link.b_from_a, points_a_px, cameras[0], points_b_px, cameras[1])
+        return bool(np.mean(errors_px <= AGREE_PX) >= MIN_AGREEING_SHARE)
 
     # ------------------------------------------------------------ single photos
 
@@ -288,9 +302,15 @@ class ModelJoiner:
 
 
 def _sightings(
-    between: placing.Between, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction
+    between: placing.Between,
+    target: pycolmap.Reconstruction,
+    source: pycolmap.Reconstruction,
+    database_path: Path,
 ) -> list[Sighting]:
-    """Points that one model has of a link, and where the link's photo in the other model sees them."""
+    """Points that one model has of a link, and where the link's photo in the other model sees them.
+
+    What COLMAP verified between the two photos by itself counts as well: it may contradict the link.
+    """
     found = []
     for link in between.links:
         tie = between.tie(link)
@@ -300,6 +320,8 @@ def _sightings(
         points_t, points_s = link.points_a_px, link.points_b_px
         if not tie.target_is_a:
             points_t, points_s = points_s, points_t
+        more_t, more_s = _verified_points(target, name_t, source, name_s, database_path)
+        points_t, points_s = np.concatenate([points_t, more_t]), np.concatenate([points_s, more_s])
         for is_in_target, model, name, here_px, other, other_name, there_px in (
             (True, target, name_t, points_t, source, name_s, points_s),
             (False, source, name_s, points_s, target, name_t, points_t),
@@ -312,3 +334,17 @@ def _sightings(
             pose = geometry.from_rigid3d(image.cam_from_world())
             found.append(Sighting(is_in_target, x_in_model, np.asarray(there_px)[rows], pose, camera))
     return found
+
+
+def _verified_points(
+    target: pycolmap.Reconstruction, name_t: str, source: pycolmap.Reconstruction, name_s: str, database_path: Path
+) -> tuple[FloatArray, FloatArray]:
+    """(n, 2) positions in both photos of the matches that the database holds as verified."""
+    images = target.find_image_with_name(name_t), source.find_image_with_name(name_s)
+    rows = databases.verified_rows(database_path, images[0].image_id, images[1].image_id)
+    found = (
+        np.array([image.points2D[row].xy for row in chosen]).reshape(-1, 2)
+        for image, chosen in zip(images, rows, strict=True)
+    )
+    points_t, points_s = found
+    return points_t, points_s
