@@ -29,7 +29,7 @@ from geometry_scenes import (
 from interpose_sfm import geometry, priors, reconstruction, verification
 from interpose_sfm.joining.joiner import LinkSource, ModelJoiner
 from interpose_sfm.options import BaseOptions, ReconstructOptions
-from interpose_sfm.products import DepthSamples, IndexArray, Link, Pose
+from interpose_sfm.products import DepthSamples, FloatArray, IndexArray, Link, Pose
 from interpose_sfm.synthetic import look_at
 
 OPTIONS = ReconstructOptions(base=BaseOptions(num_threads=1))
@@ -93,6 +93,7 @@ class Joining:
     folder: Path
     links: Sequence[Link] = ()
     candidates: Sequence[Link] = ()
+    contradicted: Sequence[Link] = ()
     keeps: bool = True
     confirmed: list[Link] = field(default_factory=list)
     asked: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)
@@ -107,7 +108,9 @@ class Joining:
             return self.candidates
 
         source = LinkSource(offer, lambda links: [], lambda link, why: self.confirmed.append(link))
-        self.joiner = ModelJoiner(path, self.folder, self.folder / "work", OPTIONS, list(self.links), source)
+        self.joiner = ModelJoiner(
+            path, self.folder, self.folder / "work", OPTIONS, list(self.links), source, self.contradicted
+        )
         return self.joiner.join_all([pycolmap.Reconstruction(m) for m in self.models], self._is_no_worse)
 
     def _is_no_worse(self, before: Sequence[pycolmap.Reconstruction], after: pycolmap.Reconstruction) -> bool:
@@ -130,6 +133,16 @@ def joining_of(two: Two, folder: Path, **options: object) -> Joining:
 
 def sizes(models: Sequence[pycolmap.Reconstruction]) -> list[int]:
     return [model.num_reg_images() for model in models]
+
+
+def test_what_cycles_refused_keeps_models_apart_and_joins_none(original: Two, tmp_path: Path) -> None:
+    """Links that agree may all be wrong, so one that they outnumber is heard; it places nothing by itself."""
+    believed, other = link_of(original.scene, NAMES, 1, 5), link_of(original.scene, NAMES, 2, 6)
+    against = dataclasses.replace(other, b_from_a=turned(other.b_from_a, 60.0))
+    assert sizes(joining_of(original, tmp_path / "0", links=[believed]).run()) == [8]
+    assert sizes(joining_of(original, tmp_path / "1", links=[believed], contradicted=[other]).run()) == [8]
+    assert sizes(joining_of(original, tmp_path / "2", links=[believed], contradicted=[against]).run()) == [4, 5]
+    assert sizes(joining_of(original, tmp_path / "3", contradicted=[other]).run()) == [4, 5]
 
 
 # ---------------------------------------------------------------- candidates
@@ -210,6 +223,42 @@ def test_candidates_without_depths_are_not_believed(original: Two, tmp_path: Pat
     nowhere = np.tile([[-50.0, -50.0]], (60, 1))
     offered = dataclasses.replace(exact, points_a_px=nowhere, points_b_px=nowhere)
     assert_apart(joining_of(original, tmp_path, candidates=[offered]))
+
+
+@pytest.mark.parametrize(
+    ("num_verified", "turn_deg", "is_believed"), [(20, 0.0, True), (14, 0.0, False), (20, 8.0, False)]
+)
+def test_candidates_without_depths_are_believed_where_colmap_verified_the_pair_alike(
+    original: Two, tmp_path: Path, num_verified: int, turn_deg: float, is_believed: bool
+) -> None:
+    """Matches of points that only the two photos see, which no model has."""
+    exact = link_of(original.scene, NAMES, 1, 5)
+    nowhere = np.tile([[-50.0, -50.0]], (60, 1))
+    offered = dataclasses.replace(exact, points_a_px=nowhere, points_b_px=nowhere)
+    points_px = seen_by_two_px(original.scene, 1, 5, num_verified)
+    verified = dataclasses.replace(
+        exact,
+        b_from_a=turned(exact.b_from_a, turn_deg),
+        points_a_px=points_px[0],
+        points_b_px=points_px[1] + 5 * turn_deg,
+    )
+    path = tmp_path / "verified.db"
+    shutil.copyfile(original.database_path, path)
+    priors.inject_links(path, [verified])
+    joining = joining_of(dataclasses.replace(original, database_path=path), tmp_path, candidates=[offered])
+    assert sizes(joining.run()) == ([8] if is_believed else [4, 5])
+    assert bool(joining.confirmed) is is_believed
+
+
+def seen_by_two_px(scene: Scene, a: int, b: int, num: int) -> tuple[FloatArray, FloatArray]:
+    """Where two photos see points that are not among the scene's."""
+    rng = np.random.default_rng(0)
+    x_in_world = scene.points_in_world.mean(axis=0) + rng.normal(size=(num, 3)) * scene.points_in_world.std(axis=0) / 2
+    camera_px = []
+    for view in (a, b):
+        pose = scene.cam_from_world[view]
+        camera_px.append(geometry.project(x_in_world @ pose.rotation.T + pose.translation, scene.intrinsics[view]))
+    return camera_px[0], camera_px[1]
 
 
 def test_what_is_worse_is_not_kept_and_nothing_is_confirmed_by_it(original: Two, tmp_path: Path) -> None:

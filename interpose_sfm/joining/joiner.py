@@ -128,8 +128,7 @@ class ModelJoiner:
         if names[1] <= names[0]:
             return None
         target, source = self._triangulated(target), self._triangulated(source)
-        heard = [*self.links, *self.contradicted]
-        between = placing.find_ties(target, source, heard, self.database_path, self.options.seed)
+        between = self._between(target, source, self.links)
         if not between.links and not between.overlaps:
             return None
         found = between.align(self.options.consensus.max_cycle_deg)
@@ -138,10 +137,13 @@ class ModelJoiner:
             if confirmed:
                 priors.inject_links(self.database_path, self.source.support(confirmed))
                 target, source = self._triangulated(target), self._triangulated(source)
-                between = placing.find_ties(target, source, [*heard, *confirmed], self.database_path, self.options.seed)
+                between = self._between(target, source, [*self.links, *confirmed])
                 found = between.align(self.options.consensus.max_cycle_deg)
         else:
             confirmed = []
+        if self.contradicted and isinstance(found, Alignment):
+            everything = self._between(target, source, [*self.links, *confirmed, *self.contradicted])
+            found = _unless_contradicted(found, everything.align(self.options.consensus.max_cycle_deg))
         similarity = self._similarity(between, found, target, source, bool(confirmed))
         if isinstance(similarity, str):
             self.wanted.append(similarity)
@@ -149,6 +151,11 @@ class ModelJoiner:
         priors.inject_links(self.database_path, confirmed)  # harmless in models that lack one of their photos
         joined = placing.join(target, source, similarity, self.database_path)
         return self._adjusted(joined, [names[0], names[1]], confirmed)
+
+    def _between(
+        self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, links: Sequence[Link]
+    ) -> placing.Between:
+        return placing.find_ties(target, source, links, self.database_path, self.options.seed)
 
     def _confirmed(self, between: placing.Between, names: tuple[frozenset[str], frozenset[str]]) -> list[Link]:
         """Candidates whose own rotation is the one that everything else predicts."""
@@ -244,13 +251,11 @@ class ModelJoiner:
                 return model
             tried.add(name)
             ready = self._triangulated(model)
-            found = placing.find_place(
-                ready,
-                name,
-                [*self.links, *self.contradicted],
-                self._cameras(ready),
-                self.options.consensus.max_cycle_deg,
-            )
+            cameras, max_angle_deg = self._cameras(ready), self.options.consensus.max_cycle_deg
+            found = placing.find_place(ready, name, self.links, cameras, max_angle_deg)
+            if self.contradicted:
+                everything = [*self.links, *self.contradicted]
+                found = _unless_contradicted(found, placing.find_place(ready, name, everything, cameras, max_angle_deg))
             if isinstance(found, Apart):
                 self.wanted.append(f"{found.detail}; wanted: {found.wanted}")
                 continue
@@ -299,6 +304,12 @@ class ModelJoiner:
             self.options.base,
             self.options.seed,
         )
+
+
+def _unless_contradicted(found: Alignment | Apart, with_contradicted: Alignment | Apart) -> Alignment | Apart:
+    """What the believed links say, unless those that others contradict say otherwise: they place nothing themselves."""
+    is_vetoed = isinstance(with_contradicted, Apart) and with_contradicted.reason is ApartReason.CONTRADICTION
+    return with_contradicted if is_vetoed else found
 
 
 def _sightings(
