@@ -27,6 +27,7 @@ from interpose_sfm.cameras import import_cameras
 from interpose_sfm.files import atomic_directory, atomic_write_json, content_key
 from interpose_sfm.final_mapping import FinalMapper
 from interpose_sfm.learned import LearnedCache, PhotoViews, open_stores
+from interpose_sfm.network_stores import NetworkStores, open_network_stores
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pair_pose import PairOutcome, PairPoser
 from interpose_sfm.pair_records import PairRecord, accepted_links, connected_groups, most_promising
@@ -128,13 +129,14 @@ class _Run:
         records = [PairRecord(weak) for weak in graph.weak_pairs]
         models = list(base.models)
         if records:
-            with open_stores(self.workspace.root) as stores:
+            root = self.workspace.root
+            with open_stores(root) as stores, open_network_stores(root) as network_stores:
                 cache = LearnedCache(stores[0], stores[1], self.options.matching)
                 views = PhotoViews(photo_set.image_dir, self._cameras(base))
-                poser = PairPoser(views.loader(cache), base.names, cache, stores[2], self.options)
+                poser = PairPoser(views.loader(cache), base.names, cache, stores[2], self.options, network_stores)
                 # 4. weak pairs -> learned matches -> links
                 self.match_weak_pairs(records, graph, poser, views)
-                views, poser = self.calibrate(records, base, views, poser, cache, stores[2])
+                views, poser = self.calibrate(records, base, views, poser, cache, stores[2], network_stores)
                 # 5.-7. what is still apart -> bridging clips -> hypotheses -> choices -> links
                 self.bridge(records, graph, poser, views)
                 # 8. links -> mutually consistent set
@@ -249,6 +251,7 @@ class _Run:
         poser: PairPoser,
         cache: LearnedCache,
         hypotheses: HypothesisStore,
+        network_stores: NetworkStores,
     ) -> tuple[PhotoViews, PairPoser]:
         """Where cameras are guessed, learn their focal lengths from the links and verify the matches once more."""
         links = accepted_links(records)
@@ -257,7 +260,7 @@ class _Run:
         if cameras == views.cameras:
             return views, poser
         views = replace(views, cameras=cameras)
-        poser = PairPoser(views.loader(cache), base.names, cache, hypotheses, self.options)
+        poser = PairPoser(views.loader(cache), base.names, cache, hypotheses, self.options, network_stores)
         for record in records:
             if record.tried:
                 record.match(*poser.match(record.weak.pair), views.know(record.weak.pair), self.options.consensus)

@@ -398,6 +398,8 @@ class ViewPoses:
         depths_a, depths_b: (n,) depths of these points in A and in B, in the scale of the poses; NaN where there is
             none.
         evidence: That of the weakest step on the best way from A to B; None without a way.
+        intrinsics: Camera of every view as the estimator has it, in the view's own pixels; empty where it takes them as
+            they are.
     """
 
     status: PoseStatus
@@ -408,6 +410,7 @@ class ViewPoses:
     depths_a: FloatArray = field(default_factory=lambda: np.zeros(0))
     depths_b: FloatArray = field(default_factory=lambda: np.zeros(0))
     evidence: Evidence | None = None
+    intrinsics: tuple[Intrinsics, ...] = ()
 
     @property
     def has_pose(self) -> bool:
