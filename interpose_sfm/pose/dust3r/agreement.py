@@ -129,7 +129,7 @@ def epipolar_errors_px(b_from_a: Pose, rays_a: FloatArray, rays_b: FloatArray, c
         normals = np.cross(b_from_a.translation / np.linalg.norm(b_from_a.translation), turned)
         lengths = np.maximum(np.linalg.norm(normals[:, :2], axis=1), 1e-12)
         errors = np.abs(np.sum(normals * rays_b, axis=1)) / lengths
-    return np.nan_to_num(errors * camera_b.focal_px, nan=np.inf)
+    return np.asarray(np.nan_to_num(errors * camera_b.focal_px, nan=np.inf))
 
 
 def log_depths(samples: MapSamples) -> FloatArray:

@@ -116,7 +116,7 @@ def _quiet_import() -> Iterator[None]:
     path, said = list(sys.path), io.StringIO()
     try:
         with contextlib.redirect_stdout(said), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore")
             yield
     finally:
         sys.path[:] = path

@@ -140,9 +140,11 @@ def pair_pose(points_j_in_i: MapSamples, intrinsics_j: Intrinsics, seed: int) ->
         return None
     rays = geometry.pixel_to_ray(pixels, intrinsics_j)[:, :2]
     pose, information = refine_pose(start, points, rays, weights, MIN_SIGMA_PX / intrinsics_j.focal_px)
-    across, along = _split(_Seen.of(pose, points, rays))
-    is_inlier = (np.abs(across) * intrinsics_j.focal_px < max_error_px) & (np.abs(along) < MAX_LOG_DEPTH_ERROR)
-    share = float(np.mean(is_inlier))
+    seen = _Seen.of(pose, points, rays)
+    max_error = max_error_px / intrinsics_j.focal_px
+    across, along = _split(seen)
+    max_along = max_error + MAX_LOG_DEPTH_ERROR * seen.per_log_depth
+    share = float(np.mean((np.abs(across) < max_error) & (np.abs(along) < max_along)))
     return PairPose(pose, information / PATCH_SAMPLES, share) if share >= MIN_INLIER_SHARE else None
 
 
@@ -191,11 +193,12 @@ def refine_pose(
     for _ in range(25):
         seen = _Seen.of(pose, points, rays)
         across, along = _split(seen)
+        log_depth_errors = np.abs(along) / seen.per_log_depth
         sigma = max(1.4826 * float(np.median(np.abs(across))), min_sigma)
         wide = seen.per_log_depth >= np.median(seen.per_log_depth)
-        depth_sigma = 1.4826 * float(np.median(np.abs(along[wide])))
+        depth_sigma = 1.4826 * float(np.median(log_depth_errors[wide]))
         along_sigma = np.hypot(sigma, depth_sigma * seen.per_log_depth)
-        errors = np.stack([across / sigma, along * seen.per_log_depth / along_sigma], axis=1)
+        errors = np.stack([across / sigma, along / along_sigma], axis=1)
         pull = scaled * np.maximum(1.0 - np.sum(np.minimum(errors**2, 1e9), axis=1) / TUKEY**2, 0.0) ** 2
         used = pull > 0
         axes = np.stack([seen.across / sigma, seen.along / along_sigma[:, None]], axis=1)[used]
@@ -251,9 +254,8 @@ class _Seen:
 
 
 def _split(seen: _Seen) -> tuple[FloatArray, FloatArray]:
-    """(n,) errors across the epipolar lines at depth 1, and along them as errors of the logarithm of depth."""
-    across = np.sum(seen.offsets * seen.across, axis=1)
-    return across, np.sum(seen.offsets * seen.along, axis=1) / seen.per_log_depth
+    """(n,) errors across the epipolar lines and along them, both at depth 1."""
+    return np.sum(seen.offsets * seen.across, axis=1), np.sum(seen.offsets * seen.along, axis=1)
 
 
 def _reprojection_derivative(moved: FloatArray) -> FloatArray:
