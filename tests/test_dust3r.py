@@ -150,7 +150,7 @@ def test_point_maps_equal_those_of_the_published_inference(
     given = {
         view.key: {
             "img": tools.ImgNorm(Image.fromarray(ours.crop(view).image))[None],
-            "true_shape": np.int32([ours.crop(view).shape]),  # type: ignore[call-overload]
+            "true_shape": np.array([ours.crop(view).shape], np.int32),
             "idx": int(view.key),
             "instance": view.key,
         }
