@@ -66,6 +66,12 @@ class KnownGeometryNetwork:
         self._known: list[_Known] = []
         self.identity = f"known geometry {self._errors}"
 
+    def with_errors(self, errors: MapErrors) -> KnownGeometryNetwork:
+        """The same network with other errors."""
+        found = KnownGeometryNetwork(self._scene, errors, self._size_px)
+        found._known = self._known
+        return found
+
     def know(self, image: ImageArray, intrinsics: Intrinsics, cam_from_world: Pose) -> None:
         """Make a view known, as it will come from the caller before cropping."""
         crop = cut(image, self._size_px)
