@@ -18,6 +18,7 @@ import os
 import platform
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -465,10 +466,12 @@ def document(found: Results) -> str:
     lines = [
         "# What DUSt3R costs here",
         "",
-        "Made by `python pipelines/dust3r_cost.py`. Network classes and global aligner are those of DUSt3R's published",
-        f"code ({network_code.find_network_code().package}); weights are random with a fixed seed, for cost and equality",
-        "do not depend on their values. *Known geometry* means a network that answers with point maps rendered from the",
-        "truth.",
+        *_paragraph(
+            "Made by `python pipelines/dust3r_cost.py`. Network classes and global aligner are those of DUSt3R's",
+            f"published code ({network_code.find_network_code().package}); weights are random with a fixed seed, for",
+            "cost and equality do not depend on their values. *Known geometry* means a network that answers with point",
+            "maps rendered from the truth.",
+        ),
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}. Seed {SEED}. Versions: {names}.",
         "",
@@ -477,6 +480,10 @@ def document(found: Results) -> str:
         if part in found:
             lines += [*write(found[part]), ""]
     return "\n".join(lines)
+
+
+def _paragraph(*parts: str) -> list[str]:
+    return textwrap.wrap(" ".join(parts), 118)
 
 
 def _equality_lines(rows: Results) -> list[str]:
@@ -498,10 +505,12 @@ def _cost_lines(rows: Results) -> list[str]:
     first = rows["published"]
     lines = [
         "## One weak pair at the paper's settings",
-        f"4 clips of {FRAMES_PER_CLIP} frames, 11 subsets of 5 views each; network part only, {first['threads']} threads.",
-        f"Measured in turns: {first['published_pair']:.1f} s for a pair by the published `inference` (batches of one, as in",
-        f"its demonstration), {first['encode']:.1f} s for an image and {first['decode']:.1f} s for a pair with ours. Totals",
-        "are extrapolated: these medians times the number of runs.",
+        *_paragraph(
+            f"4 clips of {FRAMES_PER_CLIP} frames, 11 subsets of 5 views each; network part only,",
+            f"{first['threads']} threads. Measured in turns: {first['published_pair']:.2f} s for a pair by the published `inference`",
+            f"(batches of one, as in its demonstration), {first['encode']:.2f} s for an image and",
+            f"{first['decode']:.2f} s for a pair with ours. Totals are extrapolated: these medians times the number of runs.",
+        ),
         "",
         "| way | encoder runs | decoder runs | hours | times faster |",
         "|---|---|---|---|---|",
@@ -515,11 +524,13 @@ def _cost_lines(rows: Results) -> list[str]:
 def _alignment_lines(rows: Results) -> list[str]:
     lines = [
         "## Alignment of 5 views on maps of known geometry",
-        f"All ordered pairs, each in a scale of its own; {OUTLIER_SHARE:.0%} of the points are grossly wrong and have low",
-        "confidence; noise on the depth of every pixel. Largest error over the views, in degrees: rotation, and direction",
-        "of translation. No focal length is known. Published: `global_aligner`, init mst, 300 steps.",
+        *_paragraph(
+            f"All ordered pairs, each in a scale of its own; {OUTLIER_SHARE:.0%} of the points are",
+            "grossly wrong and have low confidence; noise on the depth of every pixel. Largest error over the views,",
+            "in degrees: rotation, and direction of translation. No focal length is known. Published: `global_aligner`, init mst, 300 steps.",
+        ),
         "",
-        "| noise | rotation, ours | published | direction, ours | published | seconds, ours | published | times faster |",
+        "| noise | rotation, ours | published | direction, ours | published | s, ours | published | times faster |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for sigma, row in rows.items():
@@ -536,9 +547,12 @@ def _economy_lines(rows: Results) -> list[str]:
     first = next(iter(rows.values()))
     lines = [
         "## What economy costs in accuracy",
-        "The pose chosen for a weak pair, 60 degrees apart, by D_total at the paper's settings, on maps of known geometry",
-        f"with errors as above ({first['crop_px']} px). Mean over {first['num_seeds']} seeds of the noise; rotation +",
-        "direction in degrees.",
+        *_paragraph(
+            "The pose chosen for a weak pair, 60 degrees apart, by D_total at the paper's settings, on maps of known",
+            f"geometry with errors as above ({first['crop_px']} px). Mean over {first['num_seeds']}",
+            "seeds of the noise;",
+            "rotation + direction in degrees.",
+        ),
         "",
         "| noise | exact | economical | encoder, decoder runs, exact | economical |",
         "|---|---|---|---|---|",
