@@ -507,9 +507,11 @@ def _cost_lines(rows: Results) -> list[str]:
         "## One weak pair at the paper's settings",
         *_paragraph(
             f"4 clips of {FRAMES_PER_CLIP} frames, 11 subsets of 5 views each; network part only,",
-            f"{first['threads']} threads. Measured in turns: {first['published_pair']:.2f} s for a pair by the published `inference`",
+            f"{first['threads']} threads. Measured in turns: {first['published_pair']:.2f} s for a pair by the published",
+            "`inference`",
             f"(batches of one, as in its demonstration), {first['encode']:.2f} s for an image and",
-            f"{first['decode']:.2f} s for a pair with ours. Totals are extrapolated: these medians times the number of runs.",
+            f"{first['decode']:.2f} s for a pair with ours. Totals are extrapolated: these medians times the number of",
+            "runs.",
         ),
         "",
         "| way | encoder runs | decoder runs | hours | times faster |",
@@ -527,7 +529,8 @@ def _alignment_lines(rows: Results) -> list[str]:
         *_paragraph(
             f"All ordered pairs, each in a scale of its own; {OUTLIER_SHARE:.0%} of the points are",
             "grossly wrong and have low confidence; noise on the depth of every pixel. Largest error over the views,",
-            "in degrees: rotation, and direction of translation. No focal length is known. Published: `global_aligner`, init mst, 300 steps.",
+            "in degrees: rotation, and direction of translation. No focal length is known. Published:",
+            "`global_aligner`, init mst, 300 steps.",
         ),
         "",
         "| noise | rotation, ours | published | direction, ours | published | s, ours | published | times faster |",
