@@ -15,6 +15,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.pose.dust3r.pair_geometry import (
+    CONVERGED,
     PATCH_SAMPLES,
     PairPose,
     PairSamples,
@@ -257,7 +258,7 @@ class _PoseGraph:
                 assert pose is not None
                 views[view] = moved_pose(pose, step[column[view] : column[view] + 6])
             scales = scales + step[num_poses:]
-            if float(np.max(np.abs(step))) < 1e-10:
+            if float(np.max(np.abs(step))) < CONVERGED:
                 break
         last = views[-1]
         if last is None:

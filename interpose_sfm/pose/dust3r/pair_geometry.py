@@ -20,6 +20,7 @@ MAX_ERROR_SHARE = 1 / 64  # of the longer side: 8 px at 512, which holds what po
 MAX_LOG_DEPTH_ERROR = 0.5  # beyond it a depth is off by two thirds, and no error of a working network
 MIN_INLIER_SHARE = 0.25  # a pose that fewer of the confident samples support is chance
 MIN_SIGMA_PX = 0.1  # residuals of point maps without errors are rounding
+CONVERGED = 1e-7  # a step of so many radians, or of so much of the depth, changes nothing
 TUKEY = 4.685  # 95 % efficiency for normal errors (Holland and Welsch, 1977)
 
 
@@ -209,7 +210,7 @@ def refine_pose(
         step = np.asarray(-np.linalg.lstsq(information, gradient, rcond=None)[0], np.float64)
         pose = moved_pose(pose, step)
         unit = np.append(np.ones(3), np.full(3, max(float(np.median(seen.moved[:, 2])), 1e-9)))
-        if float(np.max(np.abs(step / unit))) < 1e-9:
+        if float(np.max(np.abs(step / unit))) < CONVERGED:
             break
     return pose, information
 
