@@ -191,6 +191,11 @@ def _load_pickle(path: Path) -> dict[str, Any]:
     """A checkpoint of tensors and plain values; anything else in it is refused unread."""
     import torch
 
+    if not hasattr(torch.serialization, "safe_globals"):
+        raise MissingDependencyError(
+            "a checkpoint that describes its network cannot be read safely by this torch; try: "
+            "pip install 'torch>=2.5', or hand in a .safetensors file"
+        )
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
