@@ -142,7 +142,16 @@ class _Pairs(_Command):
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
-        {"generator", "pose_estimator", "max_bridged_pairs", "matching", "bridging", "consistency", "consensus"}
+        {
+            "generator",
+            "pose_estimator",
+            "max_bridged_pairs",
+            "matching",
+            "bridging",
+            "consistency",
+            "consensus",
+            "dust3r",
+        }
     )
 
     def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:

@@ -81,6 +81,13 @@ def draw_subsets(num_frames: int, options: ConsistencyOptions, seed: int) -> tup
     return tuple(subsets)
 
 
+def frame_pool(num_frames: int, limit: int | None) -> tuple[int, ...]:
+    """Indices of the frames that subsets are drawn from: at most so many, evenly spread; all without a limit."""
+    if limit is None or num_frames <= limit:
+        return tuple(range(num_frames))
+    return _uniform_subset(num_frames, limit, 0, 1)
+
+
 def _uniform_subset(num_frames: int, size: int, index: int, count: int) -> tuple[int, ...]:
     """Evenly spaced frames; the ``count`` subsets are shifted against one another, a single one lies in the middle.
 

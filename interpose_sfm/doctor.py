@@ -384,10 +384,11 @@ def _backend_checks(
 
 
 def _probe_backend(target: str) -> str:
-    """Load a backend's class without building one, which may load weights."""
+    """Load a backend's class without building one, which may load weights, and let it check itself if it can."""
     module_name, _, attribute = target.partition(":")
     backend = getattr(importlib.import_module(module_name), attribute)
     missing = registry.missing_requirements(backend)
     if missing:
-        raise _UnusableError(f"needs {', '.join(missing)}", " && ".join(missing.values()))
-    return target
+        raise _UnusableError(f"needs {', '.join(missing)}", " && ".join(dict.fromkeys(missing.values())))
+    probe = getattr(backend, "probe", None)
+    return target if probe is None else str(probe())

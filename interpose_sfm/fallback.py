@@ -15,6 +15,7 @@ from interpose_sfm import calibration, consensus, databases, reconstruction, rep
 from interpose_sfm.final_mapping import FinalMapper
 from interpose_sfm.global_mapping import GlobalFinalMapper
 from interpose_sfm.learned import LearnedCache, PhotoViews, open_stores
+from interpose_sfm.network_stores import NetworkStores, open_network_stores
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pair_pose import PairOutcome, PairPoser
 from interpose_sfm.pair_records import PairRecord, accepted_links, connected_groups, most_promising
@@ -87,9 +88,9 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
     records = tuple(PairRecord(weak) for weak in graph.weak_pairs)
     if not records:
         return Extension((), base.models)
-    with open_stores(store_dir) as stores:
+    with open_stores(store_dir) as stores, open_network_stores(store_dir) as network_stores:
         cache = LearnedCache(stores[0], stores[1], options.matching)
-        run = _Fallback(base, graph, records, cache, stores[2], work_dir, options, log)
+        run = _Fallback(base, graph, records, cache, stores[2], network_stores, work_dir, options, log)
         views = PhotoViews(base.image_dir, _cameras(base))
         poser = run.poser(views)
         # 4. weak pairs -> learned matches -> links
@@ -110,13 +111,16 @@ class _Fallback:
     records: tuple[PairRecord, ...]
     cache: LearnedCache
     hypotheses: HypothesisStore
+    network_stores: NetworkStores
     work_dir: Path
     options: ReconstructOptions
     log: RunLog
 
     def poser(self, views: PhotoViews) -> PairPoser:
         """What finds relative poses, with these cameras."""
-        return PairPoser(views.loader(self.cache), self.base.names, self.cache, self.hypotheses, self.options)
+        return PairPoser(
+            views.loader(self.cache), self.base.names, self.cache, self.hypotheses, self.options, self.network_stores
+        )
 
     def match_weak_pairs(self, poser: PairPoser, views: PhotoViews) -> None:
         """Stage 4: in rank order, until every photo is connected and has had its share of tries."""

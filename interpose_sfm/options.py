@@ -243,6 +243,69 @@ class ConsistencyOptions:
             raise ValueError("got no subsets, expected num_random_subsets + num_uniform_subsets of at least 1")
 
 
+class PairSelection(StrEnum):
+    """Which ordered pairs of views a pair-wise network runs on."""
+
+    ECONOMICAL = "economical"
+    EXACT = "exact"
+
+
+class AlignmentMethod(StrEnum):
+    """How the point maps of pairs become camera poses of all views."""
+
+    OWN = "own"
+    DUST3R = "dust3r"
+
+
+class NetworkDtype(StrEnum):
+    """Number format of a network's transformer blocks; its heads run in float32 in any case."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dust3rOptions:
+    """The pose estimator `dust3r`. Its weights are for non-commercial use (CC BY-NC-SA 4.0).
+
+    Attributes:
+        dust3r_weights: Hub id, or a local ``.pth`` or ``.safetensors`` file.
+        dust3r_device: torch device; ``auto`` takes CUDA, else Metal, else the CPU.
+        dust3r_dtype: Number format of the transformer blocks.
+        dust3r_size_px: Longer side of the pictures that the network sees; the published weights want 512.
+        dust3r_batch_size: Pairs in one run of the decoder.
+        dust3r_pairs: `exact` runs all ordered pairs of every subset of views, as the paper does; `economical` only
+            those that tie a view to A or B, and draws the subsets from dust3r_pool frames of a clip.
+            ``pipelines/dust3r_cost.py`` measures what either costs.
+        dust3r_pool: Frames per clip from which `economical` draws its subsets; 6 of them make 20 different subsets of
+            three, of which the paper's settings draw 11.
+        alignment: `own` is closed form with a small refinement, `dust3r` the global aligner of the published code.
+    """
+
+    dust3r_weights: str = "naver/DUSt3R_ViTLarge_BaseDecoder_512_dpt"
+    dust3r_device: str = "auto"
+    dust3r_dtype: NetworkDtype = NetworkDtype.FLOAT32
+    dust3r_size_px: int = 512
+    dust3r_batch_size: int = 4
+    dust3r_pairs: PairSelection = PairSelection.ECONOMICAL
+    dust3r_pool: int = 6
+    alignment: AlignmentMethod = AlignmentMethod.OWN
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("dust3r_dtype", NetworkDtype),
+            ("dust3r_pairs", PairSelection),
+            ("alignment", AlignmentMethod),
+        ):
+            object.__setattr__(self, name, kind(getattr(self, name)))
+        _require(bool(self.dust3r_weights), "dust3r-weights", self.dust3r_weights, "a hub id or a file")
+        size = self.dust3r_size_px
+        _require(size >= 64 and size % 64 == 0, "dust3r-size-px", size, "a multiple of 64, at least 64")
+        _require(self.dust3r_batch_size >= 1, "dust3r-batch-size", self.dust3r_batch_size, ">= 1")
+        _require(self.dust3r_pool >= 3, "dust3r-pool", self.dust3r_pool, ">= 3")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConsensusOptions:
     """When a link is believed.
@@ -296,6 +359,7 @@ class FallbackOptions:
     bridging: BridgingOptions = field(default_factory=BridgingOptions)
     consistency: ConsistencyOptions = field(default_factory=ConsistencyOptions)
     consensus: ConsensusOptions = field(default_factory=ConsensusOptions)
+    dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2^31)")

@@ -13,8 +13,9 @@ from interpose_sfm.bridging import GeneratorContext, VideoGenerator, check_clip,
 from interpose_sfm.files import content_key
 from interpose_sfm.learned import LearnedCache
 from interpose_sfm.matching import image_key, weights_id
+from interpose_sfm.network_stores import NetworkStores
 from interpose_sfm.options import ReconstructOptions
-from interpose_sfm.pose import EstimatorContext, PoseEstimator, check_poses, create_estimator
+from interpose_sfm.pose import EstimatorContext, PoseEstimator, check_poses, create_estimator, traits_of
 from interpose_sfm.products import (
     PAIR_ALONE,
     ChoiceReason,
@@ -69,6 +70,7 @@ class PairPoser:
         cache: Learned features and matches.
         hypotheses: Store of pose hypotheses; a clip that is in it is not estimated again.
         options: Of the run.
+        network_stores: Where pair-wise networks keep their results; None to keep them in memory.
 
     Raises:
         ValueError, MissingDependencyError: A generator or estimator that does not exist or cannot run.
@@ -81,11 +83,18 @@ class PairPoser:
         cache: LearnedCache,
         hypotheses: HypothesisStore,
         options: ReconstructOptions,
+        network_stores: NetworkStores | None = None,
     ) -> None:
         self._views, self._cache, self._store, self._options = views, cache, hypotheses, options
         self._estimator: PoseEstimator = create_estimator(
             options.pose_estimator,
-            EstimatorContext(features=cache.features, matches=cache.matches, seed=options.seed),
+            EstimatorContext(
+                features=cache.features,
+                matches=cache.matches,
+                seed=options.seed,
+                dust3r=options.dust3r,
+                network_stores=network_stores,
+            ),
         )
         context = GeneratorContext(
             photo_names=tuple(photo_names),
@@ -150,7 +159,10 @@ class PairPoser:
         self, pair: ImagePair, clip: str, a: View, frames: Sequence[View], b: View
     ) -> tuple[PoseHypothesis, ...]:
         """One hypothesis per subset of the clip's frames (InterPose, section 3)."""
-        subsets = consistency.draw_subsets(len(frames), self._options.consistency, self._options.seed)
+        traits = traits_of(self._estimator)
+        pool = consistency.frame_pool(len(frames), traits.frame_pool)
+        drawn = consistency.draw_subsets(len(pool), self._options.consistency, self._options.seed)
+        subsets = tuple(tuple(pool[index] for index in subset) for subset in drawn)
         key = store_key(
             pair.a,
             pair.b,
@@ -160,6 +172,7 @@ class PairPoser:
                 [view.intrinsics for view in (a, *frames, b)],
                 subsets,
                 self._estimator.name,
+                traits.settings_key,
                 self._options.matching,
                 self._options.seed,
                 weights_id(),
@@ -196,9 +209,10 @@ class PairPoser:
             and geometry.signed_pose_distance_deg(h.b_from_a, choice.b_from_a) <= MAX_DISTANCE_TO_CHOICE_DEG
         ]
         estimates = [self._estimate(a, clips[h.clip], h.frames, b) for h in near]
-        whole = self._estimate(a, clips[choice.clip], range(len(clips[choice.clip])), b)
-        if whole.has_pose and _is_near(whole, choice.b_from_a):  # small steps carry the most correspondences through
-            estimates.append(whole)
+        if traits_of(self._estimator).gains_from_more_views:
+            whole = self._estimate(a, clips[choice.clip], range(len(clips[choice.clip])), b)
+            if whole.has_pose and _is_near(whole, choice.b_from_a):  # small steps carry the most through
+                estimates.append(whole)
         evidence = min(
             (e.evidence for e in estimates if e.evidence is not None), key=lambda e: e.strength, default=None
         )

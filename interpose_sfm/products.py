@@ -417,6 +417,8 @@ class ViewPoses:
         evidence: That of the weakest step on the best way from A to B; None without a way.
         seen_a, seen_b: Depths in A and in B of whatever other views see as well, in the scale of the poses. They say
             how long the baseline is, also where A and B have no point in common.
+        intrinsics: Camera of every view as the estimator has it, in the view's own pixels; empty where it takes them as
+            they are.
     """
 
     status: PoseStatus
@@ -429,6 +431,7 @@ class ViewPoses:
     evidence: Evidence | None = None
     seen_a: DepthSamples = field(default_factory=DepthSamples)
     seen_b: DepthSamples = field(default_factory=DepthSamples)
+    intrinsics: tuple[Intrinsics, ...] = ()
 
     @property
     def has_pose(self) -> bool:

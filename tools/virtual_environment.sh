@@ -40,4 +40,6 @@ fi
 touch "$unfinished"
 echo "Installing interpose_sfm and what it needs; the first time this takes a few minutes and some 7 GB of disk"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+# DUSt3R's published code, for its tests. Its metadata asks for viewers that want an old numpy, so it comes without them.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps mini-dust3r==0.1.2
 rm "$unfinished"

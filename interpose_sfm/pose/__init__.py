@@ -7,25 +7,35 @@ Others add an estimator without touching the package: a class that is built from
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from interpose_sfm import geometry, registry
+from interpose_sfm.options import Dust3rOptions
 from interpose_sfm.products import Features, Matches, View, ViewPoses
+
+if TYPE_CHECKING:
+    from interpose_sfm.network_stores import NetworkStores
 
 ENTRY_POINT_GROUP = "interpose_sfm.pose_estimators"
 
-POSE_ESTIMATORS: Mapping[str, str] = MappingProxyType({"matcher": "interpose_sfm.pose.matcher:MatcherEstimator"})
+POSE_ESTIMATORS: Mapping[str, str] = MappingProxyType(
+    {
+        "dust3r": "interpose_sfm.pose.dust3r.estimator:Dust3rEstimator",
+        "matcher": "interpose_sfm.pose.matcher:MatcherEstimator",
+    }
+)
 """Built-in estimators, name -> ``"module:Class"``."""
 
 
 class PoseEstimator(Protocol):
     """Something that places a few views relative to one another.
 
-    An estimator reports what it cannot do by the status of its result; it raises only for what the user must mend.
+    An estimator reports what it cannot do by the status of its result; it raises only for what the user must mend. It
+    may have an attribute ``traits`` of the type :class:`EstimatorTraits`.
     """
 
     name: str
@@ -36,6 +46,27 @@ class PoseEstimator(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EstimatorTraits:
+    """How an estimator wants to be used.
+
+    Attributes:
+        frame_pool: Subsets of a clip's frames are drawn from so many of them, evenly spread; None for all. For
+            estimators whose cost grows with the number of different frames.
+        gains_from_more_views: Whether all frames at once carry more correspondences from A to B than a subset does.
+        settings_key: Equal only for equal results on equal views: options and weights go in.
+    """
+
+    frame_pool: int | None = None
+    gains_from_more_views: bool = True
+    settings_key: str = ""
+
+
+def traits_of(estimator: PoseEstimator) -> EstimatorTraits:
+    """The traits that an estimator states, or the default ones."""
+    return cast(EstimatorTraits, getattr(estimator, "traits", EstimatorTraits()))
+
+
+@dataclass(frozen=True, kw_only=True)
 class EstimatorContext:
     """What an estimator may use.
 
@@ -43,11 +74,15 @@ class EstimatorContext:
         features: View -> learned features; computed once per distinct image.
         matches: Two views -> putative matches; computed once per distinct pair.
         seed: Equal seeds give equal results.
+        dust3r: Options of the estimator `dust3r`.
+        network_stores: Where pair-wise networks keep their results; None to keep them in memory.
     """
 
     features: Callable[[View], Features]
     matches: Callable[[View, View], Matches]
     seed: int = 0
+    dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
+    network_stores: NetworkStores | None = None
 
 
 def estimator_names() -> tuple[str, ...]:

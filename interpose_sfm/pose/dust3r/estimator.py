@@ -1,0 +1,180 @@
+"""The pose estimator `dust3r`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from interpose_sfm.files import content_key
+from interpose_sfm.options import AlignmentMethod, PairSelection
+from interpose_sfm.pose import EstimatorContext, EstimatorTraits
+from interpose_sfm.pose.dust3r import network, network_code, published_alignment
+from interpose_sfm.pose.dust3r.agreement import edge_evidence, weakest_step
+from interpose_sfm.pose.dust3r.alignment import Alignment, Edge, align_pairs
+from interpose_sfm.pose.dust3r.inference import CachedInference, PairKey, all_ordered_pairs, tying_pairs
+from interpose_sfm.pose.dust3r.keypoints import carry_keypoints, is_rotation_only
+from interpose_sfm.pose.dust3r.pair_geometry import PairPose, PairSamples, focal_px, pair_pose, sample
+from interpose_sfm.products import Intrinsics, Pose, PoseStatus, View, ViewPoses
+
+MAX_SAMPLED_PAIRS = 160  # almost a megabyte each; one weak pair has a hundred by default
+PARALLAX_SHARE = 1 / 128  # of the longer side, 4 px at 512: less is within the errors of point maps
+ROTATION_SHARE = 0.9  # of the samples, as for matches
+
+
+class Dust3rEstimator:
+    """Point maps of pairs of views from DUSt3R's network, aligned to poses of all of them in one scale.
+
+    The network is loaded at the first estimate. Subsets of one clip share its work: every image is encoded once, every
+    ordered pair decoded and measured once.
+    """
+
+    name = "dust3r"
+
+    def __init__(self, context: EstimatorContext) -> None:
+        self._context, self._options = context, context.dust3r
+        self._inference: CachedInference | None = None
+        self._identity = ""
+        self._samples: OrderedDict[PairKey, PairSamples] = OrderedDict()
+        self._pair_poses: dict[tuple[PairKey, Intrinsics], PairPose | None] = {}
+        self._focals: dict[tuple[str, str], float | None] = {}
+
+    @staticmethod
+    def missing_requirements() -> dict[str, str]:
+        """What is not installed: module -> pip command."""
+        return network_code.missing_requirements()
+
+    @staticmethod
+    def probe() -> str:
+        """Import the network code; says where it is from. Weights are not looked for."""
+        code = network_code.find_network_code()
+        code.module("model")
+        return f"network code from {code.source}; weights are fetched at the first use"
+
+    @property
+    def traits(self) -> EstimatorTraits:
+        """See :class:`interpose_sfm.pose.EstimatorTraits`."""
+        is_economical = self._options.dust3r_pairs is PairSelection.ECONOMICAL
+        self._load()
+        return EstimatorTraits(
+            frame_pool=self._options.dust3r_pool if is_economical else None,
+            gains_from_more_views=False,
+            settings_key=content_key(self._options, self._identity),
+        )
+
+    @property
+    def inference(self) -> CachedInference:
+        """The network with its caches."""
+        return self._load()
+
+    def estimate(self, views: Sequence[View]) -> ViewPoses:
+        """See :class:`interpose_sfm.pose.PoseEstimator`."""
+        if len(views) < 2:
+            raise ValueError(f"got {len(views)} views, expected at least A and B")
+        inference = self._load()
+        keys = [view.key for view in views]
+        pairs = self._pairs(keys)
+        inference.compute(views, pairs)
+        samples = {(keys.index(i), keys.index(j)): self._sampled((i, j)) for i, j in pairs}
+        cameras = [self._camera(view, views[-1] if k == 0 else views[0]) for k, view in enumerate(views)]
+        alignment = self._align(samples, cameras, keys)
+        last = alignment.cam_from_first[-1]
+        if last is None:
+            status = PoseStatus.FEW_INLIERS if len(views) == 2 else PoseStatus.DISCONNECTED
+            return ViewPoses(status, (alignment.cam_from_first[0], *(None,) * (len(views) - 1)))
+        return self._read(alignment, last, samples, views)
+
+    def _load(self) -> CachedInference:
+        if self._inference is None:
+            found = network.load_network(self._options)
+            self._identity = found.identity
+            self._inference = CachedInference(
+                found, self._options.dust3r_size_px, self._options.dust3r_batch_size, self._context.network_stores
+            )
+        return self._inference
+
+    def _pairs(self, keys: Sequence[str]) -> list[PairKey]:
+        if self._options.dust3r_pairs is PairSelection.EXACT:
+            return all_ordered_pairs(keys)
+        return tying_pairs(keys)
+
+    def _sampled(self, pair: PairKey) -> PairSamples:
+        if pair not in self._samples:
+            self._samples[pair] = sample(self._load().point_maps(pair))
+            while len(self._samples) > MAX_SAMPLED_PAIRS:
+                self._samples.popitem(last=False)
+        self._samples.move_to_end(pair)
+        return self._samples[pair]
+
+    def _camera(self, view: View, end: View) -> Intrinsics:
+        """Camera of the view's crop; a guessed focal length is replaced by that of the view's point map beside A or B.
+
+        Always the same pair is asked, so that a view has one focal length in all subsets.
+        """
+        crop = self._load().crop(view)
+        camera = crop.crop_intrinsics(view.intrinsics)
+        if camera.is_trusted:
+            return camera
+        key = view.key, end.key
+        if key not in self._focals:
+            found = self._sampled(key).of_i
+            self._focals[key] = focal_px([found], crop.shape, (camera.cx_px, camera.cy_px))
+        return replace(camera, focal_px=self._focals[key] or camera.focal_px)
+
+    def _align(
+        self, samples: Mapping[Edge, PairSamples], cameras: Sequence[Intrinsics], keys: Sequence[str]
+    ) -> Alignment:
+        if self._options.alignment is AlignmentMethod.DUST3R:
+            maps = {(i, j): self._load().point_maps((keys[i], keys[j])) for i, j in samples}
+            device = network.pick_device(self._options.dust3r_device)
+            return published_alignment.align(maps, cameras, device, self._context.seed)
+        poses = {}
+        for (i, j), found in samples.items():
+            key = (keys[i], keys[j]), cameras[j]
+            if key not in self._pair_poses:
+                self._pair_poses[key] = pair_pose(found.of_j, cameras[j], self._context.seed)
+            pose = self._pair_poses[key]
+            if pose is not None:
+                poses[i, j] = pose
+        return align_pairs(samples, poses, tuple(cameras))
+
+    def _read(
+        self, alignment: Alignment, b_from_a: Pose, samples: Mapping[Edge, PairSamples], views: Sequence[View]
+    ) -> ViewPoses:
+        """Status, correspondences, depths and evidence from aligned views."""
+        crops = tuple(self._load().crop(view) for view in views)
+        longer_px = max(crops[-1].shape)
+        last = len(views) - 1
+        is_rotation = is_rotation_only(alignment, b_from_a, PARALLAX_SHARE * longer_px, ROTATION_SHARE)
+        if is_rotation:
+            still = Pose(b_from_a.rotation, np.zeros(3))
+            alignment = replace(alignment, cam_from_first=(*alignment.cam_from_first[:-1], still))
+        evidence = {
+            edge: edge_evidence(found, alignment, edge)
+            for edge, found in samples.items()
+            if all(alignment.cam_from_first[view] is not None for view in edge)
+        }
+        found = carry_keypoints(
+            (self._context.features(views[0]), self._context.features(views[-1])),
+            (crops[0], crops[-1]),
+            self._load().point_maps((views[-1].key, views[0].key)),
+            samples[last, 0],
+            alignment,
+        )
+        nowhere = np.full(len(found.points_a_px), np.nan)
+        return ViewPoses(
+            PoseStatus.ROTATION_ONLY if is_rotation else PoseStatus.OK,
+            alignment.cam_from_first,
+            alignment.last_spread_deg,
+            found.points_a_px,
+            found.points_b_px,
+            nowhere if is_rotation else found.depths_a,
+            nowhere if is_rotation else found.depths_b,
+            weakest_step(evidence, last),
+            intrinsics=tuple(
+                crop.photo_intrinsics(view.intrinsics, camera.focal_px)
+                for crop, view, camera in zip(crops, views, alignment.intrinsics, strict=True)
+            ),
+        )
