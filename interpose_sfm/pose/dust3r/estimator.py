@@ -17,7 +17,7 @@ from interpose_sfm.pose.dust3r.alignment import Alignment, Edge, align_pairs
 from interpose_sfm.pose.dust3r.inference import CachedInference, PairKey, all_ordered_pairs, tying_pairs
 from interpose_sfm.pose.dust3r.keypoints import carry_keypoints, is_rotation_only
 from interpose_sfm.pose.dust3r.pair_geometry import PairPose, PairSamples, focal_px, pair_pose, sample
-from interpose_sfm.products import Intrinsics, Pose, PoseStatus, View, ViewPoses
+from interpose_sfm.products import DepthSamples, FloatArray, Intrinsics, Pose, PoseStatus, View, ViewPoses
 
 MAX_SAMPLED_PAIRS = 160  # almost a megabyte each; one weak pair has a hundred by default
 PARALLAX_SHARE = 1 / 128  # of the longer side, 4 px at 512: less is within the errors of point maps
@@ -173,8 +173,15 @@ class Dust3rEstimator:
             nowhere if is_rotation else found.depths_a,
             nowhere if is_rotation else found.depths_b,
             weakest_step(evidence, last),
+            DepthSamples() if is_rotation else _samples(found.points_a_px, found.depths_a),
+            DepthSamples() if is_rotation else _samples(found.points_b_px, found.depths_b),
             intrinsics=tuple(
                 crop.photo_intrinsics(view.intrinsics, camera.focal_px)
                 for crop, view, camera in zip(crops, views, alignment.intrinsics, strict=True)
             ),
         )
+
+
+def _samples(points_px: FloatArray, depths: FloatArray) -> DepthSamples:
+    is_known = np.isfinite(depths) & (depths > 0)
+    return DepthSamples(points_px[is_known], depths[is_known])
