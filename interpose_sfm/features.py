@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from interpose_sfm.options import BaseOptions
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 0.2
+POLL_S = 0.02
 CHUNK = 16  # photos between two reports of progress; smaller ones leave cores idle at their ends
 
 Progress = Callable[[str, int, int], None]
@@ -99,33 +100,34 @@ def cancellable(call: Callable[..., object]) -> None:
     import pycolmap
 
     token = pycolmap.CancellationToken()
-    gate, has_begun, has_ended = threading.Lock(), threading.Event(), threading.Event()
+    gate = threading.Lock()
+    passed: set[str] = set()  # a plain set: a signal may interrupt an Event in the middle of its own lock
     failures: list[BaseException] = []
 
     def run() -> None:
         with gate:
             if token.is_cancelled:
                 return
-            has_begun.set()
+            passed.add("begun")
         try:
             call(cancellation_token=token)
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
             failures.append(error)
         finally:
-            has_ended.set()
+            passed.add("ended")
 
     # Neither a daemon nor waited for by join(): Python up to 3.12 takes a thread for ended once a signal has
     # interrupted its join, and a process that ends while pycolmap runs in a thread aborts.
     thread = threading.Thread(target=run)
     try:
         thread.start()  # Ctrl-C may come while it starts
-        while not has_ended.wait(POLL_S):
-            pass
+        while "ended" not in passed:
+            time.sleep(POLL_S)
     except BaseException:
         with gate:
             token.cancel()
-        while has_begun.is_set() and not has_ended.wait(POLL_S):
-            pass
+        while "begun" in passed and "ended" not in passed:
+            time.sleep(POLL_S)
         raise
     if failures:
         raise failures[0]
