@@ -1,15 +1,21 @@
-"""Set before numpy is imported: OpenBLAS threads spin on small matrices and cost more than they give."""
-
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy loads: its idle threads take the cores from COLMAP's
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from hook_scene import Apart
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_raises() -> None:
+    """Also in a process that a shell started in the background, where Ctrl-C is ignored unless somebody asks for it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
