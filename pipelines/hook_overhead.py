@@ -4,6 +4,9 @@ Features and matches of each collection are computed once. Then each pair runs b
 with one seed, one after the other in the same process; which goes first alternates. The ratio of the two times is taken
 within the pair, so that what slows the machine down for a while slows both. Writes ``docs/results/hook_overhead.md``.
 
+The mapper runs on one thread by default: with several, sums come in another order at every run, the adjustments take
+other steps, and two runs of the very same function differ by more than what is to be measured.
+
 Usage: python pipelines/hook_overhead.py [--data DIR] [--collections NAME ...] [--pairs N] [--threads N]
 
 The data folder holds ``strecha/subsets.json`` (default: $INTERPOSE_SFM_DATA, else ../shared/data).
@@ -23,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,11 @@ class Timed:
         """Ours over theirs, of each pair."""
         return [ours / theirs for ours, theirs in zip(self.ours_s, self.theirs_s, strict=True)]
 
+    @property
+    def noise(self) -> list[float]:
+        """The control: pycolmap's function over itself in the pair before, which should be 1."""
+        return [later / earlier for earlier, later in pairwise(self.theirs_s)]
+
 
 def main() -> int:
     """Time all collections and write the table; 1 if the target is missed."""
@@ -77,7 +86,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--collections", nargs="+", default=list(COLLECTIONS))
     parser.add_argument("--pairs", type=int, default=9, help="paired runs of each collection")
-    parser.add_argument("--threads", type=int, default=-1, help="threads of the mapper, -1 for all cores")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the mapper, -1 for all cores")
     arguments = parser.parse_args()
     subsets = arguments.data / "strecha" / "subsets.json"
     if not subsets.is_file():
@@ -167,24 +176,27 @@ def document(found: list[Timed], threads: int) -> str:
         "Command: `python pipelines/hook_overhead.py`. Paired runs of `pycolmap.incremental_mapping` and of",
         "`interpose_sfm.incremental_mapping` in one process, on copies of one database, alternating which goes first;",
         f"a first call of each is not counted. The ratio is taken within each pair. Target: a median of {TARGET}.",
-        "The last column is what the drop-in does after pycolmap has mapped, timed by itself. Loading it takes "
-        f"{1000 * loading_s():.0f} ms once per process.",
+        "The control is the ratio of pycolmap's function to itself in the pair before: what differs there is the",
+        "machine. The last column is what the drop-in does after pycolmap has mapped, timed by itself. Loading it",
+        f"takes {1000 * loading_s():.0f} ms once per process.",
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}; Python {known['python']}, "
         f"pycolmap {known['pycolmap']}, interpose_sfm {known['interpose_sfm']}; seed {SEED}, mapper threads {threads}, "
         f"SIFT at {LONG_SIDE_PX} px.",
         "",
         "| collection | photos | pairs | pycolmap, median s | drop-in, median s | ratio, median | middle half | all | "
-        "its own part, median ms |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "control, median | middle half | its own part, median ms |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for timed in found:
         ratios = sorted(timed.ratios)
         low, _, high = statistics.quantiles(ratios, n=4)
+        least, middle, most = statistics.quantiles(timed.noise, n=4)
         lines.append(
             f"| {timed.name} | {timed.num_photos} | {len(ratios)} | {statistics.median(timed.theirs_s):.3f} | "
             f"{statistics.median(timed.ours_s):.3f} | {statistics.median(ratios):.4f} | {low:.3f} to {high:.3f} | "
-            f"{ratios[0]:.3f} to {ratios[-1]:.3f} | {1000 * statistics.median(timed.check_s):.1f} |"
+            f"{ratios[0]:.3f} to {ratios[-1]:.3f} | {middle:.4f} | {least:.3f} to {most:.3f} | "
+            f"{1000 * statistics.median(timed.check_s):.1f} |"
         )
     return "\n".join([*lines, ""])
 
