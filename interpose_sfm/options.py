@@ -265,6 +265,69 @@ class NetworkDtype(StrEnum):
     FLOAT16 = "float16"
 
 
+class Fit(StrEnum):
+    """How photos are brought to the size of a video model."""
+
+    CROP = "crop"
+    LETTERBOX = "letterbox"
+
+
+class MemoryProfile(StrEnum):
+    """How a video model shares out the memory of its device."""
+
+    AUTO = "auto"
+    FULL = "full"
+    OFFLOAD = "offload"
+    SEQUENTIAL = "sequential"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions:
+    """How video models make bridging clips. Clips that exist already are never made again.
+
+    Attributes:
+        clip_store: Folder in which generated clips are kept; by default ``clips`` in the output folder.
+        fit: `crop` fills the frame of the model and loses the margin, `letterbox` keeps all and adds black bars.
+        prompt_file: JSON file with prompts to use instead of captions; the one that a run writes has the right form.
+        captioner: Who describes the scene for the prompts: `template` says nothing of it and needs no model; `blip` or
+            ``transformers:REPO_OR_PATH`` run one here; `openai` asks GPT-4o with the key in OPENAI_API_KEY.
+        video_steps: Denoising steps; None for the model's own default.
+        video_frames: Frames of a clip, brought to the nearest number that the model allows; None for its default.
+        video_long_side_px: Longer side of the frames, brought to the nearest size that the model allows; None for its
+            default.
+        video_device: torch device, or several separated by commas, one worker each; ``auto`` takes all CUDA devices,
+            else Metal, else the CPU.
+        video_dtype: Number format of the diffusion model.
+        video_memory: `full` keeps the model on its device, `offload` one part of it at a time, `sequential` one layer
+            at a time; `auto` decides by the memory of the device.
+        video_revision: Revision of the weights on the hub; empty for the one that the package names.
+        max_cost: Dollars that may be spent on paid services; None refuses to spend, and says what it would cost.
+    """
+
+    clip_store: Path | None = None
+    fit: Fit = Fit.CROP
+    prompt_file: Path | None = None
+    captioner: str = "template"
+    video_steps: int | None = None
+    video_frames: int | None = None
+    video_long_side_px: int | None = None
+    video_device: str = "auto"
+    video_dtype: NetworkDtype = NetworkDtype.BFLOAT16
+    video_memory: MemoryProfile = MemoryProfile.AUTO
+    video_revision: str = ""
+    max_cost: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("fit", Fit), ("video_dtype", NetworkDtype), ("video_memory", MemoryProfile)):
+            object.__setattr__(self, name, kind(getattr(self, name)))
+        _require(bool(self.captioner), "captioner", self.captioner, "the name of a captioner")
+        _require(bool(self.video_device), "video-device", self.video_device, "a torch device")
+        for name, least in (("video_steps", 1), ("video_frames", 3), ("video_long_side_px", 64)):
+            value = getattr(self, name)
+            _require(value is None or value >= least, name.replace("_", "-"), value, f">= {least}")
+        _require(self.max_cost is None or 0 <= self.max_cost < float("inf"), "max-cost", self.max_cost, ">= 0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dust3rOptions:
     """The pose estimator `dust3r`. Its weights are for non-commercial use (CC BY-NC-SA 4.0).
@@ -357,6 +420,7 @@ class FallbackOptions:
     view_graph: ViewGraphOptions = field(default_factory=ViewGraphOptions)
     matching: MatchingOptions = field(default_factory=MatchingOptions)
     bridging: BridgingOptions = field(default_factory=BridgingOptions)
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
     consistency: ConsistencyOptions = field(default_factory=ConsistencyOptions)
     consensus: ConsensusOptions = field(default_factory=ConsensusOptions)
     dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
