@@ -21,12 +21,13 @@ lost photos since the clips were made.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,6 +39,7 @@ _log = logging.getLogger(__name__)
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".gif", ".mkv"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 INDEX_NAME = "clips.json"
+_MAX_NAME_BYTES = 240  # most file systems end at 255; the extension and temporary names need some of it
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,20 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if i % 2 else (1, 0, part.casefold()) for i, part in enumerate(parts))
 
 
-def index_clips(folder: Path, photo_names: Sequence[str]) -> dict[ImagePair, tuple[ClipFile, ...]]:
+def index_clips(
+    folder: Path,
+    photo_names: Sequence[str],
+    recorded: Callable[[Path], tuple[str, str] | None] = lambda _: None,
+) -> dict[ImagePair, tuple[ClipFile, ...]]:
     """All clips of a folder, under their pairs in name order.
 
     Those of ``clips.json`` come first, in its order, then the others in natural order.
+
+    Args:
+        folder: Where they are.
+        photo_names: All photos of the collection.
+        recorded: Says which photos the first and the last frame of a file show where something else than its name
+            tells; photos that are not in the collection are passed over.
 
     Raises:
         ValueError: No such folder, an ambiguous file name, or a ``clips.json`` that breaks its schema.
@@ -74,12 +86,14 @@ def index_clips(folder: Path, photo_names: Sequence[str]) -> dict[ImagePair, tup
         raise ValueError(f"clip folder {folder} does not exist or is no folder")
     files = _from_json(folder, frozenset(photo_names)) if (folder / INDEX_NAME).exists() else []
     listed = {file.path for file in files}
-    keys = _photo_keys(photo_names)
+    keys = photo_keys(photo_names)
     for path in sorted(folder.iterdir(), key=lambda p: natural_key(p.name)):
         is_clip = path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
         if "__" not in path.name or not is_clip or Path(os.path.realpath(path)) in listed:
             continue
-        named = parse_name(path.name if path.is_dir() else path.stem, keys)
+        named = recorded(path)
+        if named is None or not set(named) <= set(photo_names):
+            named = parse_name(path.name if path.is_dir() else path.stem, keys)
         if named is None:
             _log.warning("clip %s names no two photos of the collection and is not used", path)
             continue
@@ -134,15 +148,45 @@ def _without_suffixes(text: str) -> list[tuple[str, bool]]:
     return readings
 
 
-def _photo_keys(photo_names: Sequence[str]) -> dict[str, frozenset[str]]:
+def photo_keys(photo_names: Sequence[str]) -> dict[str, frozenset[str]]:
+    """What may be written for a photo in a file name -> the photos that it may mean."""
     keys: dict[str, frozenset[str]] = {}
     for name in photo_names:
-        path = PurePosixPath(name)
-        flat = name.replace("/", "_")
-        for key in {path.stem, path.name, flat, flat.removesuffix(path.suffix)}:
-            key = unicodedata.normalize("NFC", key)
+        for key in {unicodedata.normalize("NFC", text) for text in _spellings(name)}:
             keys[key] = keys.get(key, frozenset()) | {name}
     return keys
+
+
+def _spellings(photo: str) -> tuple[str, str, str, str]:
+    """What may be written for a photo, the shortest first."""
+    path, flat = PurePosixPath(photo), photo.replace("/", "_")
+    return path.stem, path.name, flat.removesuffix(path.suffix), flat
+
+
+def clip_stem(first: str, last: str, suffix: str, photos_of_key: Mapping[str, frozenset[str]]) -> str | None:
+    """The shortest file name, without extension, that `parse_name` reads as these two photos and nothing else.
+
+    Args:
+        first, last: The photos as the name says them, in this order.
+        suffix: What follows them, such as ``_0`` or ``_1_ba``.
+        photos_of_key: See `photo_keys`.
+
+    Returns:
+        The name; None where all are ambiguous or too long for a file system.
+    """
+    ways = zip(_spellings(first), _spellings(last), strict=True)
+    expected = (last, first) if suffix.endswith("_ba") else (first, last)
+    for x, y in [*ways, *itertools.product(_spellings(first), _spellings(last))]:
+        text = f"{x}__{y}{suffix}"
+        try:
+            if (
+                len(text.encode("utf-8", "surrogatepass")) <= _MAX_NAME_BYTES
+                and parse_name(text, photos_of_key) == expected
+            ):
+                return text
+        except ValueError:  # ambiguous
+            continue
+    return None
 
 
 # ---------------------------------------------------------------- clips.json

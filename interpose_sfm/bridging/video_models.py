@@ -102,7 +102,13 @@ class TaskJournal(Protocol):
 class VideoModel(Protocol):
     """A model that imagines the frames between two pictures.
 
-    Building one loads no weights and asks no service: that happens with the first `make`.
+    A class that satisfies it stands in the table of generators (or the entry-point group) like a generator, and is told
+    by its method `make`. It is built as ``Class(name, options, device)``: the name that the user chose, such as
+    ``diffusers:REPO``, the `GenerationOptions` of the run, and one torch device. Building one loads no weights and asks
+    no service: that happens with the first `make`.
+
+    The class of a model that runs elsewhere says so by an attribute ``runs_here = False``; its device is empty, and
+    ``parallel_clips`` of it (one, if the class does not say) are built and used in as many threads.
     """
 
     name: str
