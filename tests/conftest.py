@@ -2,8 +2,12 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy loads: its idle threads take the cores from COLMAP's
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before its client loads: no test asks the hub
+
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,3 +28,19 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> "Apart":
     from hook_scene import make_apart
 
     return make_apart(tmp_path_factory.mktemp("apart"))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Path]":
+    """(name, changes) -> folder of a tiny pipeline as `tiny_pipelines` builds it; every one is built once."""
+    made: dict[tuple[Any, ...], Path] = {}
+
+    def checkpoint(name: str, **changes: Any) -> Path:
+        from tiny_pipelines import save_tiny
+
+        key = (name, repr(sorted(changes.items())))
+        if key not in made:
+            made[key] = save_tiny(name, tmp_path_factory.mktemp("tiny") / name, **changes)
+        return made[key]
+
+    return checkpoint
