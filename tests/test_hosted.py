@@ -537,3 +537,12 @@ def test_building_a_model_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         assert hosted.settings["model"]
         assert not hosted.runs_here
         hosted.close()
+
+
+def test_the_doctor_says_whether_there_is_a_key_and_not_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in MODELS.values():
+        monkeypatch.delenv(kind.key_variable, raising=False)
+        with pytest.raises(ValueError, match=f"no key: set the environment variable {kind.key_variable}"):
+            kind.probe()
+        monkeypatch.setenv(kind.key_variable, KEY)
+        assert kind.probe().endswith(f"a key is in {kind.key_variable}")

@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib import metadata
 from threading import Lock
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar
@@ -117,6 +118,16 @@ class HostedModel:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+    @classmethod
+    def probe(cls) -> str:
+        """See whether there is a key, without asking the service whether it is a good one; for the doctor.
+
+        Raises:
+            ValueError: There is none.
+        """
+        key_from_environment(cls.key_variable, cls.key_page)
+        return f"{cls.sdk_name} {metadata.version(cls.sdk_name)}, a key is in {cls.key_variable}"
 
     def format_for(self, photo_size_px: tuple[int, int]) -> ClipFormat:
         """The size of the nearest shape that the model makes, and the shortest length unless the options want another.
