@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from interpose_sfm.bridge import BridgeResult, bridge_photos
     from interpose_sfm.doctor import diagnose
     from interpose_sfm.hook import extend, incremental_mapping, installed
     from interpose_sfm.options import InterposeOptions, ReconstructOptions
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BridgeResult",
     "InterposeOptions",
     "ReconstructOptions",
     "ReconstructionResult",
     "RelativePoseResult",
     "RunReport",
     "__version__",
+    "bridge_photos",
     "diagnose",
     "extend",
     "find_weak_pairs",
@@ -40,11 +43,13 @@ __all__ = [
 ]
 
 _MODULES = {
+    "BridgeResult": "bridge",
     "InterposeOptions": "options",
     "ReconstructOptions": "options",
     "ReconstructionResult": "report",
     "RelativePoseResult": "relative",
     "RunReport": "report",
+    "bridge_photos": "bridge",
     "diagnose": "doctor",
     "extend": "hook",
     "find_weak_pairs": "pipeline",

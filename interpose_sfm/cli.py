@@ -8,31 +8,29 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import inspect
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
+from typing import Annotated, ClassVar, TypeVar
 
 import tyro
 from tyro.conf import Positional
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from interpose_sfm import __version__, cli_console, cli_text
 from interpose_sfm.cli_console import PROGRAM
+from interpose_sfm.cli_options import UsageError, first_line, option_rules
 from interpose_sfm.cli_script import missing_script, run_script
 from interpose_sfm.demo import DemoOptions, run_demo
 from interpose_sfm.doctor import CheckKind, diagnose
 from interpose_sfm.files import to_jsonable
-from interpose_sfm.options import InterposeOptions, ReconstructOptions
-from interpose_sfm.products import LinkVerdict
+from interpose_sfm.options import ConsistencyOptions, InterposeOptions, ReconstructOptions
+from interpose_sfm.products import ClipState, LinkVerdict
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.stores import StoreError
 from interpose_sfm.workspace import WorkspaceBusyError
@@ -47,12 +45,17 @@ _Flat = Annotated[_T, tyro.conf.arg(name="")]  # options of a command without a 
 _EXIT_CODES = """\
 exit codes:
   0    done
-  1    no model could be built; for relpose: no pose that can be trusted; for doctor: reconstruct cannot run
+  1    no model could be built; for relpose: no pose that can be trusted; for bridge: a clip could not be made;
+       for doctor: reconstruct cannot run
   2    wrong arguments, unusable input, or something that is not installed
   130  stopped by Ctrl-C"""
 
 # What a user can mend; everything else is a defect and keeps its traceback.
 _EXPECTED_ERRORS = (ValueError, OSError, ImportError, MissingDependencyError, WorkspaceBusyError, StoreError)
+
+
+# Of ConsistencyOptions, what is about the choice of a pose.
+_CHOICE_OPTIONS = frozenset(option.name for option in dataclasses.fields(ConsistencyOptions)) - {"num_clips"}
 
 
 # ---------------------------------------------------------------- commands
@@ -148,6 +151,7 @@ class _Pairs(_Command):
             "max_bridged_pairs",
             "matching",
             "bridging",
+            "generation",
             "consistency",
             "consensus",
             "dust3r",
@@ -168,6 +172,49 @@ class _Pairs(_Command):
             ],
         }
         return _Outcome(OK, cli_text.weak_pairs(graph), data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bridge(_Command):
+    """Make bridging clips with a video model, without a reconstruction.
+
+    The clips lie in the output folder, or in --clip-store; relpose and reconstruct use them on any machine. Clips that
+    exist are not made again, so the same command goes on where an interrupted one stopped. Exits with 1 if a clip could
+    not be made.
+
+    Attributes:
+        photos: Folder of the photos, sub-folders included.
+        output: Output folder (default: PHOTOS_interpose beside the photos).
+        pairs: Photos to bridge, two names each (default: the weak pairs, most promising first).
+        pair_file: File with the pairs to bridge, two names a line.
+        dry_run: List pairs, clips, time, memory and cost, and make no clip.
+    """
+
+    photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    pairs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="A B ...", help_behavior_hint="")] = ()
+    pair_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    dry_run: bool = False
+    options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
+
+    hidden_options: ClassVar[frozenset[str]] = frozenset(
+        {"pose_estimator", "bridging", "dust3r", "max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS}
+    )
+    keeps_its_work: ClassVar[bool] = True
+
+    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+        from interpose_sfm.bridge import bridge_photos
+
+        if self.pairs and self.pair_file is not None:
+            raise ValueError("got both --pairs and --pair-file, expected one of them")
+        if len(self.pairs) % 2:
+            raise ValueError(f"got {len(self.pairs)} names after --pairs, expected two for each pair")
+        pairs = self.pair_file or tuple(zip(self.pairs[::2], self.pairs[1::2], strict=True))
+        result = bridge_photos(
+            self.photos, self.output, self.options, pairs, is_dry_run=self.dry_run, progress=progress
+        )
+        code = FAILED if result.count(ClipState.FAILED) else OK
+        return _Outcome(code, cli_text.bridge(result), result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +293,7 @@ class _Hook(_Command):
 _COMMANDS: Mapping[str, type[_Command]] = {
     "reconstruct": _Reconstruct,
     "pairs": _Pairs,
+    "bridge": _Bridge,
     "relpose": _RelativePose,
     "doctor": _Doctor,
     "demo": _Demo,
@@ -271,15 +319,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0 done, 1 no model (or pose) could be had, 2 unusable arguments, input or installation, 130 or
-        143 stopped by a signal.
+        The exit code: 0 done, 1 no model (or pose, or clip) could be had, 2 unusable arguments, input or installation,
+        130 or 143 stopped by a signal.
     """
     for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
         command = _parse(list(sys.argv[1:] if argv is None else argv))
-    except _UsageError as error:
+    except UsageError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return UNUSABLE
     except SystemExit as stop:  # tyro has printed help or an error
@@ -292,10 +340,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 # ---------------------------------------------------------------- arguments
 
 
-class _UsageError(Exception):
-    """Arguments that make no sense; the message says what would."""
-
-
 def _parse(arguments: Sequence[str]) -> _Command | None:
     """The command that the arguments name; None if all they asked for was a text, which is printed."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -306,13 +350,13 @@ def _parse(arguments: Sequence[str]) -> _Command | None:
         print(f"{PROGRAM} {__version__}")
         return None
     if name not in _COMMANDS:
-        raise _UsageError(_unknown_command(name))
+        raise UsageError(_unknown_command(name))
     kind, script = _COMMANDS[name], []
     if kind is _Hook and "--" in rest:
         place = rest.index("--")
         rest, script = rest[:place], rest[place + 1 :]
     elif kind is _Hook and not {"-h", "--help"} & set(rest):
-        raise _UsageError(missing_script(()))
+        raise UsageError(missing_script(()))
     command = tyro.cli(
         kind,
         prog=f"{PROGRAM} {name}",
@@ -323,24 +367,24 @@ def _parse(arguments: Sequence[str]) -> _Command | None:
             tyro.conf.DisallowNone,
             tyro.conf.EnumChoicesFromValues,
         ),
-        registry=_option_rules(kind.hidden_options),
+        registry=option_rules(kind.hidden_options, __name__),
     )
     if command.verbose and command.quiet:
-        raise _UsageError("got both --verbose and --quiet, expected one of them")
+        raise UsageError("got both --verbose and --quiet, expected one of them")
     return _with_script(command, script) if isinstance(command, _Hook) else command
 
 
 def _with_script(command: _Hook, script: Sequence[str]) -> _Hook:
     problem = missing_script(script)
     if problem:
-        raise _UsageError(problem)
+        raise UsageError(problem)
     if command.json:
-        raise _UsageError("got --json, which hook cannot offer: the output is that of the script")
+        raise UsageError("got --json, which hook cannot offer: the output is that of the script")
     return dataclasses.replace(command, script=tuple(script))
 
 
 def _help_text() -> str:
-    commands = "\n".join(f"  {name:12} {_first_line(kind)}" for name, kind in _COMMANDS.items())
+    commands = "\n".join(f"  {name:12} {first_line(kind)}" for name, kind in _COMMANDS.items())
     return (
         f"usage: {PROGRAM} COMMAND ... [-v | -q] [--json]\n\n"
         "COLMAP reconstruction of photos that overlap too little, with bridging clips as a checked fallback.\n\n"
@@ -357,59 +401,6 @@ def _unknown_command(name: str) -> str:
     if os.path.isdir(name):
         return f"got a folder and no command; did you mean: {PROGRAM} reconstruct {name}"
     return f"unknown command {name!r}, expected one of: {', '.join(_COMMANDS)}"
-
-
-def _option_rules(hidden: frozenset[str]) -> ConstructorRegistry:
-    """How tyro turns the package's option dataclasses into flags: without those that have no effect."""
-    registry = ConstructorRegistry()
-
-    @registry.struct_rule
-    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
-        kind: Any = info.type
-        if not dataclasses.is_dataclass(info.type) or kind.__module__ == __name__:
-            return None
-        hints, texts = get_type_hints(kind, include_extras=True), _attribute_texts(kind)
-        defaults = info.default if isinstance(info.default, kind) else kind()
-        specs = tuple(
-            StructFieldSpec(
-                name=option.name,
-                type=_renamed(option.name, hints[option.name]),
-                default=getattr(defaults, option.name),
-                helptext=texts.get(option.name) or _first_line(hints[option.name]),
-            )
-            for option in dataclasses.fields(kind)
-            if option.name not in hidden
-        )
-
-        def build(**values: object) -> object:
-            try:
-                return kind(**values)
-            except ValueError as error:  # tyro would put its own field names before our message
-                raise _UsageError(str(error)) from error
-
-        return StructConstructorSpec(instantiate=build, fields=specs)
-
-    return registry
-
-
-def _renamed(name: str, hint: Any) -> Any:
-    return Annotated[hint, tyro.conf.arg(name="clips", metavar="DIR")] if name == "clip_dir" else hint
-
-
-def _first_line(kind: Any) -> str:
-    return (inspect.getdoc(kind) or "").partition("\n")[0] if dataclasses.is_dataclass(kind) else ""
-
-
-def _attribute_texts(kind: type) -> dict[str, str]:
-    """Field -> text from the section "Attributes" of a docstring or a base's; several fields may share one text."""
-    texts = {}
-    for owner in reversed(kind.__mro__):
-        section = inspect.cleandoc(owner.__doc__ or "").partition("Attributes:\n")[2]
-        for entry in re.split(r"\n(?=    \w)", section.rstrip()):
-            names, _, text = entry.partition(":")
-            for name in names.split(","):
-                texts[name.strip()] = " ".join(text.split()).replace("`", "")
-    return texts
 
 
 # ---------------------------------------------------------------- running a command

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.products import LinkVerdict, Pose
+from interpose_sfm.products import ClipState, LinkVerdict, Pose
 
 if TYPE_CHECKING:
+    from interpose_sfm.bridge import BridgeResult
     from interpose_sfm.demo import DemoResult
     from interpose_sfm.doctor import BackendCheck
     from interpose_sfm.products import ViewGraph
@@ -70,6 +71,46 @@ def weak_pairs(graph: ViewGraph) -> str:
         for weak in graph.weak_pairs
     ]
     return f"{head}\n{len(graph.weak_pairs)} weak pairs, most promising first\n\n{table(rows)}"
+
+
+def bridge(result: BridgeResult) -> str:
+    """Every clip and its state, what was missing and what that takes, and where the clips lie."""
+    counts = ", ".join(f"{result.count(state)} {label}" for state, label in _CLIP_STATES.items() if result.count(state))
+    head = f"{len(result.pairs)} pairs, {len(result.clips)} clips of {result.generator}: {counts or 'none needed'}"
+    if not result.clips:
+        return head
+    rows = [("from", "to", "size", "clip")]
+    for clip in result.clips:
+        first, last = (clip.b, clip.a) if clip.backwards else (clip.a, clip.b)
+        size = f"{clip.width_px}x{clip.height_px}, {clip.num_frames} frames"
+        state = f"{clip.state}: {clip.file or clip.detail}" if clip.file or clip.detail else clip.state.value
+        rows.append((first, last, size, state))
+    facts = _estimate_rows(result) if result.estimate.num_clips else []
+    if not result.is_dry_run:
+        facts.append(("this run", duration(result.time_s) + (f", ${result.cost_usd:.2f}" if result.cost_usd else "")))
+    facts.append(("clips", f"{result.store} (for --clips, here or on another machine)"))
+    return f"{head}\n\n{table(rows)}\n\n{table(facts)}"
+
+
+_CLIP_STATES: Mapping[ClipState, str] = {
+    ClipState.EXISTS: "there already",
+    ClipState.MADE: "made",
+    ClipState.MISSING: "missing",
+    ClipState.FAILED: "not made",
+}
+
+
+def _estimate_rows(result: BridgeResult) -> list[tuple[str, str]]:
+    estimate = result.estimate
+    at_once = f", {estimate.workers} clips at once" if estimate.workers > 1 else ""
+    time = (
+        "not known before one clip was made here" if estimate.time_s is None else f"about {duration(estimate.time_s)}"
+    )
+    rows = [("missing", f"{estimate.num_clips} clips before this run"), ("time", time + at_once)]
+    if estimate.memory_gib is not None:
+        rows.append(("memory", f"about {estimate.memory_gib:.1f} GiB on each device"))
+    rows.append(("cost", f"about ${estimate.cost_usd:.2f}" if estimate.cost_usd else "none"))
+    return [*rows, ("by", estimate.basis)] if estimate.basis else rows
 
 
 def relative_pose(result: RelativePoseResult) -> str:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +19,12 @@ from interpose_sfm.learned import LearnedCache, PhotoViews, open_stores
 from interpose_sfm.network_stores import NetworkStores, open_network_stores
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pair_pose import PairOutcome, PairPoser
-from interpose_sfm.pair_records import PairRecord, accepted_links, connected_groups, most_promising
-from interpose_sfm.products import ChoiceReason, Intrinsics, LinkVerdict, PhotoSet, ViewGraph
+from interpose_sfm.pair_records import PairRecord, accepted_links, connected_groups, most_promising, promising
+from interpose_sfm.products import ChoiceReason, ImagePair, Intrinsics, LinkVerdict, PhotoSet, ViewGraph
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.stores import HypothesisStore
 from interpose_sfm.view_graph import build_view_graph
+from interpose_sfm.workspace import CLIPS_NAME
 
 if TYPE_CHECKING:
     import pycolmap
@@ -85,12 +87,9 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
     """
     # 3. database + base models -> weak pairs
     graph = build_graph(base, options, log)
-    records = tuple(PairRecord(weak) for weak in graph.weak_pairs)
-    if not records:
+    if not graph.weak_pairs:
         return Extension((), base.models)
-    with open_stores(store_dir) as stores, open_network_stores(store_dir) as network_stores:
-        cache = LearnedCache(stores[0], stores[1], options.matching)
-        run = _Fallback(base, graph, records, cache, stores[2], network_stores, work_dir, options, log)
+    with _opened(base, graph, store_dir, work_dir, options, log) as run:
         views = PhotoViews(base.image_dir, _cameras(base))
         poser = run.poser(views)
         # 4. weak pairs -> learned matches -> links
@@ -104,6 +103,39 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
         return run.map_links(poser)
 
 
+def pairs_to_bridge(
+    base: Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
+) -> tuple[ImagePair, ...]:
+    """The weak pairs for which `extend_base` would ask for clips, most promising first, as far as stage 4 can tell.
+
+    Args:
+        base, store_dir, work_dir, log: See `extend_base`.
+        options: Of all stages; those of the generator are not used.
+    """
+    graph = build_graph(base, options, log)
+    if not graph.weak_pairs:
+        return ()
+    options = replace(options, generator="none")
+    with _opened(base, graph, store_dir, work_dir, options, log) as run:
+        views = PhotoViews(base.image_dir, _cameras(base))
+        poser = run.poser(views)
+        run.match_weak_pairs(poser, views)
+        views, poser = run.calibrate(views, poser)
+        found = promising(run.records, graph, poser)
+    return tuple(record.weak.pair for record in found[: options.view_graph.max_bridged_pairs])
+
+
+@contextmanager
+def _opened(
+    base: Base, graph: ViewGraph, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
+) -> Iterator[_Fallback]:
+    records = tuple(PairRecord(weak) for weak in graph.weak_pairs)
+    with open_stores(store_dir) as stores, open_network_stores(store_dir) as network_stores:
+        cache = LearnedCache(stores[0], stores[1], options.matching)
+        clips_dir = store_dir / CLIPS_NAME
+        yield _Fallback(base, graph, records, cache, stores[2], network_stores, clips_dir, work_dir, options, log)
+
+
 @dataclass(frozen=True)
 class _Fallback:
     base: Base
@@ -112,6 +144,7 @@ class _Fallback:
     cache: LearnedCache
     hypotheses: HypothesisStore
     network_stores: NetworkStores
+    clips_dir: Path
     work_dir: Path
     options: ReconstructOptions
     log: RunLog
@@ -119,7 +152,14 @@ class _Fallback:
     def poser(self, views: PhotoViews) -> PairPoser:
         """What finds relative poses, with these cameras."""
         return PairPoser(
-            views.loader(self.cache), self.base.names, self.cache, self.hypotheses, self.options, self.network_stores
+            views.loader(self.cache),
+            self.base.names,
+            self.cache,
+            self.hypotheses,
+            self.options,
+            self.network_stores,
+            self.clips_dir,
+            self.log.tell,
         )
 
     def match_weak_pairs(self, poser: PairPoser, views: PhotoViews) -> None:

@@ -302,6 +302,15 @@ class GenerationOptions:
             at a time; `auto` decides by the memory of the device.
         video_revision: Revision of the weights on the hub; empty for the one that the package names.
         max_cost: Dollars that may be spent on paid services; None refuses to spend, and says what it would cost.
+        clip_price: Dollars that a paid service takes for one clip, in place of the price that the package knows; needed
+            where it knows none.
+        repeat_lost: Ask a paid service again for a clip although the answer to an earlier request was lost and nobody
+            can tell whether it was paid for.
+        public_dir: Folder that a web server of yours shows, for services that take pictures by address only (`luma`);
+            the pictures of a clip lie there, under names that nobody can guess, until it is made.
+        public_url: Address at which the files of public_dir are seen.
+        dynamicrafter_dir: Checkout of DynamiCrafter; by default ``third_party/DynamiCrafter`` of the source tree.
+        dynamicrafter_python: Python of DynamiCrafter's own environment; by default that of ``.venv`` in the checkout.
     """
 
     clip_store: Path | None = None
@@ -316,6 +325,12 @@ class GenerationOptions:
     video_memory: MemoryProfile = MemoryProfile.AUTO
     video_revision: str = ""
     max_cost: float | None = None
+    clip_price: float | None = None
+    repeat_lost: bool = False
+    public_dir: Path | None = None
+    public_url: str = ""
+    dynamicrafter_dir: Path | None = None
+    dynamicrafter_python: Path | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("fit", Fit), ("video_dtype", NetworkDtype), ("video_memory", MemoryProfile)):
@@ -325,7 +340,9 @@ class GenerationOptions:
         for name, least in (("video_steps", 1), ("video_frames", 3), ("video_long_side_px", 64)):
             value = getattr(self, name)
             _require(value is None or value >= least, name.replace("_", "-"), value, f">= {least}")
-        _require(self.max_cost is None or 0 <= self.max_cost < float("inf"), "max-cost", self.max_cost, ">= 0")
+        for name in ("max_cost", "clip_price"):
+            value = getattr(self, name)
+            _require(value is None or 0 <= value < float("inf"), name.replace("_", "-"), value, ">= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -408,8 +425,9 @@ class FallbackOptions:
     """Options of the fallback, whoever made the base models.
 
     Attributes:
-        generator: Where bridging clips come from: ``auto`` takes clips on disk where there are any for the pair and
-            morphs otherwise; ``none`` leaves bridging out; else the name of a generator.
+        generator: Where bridging clips come from: ``auto`` takes clips on disk where there are any for the pair, else
+            makes them with a video model whose weights are on this machine with a GPU that holds it, else morphs;
+            ``none`` leaves bridging out; else the name of a generator, such as ``wan-flf2v`` or ``diffusers:FOLDER``.
         pose_estimator: Name of the pose estimator.
         seed: Seed of everything that is random.
     """

@@ -5,11 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from interpose_sfm import consistency, geometry, verification
-from interpose_sfm.bridging import GeneratorContext, VideoGenerator, check_clip, create_generator
+from interpose_sfm.bridging import (
+    GeneratorContext,
+    VideoGenerator,
+    auto_generators,
+    check_clip,
+    clip_requests,
+    create_generator,
+)
+from interpose_sfm.bridging.budget import BudgetError
+from interpose_sfm.bridging.generated import GeneratedClips
 from interpose_sfm.files import content_key
 from interpose_sfm.learned import LearnedCache
 from interpose_sfm.matching import image_key, weights_id
@@ -20,7 +30,6 @@ from interpose_sfm.products import (
     PAIR_ALONE,
     ChoiceReason,
     Clip,
-    ClipRequest,
     ClipStatus,
     Features,
     FloatArray,
@@ -71,6 +80,8 @@ class PairPoser:
         hypotheses: Store of pose hypotheses; a clip that is in it is not estimated again.
         options: Of the run.
         network_stores: Where pair-wise networks keep their results; None to keep them in memory.
+        clip_store: Where generated clips are kept if the options name no folder.
+        progress: Called with the stage, what is done and the total.
 
     Raises:
         ValueError, MissingDependencyError: A generator or estimator that does not exist or cannot run.
@@ -84,6 +95,8 @@ class PairPoser:
         hypotheses: HypothesisStore,
         options: ReconstructOptions,
         network_stores: NetworkStores | None = None,
+        clip_store: Path | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self._views, self._cache, self._store, self._options = views, cache, hypotheses, options
         self._estimator: PoseEstimator = create_estimator(
@@ -103,8 +116,16 @@ class PairPoser:
             features_and_matches=self._features_and_matches,
             options=options.bridging,
             seed=options.seed,
+            generation=options.generation,
+            store_dir=clip_store,
+            progress=progress,
         )
-        self._generators = [create_generator(name, context) for name in _generator_names(options)]
+        self._generators = _generators(options.generator, context)
+
+    @property
+    def has_video_model(self) -> bool:
+        """Whether one of the generators imagines its frames, rather than morphing or reading them."""
+        return any(isinstance(generator, GeneratedClips) for generator in self._generators)
 
     def match(self, pair: ImagePair) -> tuple[TwoView, Link | None]:
         """The pair alone, by learned matches: its two-view geometry, and the link it offers if there is a pose."""
@@ -125,15 +146,24 @@ class PairPoser:
         """Clips, hypotheses and the self-consistent choice for a pair."""
         a, b = self._views(pair.a), self._views(pair.b)
         pair_only = _hypothesis(check_poses(self._estimator.estimate([a, b]), [a, b], self._estimator.name), "", ())
+        nothing = PoseChoice(pair, ChoiceReason.NO_HYPOTHESIS, None, "", ScoreKind.NONE, np.nan, 180.0)
         generator = self._generator_for(pair)
         if generator is None:
-            nothing = PoseChoice(pair, ChoiceReason.NO_HYPOTHESIS, None, "", ScoreKind.NONE, np.nan, 180.0)
             return PairOutcome(nothing, None, ())
         clips: dict[str, list[View]] = {}
         hypotheses: list[PoseHypothesis] = []
         tried = []
-        for index in range(min(self._options.consistency.num_clips, generator.num_clips(pair))):
-            request = ClipRequest(index=index, backwards=index % 2 == 1, seed=self._options.seed + index)
+        number = min(self._options.consistency.num_clips, generator.num_clips(pair))
+        requests = clip_requests(number, self._options.seed)
+        if isinstance(generator, GeneratedClips):
+            try:
+                generator.prepare([generator.plan(pair, request) for request in requests])
+            except BudgetError as error:
+                if self._options.generation.max_cost is None:
+                    pairs = self._options.view_graph.max_bridged_pairs
+                    raise BudgetError(f"{error}; a run bridges up to {pairs} pairs") from error
+                return PairOutcome(nothing, None, (str(error),))
+        for request in requests:
             clip = check_clip(generator.generate(pair, request), pair)
             tried.append(
                 clip.name if clip.status is ClipStatus.OK else f"{clip.name}: {clip.status} {clip.detail}".strip()
@@ -234,12 +264,11 @@ class PairPoser:
         )
 
 
-def _generator_names(options: ReconstructOptions) -> tuple[str, ...]:
-    if options.generator == NO_BRIDGING:
-        return ()
-    if options.generator == AUTO:
-        return ("clips", "morph") if options.bridging.clip_dir is not None else ("morph",)
-    return (options.generator,)
+def _generators(name: str, context: GeneratorContext) -> list[VideoGenerator]:
+    """The generators that a name stands for; of a pair's clips, those of the first that has some are used."""
+    if name == NO_BRIDGING:
+        return []
+    return auto_generators(context) if name == AUTO else [create_generator(name, context)]
 
 
 def frame_views(clip: Clip, intrinsics_a: Intrinsics, intrinsics_b: Intrinsics) -> list[View]:

@@ -111,21 +111,28 @@ def connected_groups(graph: ViewGraph, links: Sequence[Link]) -> dict[str, froze
 
 
 def most_promising(records: Sequence[PairRecord], graph: ViewGraph, poser: PairPoser) -> PairRecord | None:
-    """The next pair to bridge: with clips on disk before all others, else one that would join two components.
+    """The next pair to bridge, see `promising`."""
+    least = 0.0 if poser.has_video_model else MIN_STRENGTH_TO_BRIDGE
+    return next(iter(promising(records, graph, poser, least)), None)
+
+
+def promising(
+    records: Sequence[PairRecord], graph: ViewGraph, poser: PairPoser, min_strength: float = 0.0
+) -> list[PairRecord]:
+    """Pairs worth bridging, best first: those with clips on disk before all others, else what would join components.
 
     Clips on disk are used wherever the pair has no link by itself, since somebody made them for it: also between photos
-    that others connect, for better or worse.
+    that others connect, for better or worse. Morphs need matches to go along; a video model needs none, and photos
+    without common points are what it is for.
     """
     component = connected_groups(graph, accepted_links(records))
-    best, best_key = None, (False, -math.inf)
+    found: list[tuple[tuple[bool, float], PairRecord]] = []
     for record in records:
         pair, evidence = record.weak.pair, record.evidence
         if record.choice is not None or evidence is None or record.verdict is LinkVerdict.ACCEPTED:
             continue
         has_clips = poser.num_clips_on_disk(pair) > 0
         is_apart = component[pair.a] is not component[pair.b]
-        if has_clips or (is_apart and evidence.strength >= MIN_STRENGTH_TO_BRIDGE):
-            key = has_clips, evidence.strength
-            if key > best_key:
-                best, best_key = record, key
-    return best
+        if has_clips or (is_apart and evidence.strength >= min_strength):
+            found.append(((has_clips, evidence.strength), record))
+    return [record for _, record in sorted(found, key=lambda item: item[0], reverse=True)]

@@ -39,12 +39,17 @@ def reconstruct(
         WorkspaceBusyError: Another run works in the output folder.
     """
     photo_dir = Path(photo_dir)
-    if output is None:
-        resolved = photo_dir.resolve()
-        output = resolved.with_name(f"{resolved.name}_interpose")
-    workspace = Workspace(Path(output))
+    workspace = Workspace(output_folder(photo_dir, output))
     with workspace.locked():
-        return _Run(workspace, options or ReconstructOptions(), RunLog(progress)).execute(photo_dir)
+        return PhotoRun(workspace, options or ReconstructOptions(), RunLog(progress)).execute(photo_dir)
+
+
+def output_folder(photo_dir: Path, output: Path | None) -> Path:
+    """The output folder that a user named, else ``<photo_dir>_interpose`` beside the photos."""
+    if output is not None:
+        return Path(output)
+    resolved = photo_dir.resolve()
+    return resolved.with_name(f"{resolved.name}_interpose")
 
 
 def find_weak_pairs(
@@ -54,7 +59,7 @@ def find_weak_pairs(
     with TemporaryDirectory(prefix="interpose_sfm-") as folder:
         workspace = Workspace(Path(folder) / "run")
         with workspace.locked():
-            run = _Run(workspace, options or ReconstructOptions(), RunLog(progress))
+            run = PhotoRun(workspace, options or ReconstructOptions(), RunLog(progress))
             photo_set = run.collect(Path(photo_dir))
             return fallback.build_graph(run.map_base(photo_set), run.options, run.log)
 
@@ -63,12 +68,21 @@ def find_weak_pairs(
 
 
 @dataclass(frozen=True)
-class _Run:
+class PhotoRun:
+    """One run over a folder of photos, in a locked workspace.
+
+    Attributes:
+        workspace: Its output folder.
+        options: Of all stages.
+        log: Times, warnings and progress.
+    """
+
     workspace: Workspace
     options: ReconstructOptions
     log: RunLog
 
     def execute(self, photo_dir: Path) -> report.ReconstructionResult:
+        """All stages."""
         # 1. photos -> images/ and the list of what is usable
         photo_set = self.collect(photo_dir)
         # 2. photos -> database and base models, plain COLMAP

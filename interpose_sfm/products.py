@@ -330,6 +330,46 @@ class ClipStatus(StrEnum):
     NO_MATCHES = "too few putative matches to morph"
     UNREADABLE = "clip cannot be read"
     NOT_REGISTERED = "first and last frame do not show the photos"
+    GENERATION_FAILED = "the model made no clip"
+    REFUSED = "the service refuses to make this clip"
+
+
+class ClipState(StrEnum):
+    """How far a clip is that a video model was to make."""
+
+    EXISTS = "exists"
+    MADE = "made"
+    MISSING = "missing"
+    FAILED = "failed"
+
+
+class ClipProblem(StrEnum):
+    """What can be seen to be wrong with a clip before any pose is estimated."""
+
+    WRONG_LENGTH = "wrong number of frames"
+    WRONG_SIZE = "wrong size of frames"
+    FROZEN = "nothing moves"
+    WRONG_FIRST = "the first frame does not show its photo"
+    WRONG_LAST = "the last frame does not show its photo"
+    HARD_CUT = "hard cut"
+    CROSS_FADE = "cross-fade"
+
+
+@dataclass(frozen=True)
+class ClipFlag:
+    """A problem of a clip, with its measure.
+
+    Attributes:
+        problem: Kind of problem.
+        value: What was measured.
+        limit: Where the problem begins.
+        detail: One sentence for the report.
+    """
+
+    problem: ClipProblem
+    value: float
+    limit: float
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -345,6 +385,7 @@ class Clip:
             when the generator fitted them alike.
         status: OK, or why there is no clip.
         detail: One sentence for the report.
+        flags: What the checks found wrong with the video.
     """
 
     pair: ImagePair
@@ -355,6 +396,7 @@ class Clip:
     frame_from_b: FrameMapping
     status: ClipStatus = ClipStatus.OK
     detail: str = ""
+    flags: tuple[ClipFlag, ...] = ()
 
 
 # ---------------------------------------------------------------- poses

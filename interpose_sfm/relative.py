@@ -18,6 +18,9 @@ from interpose_sfm.products import ChoiceReason, Evidence, ImagePair, LinkVerdic
 
 Progress = Callable[[str, int, int], None]
 
+CLIP_STORE = "interpose_clips"
+"""Folder beside the first photo in which generated clips are kept if the options name none."""
+
 
 @dataclass(frozen=True)
 class RelativePoseResult:
@@ -50,6 +53,8 @@ def relative_pose(
 ) -> RelativePoseResult:
     """The relative pose of two photos, over bridging clips where the pair alone does not suffice.
 
+    Nothing is left on disk but clips that a video model made, in a folder beside A unless the options name another.
+
     Args:
         path_a, path_b: Two image files. Their focal lengths come from EXIF; without it COLMAP's guess of 1.2 times the
             longer side is used.
@@ -75,7 +80,16 @@ def relative_pose(
             open_network_stores(root / "run") as network_stores,
         ):
             cache = LearnedCache(features, matches, options.matching)
-            poser = PairPoser(views.loader(cache), (pair.a, pair.b), cache, hypotheses, options, network_stores)
+            poser = PairPoser(
+                views.loader(cache),
+                (pair.a, pair.b),
+                cache,
+                hypotheses,
+                options,
+                network_stores,
+                Path(path_a).absolute().parent / CLIP_STORE,
+                progress,
+            )
             return _solve(poser, pair, views.know(pair), options, progress)
 
 

@@ -30,6 +30,9 @@ STAGES = ("photos", "base", "view_graph", "matching", "bridging", "consensus", "
 FORMAT_VERSION = 1
 """Version of the folder layout. A folder of a newer version is refused."""
 
+CLIPS_NAME = "clips"
+"""Name of the folder of generated clips, in an output folder."""
+
 _MARKER = ".interpose_sfm"
 _LOCK = ".interpose_sfm.lock"
 _CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", _LOCK})  # does not make a folder somebody's
@@ -50,6 +53,7 @@ class Workspace:
         database_path: COLMAP database.
         base_dir, sparse_dir: COLMAP models 0, 1, ... of the base stage and of the whole run.
         features_path, matches_path, hypotheses_path: HDF5 stores.
+        clips_dir: Generated clips.
         report_path, points_path: Report (JSON) and point cloud (PLY).
         stages_path: Which stages are done.
         work_dir: Temporary things; made empty when a run starts, removed when it ends.
@@ -69,6 +73,7 @@ class Workspace:
         self.features_path = self.root / "features.h5"
         self.matches_path = self.root / "matches.h5"
         self.hypotheses_path = self.root / "hypotheses.h5"
+        self.clips_dir = self.root / CLIPS_NAME
         self.report_path = self.root / "report.json"
         self.points_path = self.root / "points.ply"
         self.stages_path = self.root / "stages.json"

@@ -29,6 +29,8 @@ def test_public_names_are_those_that_are_promised() -> None:
         "InterposeOptions",
         "relative_pose",
         "find_weak_pairs",
+        "bridge_photos",
+        "BridgeResult",
         "diagnose",
         "ReconstructOptions",
         "ReconstructionResult",

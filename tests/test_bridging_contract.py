@@ -20,6 +20,7 @@ from interpose_sfm.bridging import (
     check_clip,
     create_generator,
     generator_names,
+    video_model_names,
 )
 from interpose_sfm.options import BridgingOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, FrameMapping, ImagePair
@@ -43,7 +44,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> GeneratorContext:
     return context(photos, {PAIR: (np.vstack([near, far]), in_b)}, clip_dir=folder, max_frame_px=160, frames_per_clip=4)
 
 
-@pytest.fixture(scope="module", params=sorted(GENERATORS))
+@pytest.fixture(scope="module", params=sorted({*GENERATORS} - {*video_model_names()}))
 def generator(request: pytest.FixtureRequest, scene: GeneratorContext) -> VideoGenerator:
     return create_generator(request.param, scene)
 

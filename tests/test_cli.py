@@ -23,6 +23,7 @@ from PIL import Image
 
 from interpose_sfm import __version__, cli, geometry
 from interpose_sfm.cli_console import Progress, messages
+from interpose_sfm.cli_options import attribute_texts
 from interpose_sfm.doctor import CheckKind
 from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.products import SkipReason
@@ -32,7 +33,7 @@ from interpose_sfm.synthetic import SampleOptions, SampleTruth, write_sample
 from interpose_sfm.workspace import Workspace, WorkspaceBusyError
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("reconstruct", "pairs", "relpose", "doctor", "demo", "hook")
+COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "doctor", "demo", "hook")
 SMALL = SampleOptions(seed=1, width_px=400, photos_per_group=3, num_frames=5, supersampling=1)
 FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
 
@@ -112,7 +113,7 @@ def test_help_of_a_command(command: str) -> None:
 
 def option_flags(options: object) -> list[str]:
     """Flags of all fields of nested option dataclasses, which must all be described."""
-    texts, flags = cli._attribute_texts(type(options)), []
+    texts, flags = attribute_texts(type(options)), []
     for option in dataclasses.fields(options):  # type: ignore[arg-type]
         value = getattr(options, option.name)
         if dataclasses.is_dataclass(value):
@@ -135,8 +136,17 @@ def test_every_option_is_a_flag_with_a_help_text() -> None:
 @pytest.mark.parametrize(
     ("command", "shown", "hidden"),
     [
-        ("pairs", {"--max-weak-pairs", "--camera-mode", "--database"}, {"--clips", "--device", "--max-bridged-pairs"}),
+        (
+            "pairs",
+            {"--max-weak-pairs", "--camera-mode", "--database"},
+            {"--clips", "--device", "--max-bridged-pairs", "--max-cost"},
+        ),
         ("relpose", {"--clips", "--generator", "--strategy"}, {"--database", "--camera-mode", "--sift-max-image-px"}),
+        (
+            "bridge",
+            {"--generator", "--pairs", "--dry-run", "--num-clips", "--max-cost", "--fit", "--min-inlier-share"},
+            {"--clips", "--strategy", "--pose-estimator", "--max-cycle-deg", "--max-frame-keypoints"},
+        ),
         ("demo", {"--output", "--gap-deg", "--seed"}, {"--clips", "--camera-mode"}),
         ("doctor", {"--json"}, {"--seed", "--output"}),
     ],

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from interpose_sfm.pair_records import (
     connected_groups,
     most_promising,
 )
+from interpose_sfm.pair_records import promising as promising_pairs
 from interpose_sfm.products import (
     ChoiceReason,
     Evidence,
@@ -93,6 +95,13 @@ def test_the_strongest_pair_that_would_join_is_next(tmp_path: Path) -> None:
 def test_matches_that_are_too_weak_give_nothing_to_morph_along(tmp_path: Path, share: float, is_tried: bool) -> None:
     only = record("a", "d", share * MIN_STRENGTH_TO_BRIDGE)
     assert promising(tmp_path, [only]) is (only if is_tried else None)
+
+
+def test_a_video_model_needs_no_matches_and_takes_the_strongest_pair_first(tmp_path: Path) -> None:
+    none, few, within = record("a", "d", 0.0), record("b", "f", 0.4 * MIN_STRENGTH_TO_BRIDGE), record("a", "b", 0.9)
+    with poser_with_clips(tmp_path, []) as poser, mock.patch.object(PairPoser, "has_video_model", True):
+        assert most_promising([none, few, within], GRAPH, poser) is few
+        assert promising_pairs([none, few, within], GRAPH, poser) == [few, none]
 
 
 @pytest.mark.parametrize("pair", ["ad", "ab", "de"])

@@ -1,21 +1,25 @@
 """Clips that bridge two photos: the `VideoGenerator` protocol, its backends by name, and the check of what they return.
 
 Others add a generator without touching the package: a class that is built from one `GeneratorContext` and satisfies
-`VideoGenerator`, registered in the entry-point group ``interpose_sfm.generators`` as ``name = "module:Class"``.
+`VideoGenerator`, registered in the entry-point group ``interpose_sfm.generators`` as ``name = "module:Class"``. A class
+that satisfies `VideoModel` (`video_models.py`) may stand there as well: `GeneratedClips` makes a generator of it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from interpose_sfm import registry
-from interpose_sfm.options import BridgingOptions
+from interpose_sfm.options import BridgingOptions, GenerationOptions
 from interpose_sfm.products import (
     Clip,
     ClipRequest,
@@ -28,12 +32,24 @@ from interpose_sfm.products import (
     Matches,
 )
 
+_log = logging.getLogger(__name__)
+
 ENTRY_POINT_GROUP = "interpose_sfm.generators"
 
 GENERATORS: Mapping[str, str] = MappingProxyType(
     {
         "clips": "interpose_sfm.bridging.clips:ClipsGenerator",
+        "diffusers": "interpose_sfm.bridging.diffusion:DiffusersModel",
+        "dynamicrafter": "interpose_sfm.bridging.dynamicrafter:DynamiCrafterModel",
+        "framepack": "interpose_sfm.bridging.diffusion:DiffusersModel",
+        "ltx": "interpose_sfm.bridging.diffusion:DiffusersModel",
+        "ltx2": "interpose_sfm.bridging.diffusion:DiffusersModel",
+        "luma": "interpose_sfm.bridging.hosted:LumaModel",
         "morph": "interpose_sfm.bridging.morph:MorphGenerator",
+        "runway": "interpose_sfm.bridging.hosted:RunwayModel",
+        "skyreels": "interpose_sfm.bridging.diffusion:DiffusersModel",
+        "wan-flf2v": "interpose_sfm.bridging.diffusion:DiffusersModel",
+        "wan-vace": "interpose_sfm.bridging.diffusion:DiffusersModel",
     }
 )
 """Built-in generators, name -> ``"module:Class"``."""
@@ -68,6 +84,10 @@ class GeneratorContext:
         features_and_matches: Pair -> learned features of A and of B, and their putative matches at a low threshold.
         options: Options of the stage.
         seed: Seed of the run; requests carry their own on top.
+        generation: Options of video models.
+        store_dir: Where generated clips are kept if the options name no folder; made with the first clip. None where
+            nothing may be generated.
+        progress: Called with the stage, what is done and the total; may raise to end the run.
     """
 
     photo_names: tuple[str, ...]
@@ -76,11 +96,24 @@ class GeneratorContext:
     features_and_matches: Callable[[ImagePair], tuple[Features, Features, Matches]]
     options: BridgingOptions
     seed: int = 0
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
+    store_dir: Path | None = None
+    progress: Callable[[str, int, int], None] | None = None
 
     @property
     def clip_dir(self) -> Path | None:
         """Folder with clips on disk, from the options."""
         return self.options.clip_dir
+
+    @property
+    def clip_store(self) -> Path | None:
+        """Folder of generated clips."""
+        return self.generation.clip_store or self.store_dir
+
+
+def clip_requests(number: int, seed: int) -> tuple[ClipRequest, ...]:
+    """What is asked for a pair: so many clips, every other one in the other order, each with a seed of its own."""
+    return tuple(ClipRequest(index, index % 2 == 1, seed + index) for index in range(number))
 
 
 def generator_names() -> tuple[str, ...]:
@@ -89,14 +122,71 @@ def generator_names() -> tuple[str, ...]:
 
 
 def create_generator(name: str, context: GeneratorContext) -> VideoGenerator:
-    """Build a generator by name.
+    """Build a generator by name; what follows a colon in it, as in ``diffusers:REPO``, is for the backend to read.
 
     Raises:
         ValueError: Unknown name; the message lists the known ones.
         MissingDependencyError: Something it needs is not installed; the message holds the pip command.
     """
-    backend = registry.resolve("video generator", name, GENERATORS, ENTRY_POINT_GROUP)
-    return cast(VideoGenerator, backend(context))
+    backend = registry.resolve("video generator", name.partition(":")[0], GENERATORS, ENTRY_POINT_GROUP)
+    if not is_video_model(backend):
+        if ":" in name:
+            raise ValueError(f"got the video generator {name!r}, expected {name.partition(':')[0]!r} without a colon")
+        return cast(VideoGenerator, backend(context))
+    from interpose_sfm.bridging.generated import GeneratedClips  # which imports this module
+    from interpose_sfm.bridging.prompts import PairPrompts
+    from interpose_sfm.bridging.workers import worker_devices
+
+    runs_here = getattr(backend, "runs_here", True)
+    devices = (
+        worker_devices(context.generation.video_device) if runs_here else ("",) * getattr(backend, "parallel_clips", 1)
+    )
+    make_model = cast(Any, backend)
+    return GeneratedClips(
+        name, lambda device: make_model(name, context.generation, device), devices, context, PairPrompts(context)
+    )
+
+
+def auto_generators(context: GeneratorContext) -> list[VideoGenerator]:
+    """What ``auto`` stands for.
+
+    Clips on disk, those of the store included; for pairs that have none a video model, if one can run here as things
+    are, and else `morph`.
+    """
+    folders = {} if context.clip_dir is None else {context.clip_dir.absolute(): context.clip_dir}
+    if context.clip_store is not None and context.clip_store.is_dir():
+        folders.setdefault(context.clip_store.absolute(), context.clip_store)
+    found = [
+        create_generator("clips", replace(context, options=replace(context.options, clip_dir=folder)))
+        for folder in folders.values()
+    ]
+    name = None if context.clip_store is None else local_model(context.generation)
+    return [*found, create_generator(name or "morph", context)]
+
+
+def local_model(options: GenerationOptions) -> str | None:
+    """The best video model whose weights are on this machine with a GPU that holds it; None if there is none."""
+    from interpose_sfm.bridging import diffusion
+
+    choice = diffusion.local_model(options)
+    _log.info("generator auto: %s (%s)", choice.name or "no video model", choice.reason)
+    return choice.name
+
+
+def video_model_names() -> tuple[str, ...]:
+    """Names of the generators that make clips with a video model."""
+    found = []
+    for name, target in registry.targets(GENERATORS, ENTRY_POINT_GROUP).items():
+        module_name, _, attribute = target.partition(":")
+        with suppress(ImportError):
+            if is_video_model(getattr(import_module(module_name), attribute, type)):
+                found.append(name)
+    return tuple(found)
+
+
+def is_video_model(backend: type[object]) -> bool:
+    """Whether a class in the table is a `VideoModel` rather than a generator of its own."""
+    return hasattr(backend, "make") and hasattr(backend, "format_for")
 
 
 def no_clip(pair: ImagePair, generator: str, name: str, status: ClipStatus, detail: str) -> Clip:

@@ -1,0 +1,133 @@
+"""Jobs shared out among workers, one thread each, that stop in order."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 0.2  # how often the waiting thread lets a signal through
+_PATIENCE_S = 60.0  # a step of a large model on a slow device
+
+
+class _StopWorkError(BaseException):
+    """Raised inside a worker to end what it is doing; no handler of `Exception` swallows it."""
+
+
+def share_out(jobs: Sequence[T], workers: Sequence[Callable[[T], None]], on_done: Callable[[int], None]) -> None:
+    """Do every job once, each by the worker that is free first.
+
+    A single worker works in the calling thread, where Ctrl-C reaches it at once. When several work and one fails, or
+    the calling thread is interrupted, the others are stopped at their next Python instruction.
+
+    Args:
+        jobs: In the order in which they are begun.
+        workers: At least one.
+        on_done: Called in the calling thread with the number of finished jobs; may raise to end the work.
+
+    Raises:
+        BaseException: What a worker or `on_done` raised first.
+    """
+    if len(workers) == 1 or len(jobs) < 2:
+        for index, job in enumerate(jobs):
+            workers[0](job)
+            on_done(index + 1)
+        return
+    waiting: queue.SimpleQueue[T] = queue.SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
+    finished: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    threads = [
+        threading.Thread(target=_work, args=(worker, waiting, finished), name=f"clip worker {index}", daemon=True)
+        for index, worker in enumerate(workers[: len(jobs)])
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for index in range(len(jobs)):
+            error = _next(finished)
+            if error is not None:
+                raise error
+            on_done(index + 1)
+    except BaseException:
+        _drain(waiting)
+        _stop(threads)
+        raise
+    for thread in threads:
+        thread.join()
+
+
+def _work(
+    worker: Callable[[T], None], waiting: queue.SimpleQueue[T], finished: queue.SimpleQueue[BaseException | None]
+) -> None:
+    try:
+        while True:
+            try:
+                job = waiting.get_nowait()
+            except queue.Empty:
+                return
+            worker(job)
+            finished.put(None)
+    except _StopWorkError:
+        return
+    except BaseException as error:  # noqa: BLE001 - it is raised again in the calling thread
+        finished.put(error)
+
+
+def _next(finished: queue.SimpleQueue[BaseException | None]) -> BaseException | None:
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return finished.get(timeout=_LOOK_S)
+
+
+def _drain(waiting: queue.SimpleQueue[T]) -> None:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()
+
+
+def _stop(threads: Sequence[threading.Thread]) -> None:
+    """Raise `_StopWorkError` in every thread, and wait a while for them; what is left ends with the process."""
+    for thread in threads:
+        if thread.is_alive() and thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_StopWorkError))
+    deadline = time.monotonic() + _PATIENCE_S
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            _log.warning("%s does not stop; it ends with the process", thread.name)
+
+
+def worker_devices(option: str) -> tuple[str, ...]:
+    """The torch devices that an option names, one worker each.
+
+    Args:
+        option: Devices separated by commas, the same one several times if wanted; ``auto`` for all CUDA devices, else
+            Metal, else the CPU.
+
+    Raises:
+        ValueError: Something else.
+    """
+    import torch
+
+    names = tuple(name.strip() for name in option.split(","))
+    if names == ("auto",):
+        if torch.cuda.is_available():
+            return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+        return ("mps",) if torch.backends.mps.is_available() else ("cpu",)
+    for name in names:
+        try:
+            torch.device(name)
+        except RuntimeError as error:
+            raise ValueError(
+                f"option video-device: got {option!r}, expected auto, or torch devices such as cuda:0,cuda:1"
+            ) from error
+    return names
