@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import re
+import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -272,8 +273,6 @@ def _names(status: str) -> Iterator[str]:
 
 def _git(folder: Path, *arguments: str) -> str:
     """What git says about a repository; ValueError where it says nothing."""
-    import subprocess
-
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
