@@ -22,7 +22,9 @@ import numpy as np
 import pytest
 from api_servers import wait_until
 from dynamicrafter_stand_in import StandIn, git, make_stand_in
+from PIL import Image
 
+from interpose_sfm import cli
 from interpose_sfm.bridging import dynamicrafter
 from interpose_sfm.bridging.clip_store import Task
 from interpose_sfm.bridging.dynamicrafter import FORMAT, DynamiCrafterModel
@@ -41,6 +43,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> StandIn:
 @pytest.fixture
 def stand_in(published: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StandIn]:
     """Makes a checkout of its own whose commit is taken for the published one."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def make(body: str | None = None) -> StandIn:
         folder = tmp_path / "checkout"
@@ -181,6 +184,24 @@ def test_there_is_one_format(stand_in: Callable[..., StandIn]) -> None:
     assert made_by.format_for((100, 900)) == made_by.format_for((1600, 900)) == FORMAT
     assert made_by.estimate(FORMAT).memory_gib == pytest.approx(11.9)
     assert made_by.estimate(FORMAT).cost_usd == 0
+
+
+def test_bridge_makes_clips_and_none_of_them_twice(stand_in: Callable[..., StandIn], tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, grey in (("a.png", 60), ("b.png", 190)):
+        Image.fromarray(np.full((300, 400, 3), grey, np.uint8)).save(photos / name)
+    found = stand_in()
+    command = ["bridge", str(photos), "--output", str(tmp_path / "output"), "--generator=dynamicrafter"]
+    command += [f"--dynamicrafter-dir={found.folder}", "--video-device=cuda:0,cuda:1", "--num-clips=2"]
+    command += ["--pairs", "a.png", "b.png"]
+    assert cli.main([*command, "--dry-run"]) == 0
+    assert not (found.folder / "runs.jsonl").exists()
+    for _ in range(2):
+        assert cli.main(command) == 0
+        assert len(runs(found)) == 2
+    assert {run["environment"]["CUDA_VISIBLE_DEVICES"] for run in runs(found)} == {"0", "1"}
+    assert len(list((tmp_path / "output" / "clips").glob("*.mp4"))) == 2
 
 
 # ---------------------------------------------------------------- what is checked before
