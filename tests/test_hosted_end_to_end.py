@@ -129,16 +129,22 @@ def test_reconstruct(hosted: Service, sample: SampleTruth, tmp_path: Path) -> No
     assert not holds_the_key(output)
 
 
-@BOTH
-def test_a_killed_bridge_goes_on_with_its_tasks(hosted: Service, sample: SampleTruth, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("service", "stop"), [("runway", signal.SIGKILL), ("luma", signal.SIGKILL), ("runway", signal.SIGINT)]
+)
+def test_a_stopped_bridge_goes_on_with_its_tasks(
+    hosted: Service, stop: signal.Signals, sample: SampleTruth, tmp_path: Path
+) -> None:
     output = tmp_path / "output"
     command = (*of_the_gap(sample, hosted, output), "--max-cost=10")
     hosted.server.num_polls = 10_000
     process = subprocess.Popen([sys.executable, "-m", "interpose_sfm", *map(str, command)], stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: hosted.server.count("poll") >= 4, 60)
+        process.send_signal(stop)
+        assert process.wait(timeout=20) == (130 if stop is signal.SIGINT else -stop)
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     assert hosted.server.count("create") == 4
     assert records(output / "clips") == []

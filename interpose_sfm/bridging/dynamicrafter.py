@@ -288,7 +288,10 @@ def _visible_devices(device: str) -> str:
     """What CUDA_VISIBLE_DEVICES has to be, since the script takes the first device that it sees; empty for as it is."""
     kind, _, index = device.partition(":")
     if kind != "cuda":
-        raise ValueError(f"got the device {device!r}, expected a CUDA device: DynamiCrafter runs on no other")
+        raise ValueError(
+            f"got the device {device!r}, expected a CUDA device, since DynamiCrafter runs on no other; where its own "
+            "PyTorch finds one and ours does not, set --video-device cuda:0"
+        )
     if not index:
         return ""
     visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
