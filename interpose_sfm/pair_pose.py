@@ -25,7 +25,14 @@ from interpose_sfm.learned import LearnedCache
 from interpose_sfm.matching import image_key, weights_id
 from interpose_sfm.network_stores import NetworkStores
 from interpose_sfm.options import ReconstructOptions
-from interpose_sfm.pose import EstimatorContext, PoseEstimator, check_poses, create_estimator, traits_of
+from interpose_sfm.pose import (
+    EstimatorContext,
+    PoseEstimator,
+    check_poses,
+    clip_calibration,
+    create_estimator,
+    traits_of,
+)
 from interpose_sfm.products import (
     PAIR_ALONE,
     ChoiceReason,
@@ -63,11 +70,15 @@ class PairOutcome:
         choice: What the self-consistency stage decided.
         link: The chosen pose with the correspondences that reach both photos; None where nothing was chosen.
         tried: What was tried, clip by clip, for the report.
+        hypotheses: Of all clips.
+        pair_only: What the estimator says of the two photos alone.
     """
 
     choice: PoseChoice
     link: Link | None
     tried: tuple[str, ...]
+    hypotheses: tuple[PoseHypothesis, ...] = ()
+    pair_only: PoseHypothesis | None = None
 
 
 class PairPoser:
@@ -99,16 +110,14 @@ class PairPoser:
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self._views, self._cache, self._store, self._options = views, cache, hypotheses, options
-        self._estimator: PoseEstimator = create_estimator(
-            options.pose_estimator,
-            EstimatorContext(
-                features=cache.features,
-                matches=cache.matches,
-                seed=options.seed,
-                dust3r=options.dust3r,
-                network_stores=network_stores,
-            ),
+        self._estimator_context = EstimatorContext(
+            features=cache.features,
+            matches=cache.matches,
+            seed=options.seed,
+            dust3r=options.dust3r,
+            network_stores=network_stores,
         )
+        self._estimator: PoseEstimator = create_estimator(options.pose_estimator, self._estimator_context)
         context = GeneratorContext(
             photo_names=tuple(photo_names),
             load_image=lambda name: views(name).image,
@@ -144,14 +153,11 @@ class PairPoser:
 
     def bridge(self, pair: ImagePair) -> PairOutcome:
         """Clips, hypotheses and the self-consistent choice for a pair."""
-        a, b = self._views(pair.a), self._views(pair.b)
-        pair_only = _hypothesis(check_poses(self._estimator.estimate([a, b]), [a, b], self._estimator.name), "", ())
         nothing = PoseChoice(pair, ChoiceReason.NO_HYPOTHESIS, None, "", ScoreKind.NONE, np.nan, 180.0)
         generator = self._generator_for(pair)
         if generator is None:
             return PairOutcome(nothing, None, ())
-        clips: dict[str, list[View]] = {}
-        hypotheses: list[PoseHypothesis] = []
+        found: dict[str, Clip] = {}
         tried = []
         number = min(self._options.consistency.num_clips, generator.num_clips(pair))
         requests = clip_requests(number, self._options.seed)
@@ -168,15 +174,31 @@ class PairPoser:
             tried.append(
                 clip.name if clip.status is ClipStatus.OK else f"{clip.name}: {clip.status} {clip.detail}".strip()
             )
-            if clip.status is not ClipStatus.OK:
-                continue
-            clips[clip.name] = frame_views(clip, a.intrinsics, b.intrinsics)
-            hypotheses += self._hypotheses(pair, clip.name, a, clips[clip.name], b)
+            if clip.status is ClipStatus.OK:
+                found[clip.name] = clip
+        a, b, note = self._calibrated(pair, list(found.values()))
+        tried += note
+        clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in found.items()}
+        pair_only = _hypothesis(check_poses(self._estimator.estimate([a, b]), [a, b], self._estimator.name), "", ())
+        hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
         options = replace(self._options.consistency, allow_pair_only=False)
         choice = consistency.choose(pair, hypotheses, pair_only, options)
         link = self._link(choice, hypotheses, a, clips, b) if choice.reason is ChoiceReason.ACCEPTED else None
         self._cache.forget_frames()
-        return PairOutcome(choice, link, tuple(tried))
+        return PairOutcome(choice, link, tuple(tried), hypotheses, pair_only)
+
+    def _calibrated(self, pair: ImagePair, clips: Sequence[Clip]) -> tuple[View, View, list[str]]:
+        """The photos with focal lengths from the clips where nothing else tells them, and a note for the report."""
+        a, b = self._views(pair.a), self._views(pair.b)
+        unknown = not (a.intrinsics.is_trusted or b.intrinsics.is_trusted)
+        if not unknown or not clips or not traits_of(self._estimator).trusts_focal_lengths:
+            return a, b, []
+        frames = [frame_views(clip, a.intrinsics, b.intrinsics) for clip in clips]
+        scale = clip_calibration.focal_scale(frames, self._estimator_context)
+        if scale is None:
+            return a, b, ["focal lengths: the clips do not agree on them"]
+        a, b = (replace(v, intrinsics=replace(v.intrinsics, focal_px=scale * v.intrinsics.focal_px)) for v in (a, b))
+        return a, b, [f"focal lengths: {scale:.2f} times the guess, by the clips"]
 
     def _generator_for(self, pair: ImagePair) -> VideoGenerator | None:
         return next((g for g in self._generators if g.num_clips(pair) > 0), None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,8 +57,8 @@ def relative_pose(
     Nothing is left on disk but clips that a video model made, in a folder beside A unless the options name another.
 
     Args:
-        path_a, path_b: Two image files. Their focal lengths come from EXIF; without it COLMAP's guess of 1.2 times the
-            longer side is used.
+        path_a, path_b: Two image files. Their focal lengths come from EXIF; without it from the clips, if these agree
+            on it, else COLMAP's guess of 1.2 times the longer side is used.
         options: All options; those of COLMAP's stages are not used.
         progress: Called with the stage, what is done and the total.
 
@@ -65,6 +66,19 @@ def relative_pose(
         ValueError: A file that is no usable photo, or twice the same.
     """
     options = options or ReconstructOptions()
+    with opened_pair(path_a, path_b, options, progress) as (poser, pair, knows_cameras):
+        return _solve(poser, pair, knows_cameras, options, progress)
+
+
+@contextmanager
+def opened_pair(
+    path_a: Path, path_b: Path, options: ReconstructOptions, progress: Progress | None = None
+) -> Iterator[tuple[PairPoser, ImagePair, bool]]:
+    """What `relative_pose` works with: the poser of two photos, their pair, and whether both cameras are known.
+
+    Raises:
+        ValueError: A file that is no usable photo, or twice the same.
+    """
     with TemporaryDirectory(prefix="interpose_sfm-") as folder:
         root = Path(folder)
         pair = _copy_photos((Path(path_a), Path(path_b)), root / "photos")
@@ -90,7 +104,7 @@ def relative_pose(
                 Path(path_a).absolute().parent / CLIP_STORE,
                 progress,
             )
-            return _solve(poser, pair, views.know(pair), options, progress)
+            yield poser, pair, views.know(pair)
 
 
 def _copy_photos(paths: tuple[Path, Path], folder: Path) -> ImagePair:

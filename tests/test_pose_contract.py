@@ -26,7 +26,7 @@ from interpose_sfm.pose import (
     estimator_names,
 )
 from interpose_sfm.pose.dust3r import network as dust3r_network
-from interpose_sfm.pose.matcher import MIN_STEP_STRENGTH
+from interpose_sfm.pose.edges import MIN_STEP_STRENGTH
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import Features, Intrinsics, Matches, Pose, PoseStatus, View, ViewPoses
 from interpose_sfm.registry import MissingDependencyError

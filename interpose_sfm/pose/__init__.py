@@ -53,11 +53,14 @@ class EstimatorTraits:
         frame_pool: Subsets of a clip's frames are drawn from so many of them, evenly spread; None for all. For
             estimators whose cost grows with the number of different frames.
         gains_from_more_views: Whether all frames at once carry more correspondences from A to B than a subset does.
+        trusts_focal_lengths: Whether poses rest on the focal lengths that the views state; False for an estimator that
+            finds those of unknown cameras itself.
         settings_key: Equal only for equal results on equal views: options and weights go in.
     """
 
     frame_pool: int | None = None
     gains_from_more_views: bool = True
+    trusts_focal_lengths: bool = True
     settings_key: str = ""
 
 

@@ -9,16 +9,15 @@ import numpy as np
 
 from interpose_sfm import verification
 from interpose_sfm.pose import EstimatorContext
+from interpose_sfm.pose.edges import Edges, VerifiedEdges, usable
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import (
     DepthSamples,
     Evidence,
     Features,
     FloatArray,
-    Matches,
     Pose,
     PoseStatus,
-    TwoView,
     View,
     ViewPoses,
 )
@@ -26,11 +25,7 @@ from interpose_sfm.products import (
 if TYPE_CHECKING:
     import pycolmap
 
-MIN_STEP_STRENGTH = 0.1  # weaker steps lead astray: wrong links of look-alike facades reach 0.2, right ones start there
 MIN_SHARED = 20  # fewer points seen by both A and B say less of the pose than the steps between them
-MAX_STEP = 2  # frames are matched with their neighbours and the next but one: further ones add cost, not tracks
-
-Edges = Mapping[tuple[int, int], tuple[Matches, TwoView]]
 
 
 class MatcherEstimator:
@@ -47,16 +42,16 @@ class MatcherEstimator:
 
     def __init__(self, context: EstimatorContext) -> None:
         self._context = context
-        self._verified: dict[tuple[str, str], tuple[Matches, TwoView]] = {}
+        self._edges = VerifiedEdges(context)
 
     def estimate(self, views: Sequence[View]) -> ViewPoses:
         """See :class:`interpose_sfm.pose.PoseEstimator`."""
         if len(views) < 2:
             raise ValueError(f"got {len(views)} views, expected at least A and B")
         features = [self._context.features(view) for view in views]
-        edges = self._edges(views, features)
+        edges = self._edges.between(views, features)
         last = len(views) - 1
-        way = _best_way(_usable(edges), last)
+        way = _best_way(usable(edges), last)
         if way is None:
             status = edges[0, 1][1].status if last == 1 else PoseStatus.DISCONNECTED
             if status in (PoseStatus.OK, PoseStatus.ROTATION_ONLY):
@@ -67,27 +62,12 @@ class MatcherEstimator:
             return _rotation_only(len(views), way, edges, features, evidence)
         if last == 1:
             return _two_views(views, features, edges, evidence)
-        model = reconstruct_views(features, [view.intrinsics for view in views], _usable(edges), self._context.seed)
+        model = reconstruct_views(features, [view.intrinsics for view in views], usable(edges), self._context.seed)
         poses = _only_first(len(views)) if model is None else poses_from_first(model, len(views))
         if model is None or poses[-1] is None or not np.any(poses[-1].translation):
             return ViewPoses(PoseStatus.DISCONNECTED, _only_first(len(views)), evidence=evidence)
         way_spread_deg = float(np.sqrt(sum(edges[step][1].spread_deg ** 2 for step in way)))
         return _read_model(model, poses, features, views, evidence, way_spread_deg)
-
-    def _edges(self, views: Sequence[View], features: Sequence[Features]) -> Edges:
-        last = len(views) - 1
-        wanted = {(i, j) for i in range(last) for j in range(i + 1, min(i + MAX_STEP, last) + 1)} | {(0, last)}
-        edges = {}
-        for i, j in sorted(wanted):
-            key = (views[i].key, views[j].key)
-            if key not in self._verified:
-                matches = self._context.matches(views[i], views[j])
-                two_view = verification.verify(
-                    features[i], views[i].intrinsics, features[j], views[j].intrinsics, matches, self._context.seed
-                )
-                self._verified[key] = matches, two_view
-            edges[i, j] = self._verified[key]
-        return edges
 
 
 def _best_way(edges: Edges, last: int) -> list[tuple[int, int]] | None:
@@ -100,14 +80,6 @@ def _best_way(edges: Edges, last: int) -> list[tuple[int, int]] | None:
         if j not in best or weakest > best[j][0]:
             best[j] = weakest, [*best[i][1], (i, j)]
     return best[last][1] if last in best else None
-
-
-def _usable(edges: Edges) -> Edges:
-    return {
-        key: edge
-        for key, edge in edges.items()
-        if edge[1].b_from_a is not None and edge[1].evidence.strength >= MIN_STEP_STRENGTH
-    }
 
 
 def _only_first(num_views: int) -> tuple[Pose | None, ...]:

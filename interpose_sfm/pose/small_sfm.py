@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MIN_POINTS = 15  # a view registers with so many: half of COLMAP's 30, since its cameras are known and its matches clean
 MIN_INIT_ANGLE_DEG = 2.0  # neighbouring frames are close; the adjustment over all views settles the rest
 MIN_POINT_ANGLE_DEG = 1.0
+FOCAL_ROUNDS = 10
 MAX_MATCHES = 1000  # per pair of views, the most confident: more cost time and do not move the poses
 
 
@@ -26,6 +27,8 @@ def reconstruct_views(
     intrinsics: Sequence[Intrinsics],
     edges: Mapping[tuple[int, int], tuple[Matches, TwoView]],
     seed: int,
+    *,
+    finds_focal: bool = False,
 ) -> pycolmap.Reconstruction | None:
     """Place views and triangulate their tracks.
 
@@ -36,6 +39,7 @@ def reconstruct_views(
         features, intrinsics: Of every view.
         edges: (i, j) with i < j -> matches and the two-view geometry that verified them.
         seed: Equal seeds give equal results.
+        finds_focal: All views share the first one's camera, number 1, whose focal length is adjusted as well.
 
     Returns:
         The model, or None where no pair can start one.
@@ -43,7 +47,7 @@ def reconstruct_views(
     import pycolmap
 
     with TemporaryDirectory() as folder:
-        cache = _database_cache(Path(folder) / "views.db", features, intrinsics, edges)
+        cache = _database_cache(Path(folder) / "views.db", features, intrinsics, edges, is_shared=finds_focal)
     mapper = pycolmap.IncrementalMapper(cache)
     model = pycolmap.Reconstruction()
     mapper.begin_reconstruction(model)
@@ -62,9 +66,11 @@ def reconstruct_views(
         return None
     _grow(mapper, options, triangulation)
     adjustment = pycolmap.BundleAdjustmentOptions(
-        refine_focal_length=False, refine_principal_point=False, refine_extra_params=False, print_summary=False
+        refine_focal_length=finds_focal, refine_principal_point=False, refine_extra_params=False, print_summary=False
     )
-    mapper.iterative_global_refinement(2, 0.001, options, adjustment, triangulation, True)
+    # A focal length that is far off moves every point: what was dropped for it is looked at again.
+    rounds = FOCAL_ROUNDS if finds_focal else 2
+    mapper.iterative_global_refinement(rounds, 0.001, options, adjustment, triangulation, True)
     mapper.end_reconstruction(discard=False)
     return model
 
@@ -134,19 +140,22 @@ def _database_cache(
     features: Sequence[Features],
     intrinsics: Sequence[Intrinsics],
     edges: Mapping[tuple[int, int], tuple[Matches, TwoView]],
+    *,
+    is_shared: bool,
 ) -> pycolmap.DatabaseCache:
     import pycolmap
 
     with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
         for index, (found, camera) in enumerate(zip(features, intrinsics, strict=True)):
             image_id = index + 1
-            database.write_camera(geometry.to_colmap_camera(camera, image_id), use_camera_id=True)
-            sensor = pycolmap.sensor_t(pycolmap.SensorType.CAMERA, image_id)
-            rig = pycolmap.Rig(rig_id=image_id)
-            rig.add_ref_sensor(sensor)
-            database.write_rig(rig, use_rig_id=True)
-            image = pycolmap.Image(name=str(index), camera_id=image_id, image_id=image_id)
-            frame = pycolmap.Frame(frame_id=image_id, rig_id=image_id)
+            camera_id = 1 if is_shared else image_id
+            if camera_id == image_id:
+                database.write_camera(geometry.to_colmap_camera(camera, camera_id), use_camera_id=True)
+                rig = pycolmap.Rig(rig_id=camera_id)
+                rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, camera_id))
+                database.write_rig(rig, use_rig_id=True)
+            image = pycolmap.Image(name=str(index), camera_id=camera_id, image_id=image_id)
+            frame = pycolmap.Frame(frame_id=image_id, rig_id=camera_id)
             frame.add_data_id(image.data_id)
             database.write_frame(frame, use_frame_id=True)
             image.frame_id = image_id

@@ -61,6 +61,7 @@ class Dust3rEstimator:
         return EstimatorTraits(
             frame_pool=self._options.dust3r_pool if is_economical else None,
             gains_from_more_views=False,
+            trusts_focal_lengths=False,
             settings_key=content_key(self._options, self._identity),
         )
 
