@@ -17,7 +17,7 @@ from interpose_sfm.bridging.generated import ClipPlan, GeneratedClips
 from interpose_sfm.learned import read_rgb
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pipeline import PhotoRun, output_folder
-from interpose_sfm.products import ClipState, ImageArray, ImagePair, PhotoSet
+from interpose_sfm.products import ClipFlag, ClipState, ImageArray, ImagePair, PhotoSet
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.workspace import Workspace
 
@@ -35,6 +35,7 @@ class BridgeClip:
         state: MISSING after a dry run if it has yet to be made.
         file: Its name in the store; empty unless it is there.
         detail: Why it failed.
+        flags: What the checks found wrong with it; nothing is looked at in a dry run.
     """
 
     a: str
@@ -48,6 +49,7 @@ class BridgeClip:
     state: ClipState
     file: str = ""
     detail: str = ""
+    flags: tuple[ClipFlag, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +163,7 @@ def bridge_photos(
             generator=generator.name,
             is_dry_run=is_dry_run,
             pairs=chosen,
-            clips=tuple(_told(generator, plan, plan.key in missing) for plan in plans),
+            clips=tuple(_told(generator, plan, plan.key in missing, is_dry_run) for plan in plans),
             estimate=estimate,
             time_s=time.monotonic() - start,
             cost_usd=generator.store.spent_usd() - spent_before,
@@ -249,7 +251,7 @@ def read_pair_file(path: Path, photo_names: Sequence[str]) -> tuple[tuple[str, s
     return tuple(pairs)
 
 
-def _told(generator: GeneratedClips, plan: ClipPlan, was_missing: bool) -> BridgeClip:
+def _told(generator: GeneratedClips, plan: ClipPlan, was_missing: bool, is_dry_run: bool) -> BridgeClip:
     stored, failure = generator.store.find(plan.key), generator.failure(plan)
     if stored is not None:
         state = ClipState.MADE if was_missing else ClipState.EXISTS
@@ -267,6 +269,7 @@ def _told(generator: GeneratedClips, plan: ClipPlan, was_missing: bool) -> Bridg
         state=state,
         file="" if stored is None else stored.path.name,
         detail=failure,
+        flags=() if stored is None or is_dry_run else generator.read(plan.pair, stored).flags,
     )
 
 

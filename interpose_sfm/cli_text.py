@@ -84,6 +84,8 @@ def bridge(result: BridgeResult) -> str:
         first, last = (clip.b, clip.a) if clip.backwards else (clip.a, clip.b)
         size = f"{clip.width_px}x{clip.height_px}, {clip.num_frames} frames"
         state = f"{clip.state}: {clip.file or clip.detail}" if clip.file or clip.detail else clip.state.value
+        if clip.flags:
+            state += f" (look at it: {', '.join(flag.problem for flag in clip.flags)})"
         rows.append((first, last, size, state))
     facts = _estimate_rows(result) if result.estimate.num_clips else []
     if not result.is_dry_run:

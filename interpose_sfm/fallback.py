@@ -206,6 +206,7 @@ class _Fallback:
 
     def _bridge_one(self, record: PairRecord, outcome: PairOutcome, views: PhotoViews) -> None:
         record.choice, record.tried = outcome.choice, (*record.tried, *(outcome.tried or ("no clip",)))
+        record.clip_flags = outcome.flags
         if outcome.link is not None:
             decision = consensus.judge(outcome.link, views.know(record.weak.pair), self.options.consensus)
             record.take(decision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from interpose_sfm.bridging import (
     create_generator,
 )
 from interpose_sfm.bridging.budget import BudgetError
+from interpose_sfm.bridging.clip_checks import describe_flags
 from interpose_sfm.bridging.generated import GeneratedClips
 from interpose_sfm.files import content_key
 from interpose_sfm.learned import LearnedCache
@@ -37,6 +38,7 @@ from interpose_sfm.products import (
     PAIR_ALONE,
     ChoiceReason,
     Clip,
+    ClipFlag,
     ClipStatus,
     Features,
     FloatArray,
@@ -70,6 +72,7 @@ class PairOutcome:
         choice: What the self-consistency stage decided.
         link: The chosen pose with the correspondences that reach both photos; None where nothing was chosen.
         tried: What was tried, clip by clip, for the report.
+        flags: Clip -> what its checks found wrong.
         hypotheses: Of all clips.
         pair_only: What the estimator says of the two photos alone.
     """
@@ -77,6 +80,7 @@ class PairOutcome:
     choice: PoseChoice
     link: Link | None
     tried: tuple[str, ...]
+    flags: Mapping[str, tuple[ClipFlag, ...]] = field(default_factory=dict)
     hypotheses: tuple[PoseHypothesis, ...] = ()
     pair_only: PoseHypothesis | None = None
 
@@ -158,6 +162,7 @@ class PairPoser:
         if generator is None:
             return PairOutcome(nothing, None, ())
         found: dict[str, Clip] = {}
+        flags: dict[str, tuple[ClipFlag, ...]] = {}
         tried = []
         number = min(self._options.consistency.num_clips, generator.num_clips(pair))
         requests = clip_requests(number, self._options.seed)
@@ -171,9 +176,8 @@ class PairPoser:
                 return PairOutcome(nothing, None, (str(error),))
         for request in requests:
             clip = check_clip(generator.generate(pair, request), pair)
-            tried.append(
-                clip.name if clip.status is ClipStatus.OK else f"{clip.name}: {clip.status} {clip.detail}".strip()
-            )
+            tried.append(_told(clip))
+            flags[clip.name] = clip.flags
             if clip.status is ClipStatus.OK:
                 found[clip.name] = clip
         a, b, note = self._calibrated(pair, list(found.values()))
@@ -185,7 +189,7 @@ class PairPoser:
         choice = consistency.choose(pair, hypotheses, pair_only, options)
         link = self._link(choice, hypotheses, a, clips, b) if choice.reason is ChoiceReason.ACCEPTED else None
         self._cache.forget_frames()
-        return PairOutcome(choice, link, tuple(tried), hypotheses, pair_only)
+        return PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only)
 
     def _calibrated(self, pair: ImagePair, clips: Sequence[Clip]) -> tuple[View, View, list[str]]:
         """The photos with focal lengths from the clips where nothing else tells them, and a note for the report."""
@@ -284,6 +288,13 @@ class PairPoser:
             deepest.seen_a.scaled(to_baselines),
             deepest.seen_b.scaled(to_baselines),
         )
+
+
+def _told(clip: Clip) -> str:
+    """A clip as the report names it, with what is wrong with it."""
+    parts = [] if clip.status is ClipStatus.OK else [f"{clip.status} {clip.detail}".strip()]
+    parts += [describe_flags(clip.flags)] if clip.flags else []
+    return f"{clip.name}: {'; '.join(parts)}" if parts else clip.name
 
 
 def _generators(name: str, context: GeneratorContext) -> list[VideoGenerator]:

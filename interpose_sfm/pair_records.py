@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from interpose_sfm import consensus, geometry, report
 from interpose_sfm.joining.ties import link_errors_deg
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pair_pose import PairPoser
 from interpose_sfm.products import (
+    ClipFlag,
     Evidence,
     ImagePair,
     Link,
@@ -38,6 +39,7 @@ class PairRecord:
     evidence: Evidence | None = None
     choice: PoseChoice | None = None
     tried: tuple[str, ...] = ()
+    clip_flags: Mapping[str, tuple[ClipFlag, ...]] = field(default_factory=dict)
 
     def take(self, decision: LinkDecision) -> None:
         """Replace the verdict by that of a decision on a link."""
@@ -75,6 +77,7 @@ class PairRecord:
                 s.clip: {"d_med_deg": s.d_med_deg, "d_bias_deg": s.d_bias_deg, "d_agreement_deg": s.d_agreement_deg}
                 for s in scores
             },
+            clip_flags={clip: flags for clip, flags in self.clip_flags.items() if flags},
             spread_deg=math.nan if link is None else link.spread_deg,
             rotation_deg=math.nan if link is None else float(geometry.rotation_angle_deg(link.b_from_a.rotation)),
             link=None if link is None else _link_report(link, self.verdict is LinkVerdict.ACCEPTED, models),

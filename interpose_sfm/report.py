@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from interpose_sfm.files import to_jsonable
-from interpose_sfm.products import ChoiceReason, ImagePair, LinkVerdict, PhotoSet, WeakReason
+from interpose_sfm.products import ChoiceReason, ClipFlag, ImagePair, LinkVerdict, PhotoSet, WeakReason
 
 REPORT_FORMAT = 1
 
@@ -76,6 +76,7 @@ class PairReport:
         spread_deg: One-sigma angular uncertainty of the pose, NaN without a pose.
         rotation_deg: Rotation angle between the photos, NaN without a pose.
         link: The pose itself, accepted or not; None without one.
+        clip_flags: Clip name -> what its checks found wrong, with the measures; clips without a flag are left out.
     """
 
     a: str
@@ -92,6 +93,7 @@ class PairReport:
     spread_deg: float
     rotation_deg: float
     link: LinkReport | None = None
+    clip_flags: Mapping[str, tuple[ClipFlag, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -395,8 +395,8 @@ def test_an_interrupt_stops_every_worker(number: int) -> None:
     began, ended = threading.Semaphore(0), []
 
     def work(_: int) -> None:
-        began.release()
         try:
+            began.release()
             for _ in range(6000):
                 time.sleep(0.01)
         finally:

@@ -7,12 +7,13 @@ frames are brought into register with the photos (`registration`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from interpose_sfm.bridging import no_clip
+from interpose_sfm.bridging.clip_checks import DEFAULT_LIMITS, ClipMeter, check_clip, end_correlation, photos_differ
 from interpose_sfm.bridging.clip_record import ClipRecord
 from interpose_sfm.bridging.fitting import for_photo_size, is_same_shape, rescaled, shifted, shown_box
 from interpose_sfm.bridging.registration import Box, Registration, content_box, register_photo
@@ -46,10 +47,12 @@ class ClipReader:
             record: What was written when it was made; None where there is nothing.
 
         Returns:
-            The clip, or one with status UNREADABLE or NOT_REGISTERED and the reason in its detail.
+            The clip, or one with status UNREADABLE or NOT_REGISTERED and the reason in its detail. What the checks find
+            wrong is flagged, and refuses nothing.
         """
+        meter = ClipMeter()
         try:
-            decoded = read_clip(path, self.options.frames_per_clip, self.options.max_frame_px)
+            decoded = read_clip(path, self.options.frames_per_clip, self.options.max_frame_px, meter.add)
         except UnreadableClipError as error:
             return no_clip(pair, self.generator, name, ClipStatus.UNREADABLE, str(error))
         if not is_forwards:
@@ -57,16 +60,34 @@ class ClipReader:
         photos = self.load_image(pair.a), self.load_image(pair.b)
         recorded = None if record is None else _recorded(record, is_forwards, decoded, photos)
         if recorded is None:
-            return self._registered(pair, name, decoded, photos)
-        mappings, box = recorded
-        frames = tuple(box.cut(frame) for frame in decoded.middle)
-        detail = "photos lie where they were put when the clip was made"
-        return Clip(pair, name, self.generator, frames, mappings[0], mappings[1], ClipStatus.OK, detail)
+            clip, correlations = self._registered(pair, name, decoded, photos)
+        else:
+            mappings, box = recorded
+            frames = tuple(box.cut(frame) for frame in decoded.middle)
+            detail = "photos lie where they were put when the clip was made"
+            clip = Clip(pair, name, self.generator, frames, mappings[0], mappings[1], ClipStatus.OK, detail)
+            ends = zip(photos, (decoded.first, decoded.last), strict=True)
+            correlations = [end_correlation(photo, frame) for photo, frame in ends]
+        measures, asked = meter.measures(), None
+        if record is not None and len(measures.sizes_px) == 1:
+            # The frames may have been scaled down since.
+            measures = replace(measures, sizes_px=((record.got.width_px, record.got.height_px),))
+            asked = record.asked
+        first, last = correlations if is_forwards else correlations[::-1]
+        limits = replace(DEFAULT_LIMITS, min_end_correlation=self.options.min_end_correlation)
+        report = check_clip(
+            measures,
+            asked=asked,
+            end_correlations=(first, last),
+            photos_differ=photos_differ(*photos),
+            limits=limits,
+        )
+        return replace(clip, flags=report.flags)
 
     def _registered(
         self, pair: ImagePair, name: str, decoded: DecodedClip, photos: tuple[ImageArray, ImageArray]
-    ) -> Clip:
-        """Measure where the photos lie.
+    ) -> tuple[Clip, list[float]]:
+        """Measure where the photos lie; the clip, and how well each end shows its photo.
 
         Black borders that all frames share are cut off. Photos of one shape share the mapping of the end that fits
         better: it says how the generator treated both, and what the other end adds to it is a camera that did not
@@ -78,12 +99,13 @@ class ClipReader:
             register_photo(photo, box.cut(frame))
             for photo, frame in zip(photos, (decoded.first, decoded.last), strict=True)
         ]
+        correlations = [end.correlation for end in ends]
         for photo, end in zip((pair.a, pair.b), ends, strict=True):
             if end.correlation < options.min_end_correlation:
                 detail = (
                     f"the end for {photo} correlates {end.correlation:.2f} with it, limit {options.min_end_correlation}"
                 )
-                return no_clip(pair, self.generator, name, ClipStatus.NOT_REGISTERED, detail)
+                return no_clip(pair, self.generator, name, ClipStatus.NOT_REGISTERED, detail), correlations
         mappings = [end.frame_from_photo for end in ends]
         detail = f"ends correlate {ends[0].correlation:.3f} and {ends[1].correlation:.3f} with the photos"
         if is_same_shape(_size(photos[0]), _size(photos[1])):
@@ -91,10 +113,11 @@ class ClipReader:
             detail += f", drift {100 * drift:.2f} % of the width"
             if drift > options.max_end_drift:
                 detail += f", limit {100 * options.max_end_drift:.2f} %"
-                return no_clip(pair, self.generator, name, ClipStatus.NOT_REGISTERED, detail)
+                return no_clip(pair, self.generator, name, ClipStatus.NOT_REGISTERED, detail), correlations
             mappings = _shared(ends, photos)
         frames = tuple(box.cut(frame) for frame in decoded.middle)
-        return Clip(pair, name, self.generator, frames, mappings[0], mappings[1], ClipStatus.OK, detail)
+        clip = Clip(pair, name, self.generator, frames, mappings[0], mappings[1], ClipStatus.OK, detail)
+        return clip, correlations
 
 
 def _recorded(

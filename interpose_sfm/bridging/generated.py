@@ -184,6 +184,10 @@ class GeneratedClips:
         if stored is None:
             failure = self._failures[plan.key]
             return no_clip(pair, self.name, name, failure.status, failure.detail)
+        return self.read(pair, stored)
+
+    def read(self, pair: ImagePair, stored: StoredClip) -> Clip:
+        """Read a finished clip from the store."""
         is_forwards = stored.record.ends[0].name == pair.a
         return self._reader.read(pair, stored.path, stored.path.name, is_forwards, stored.record)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,28 +39,31 @@ class DecodedClip:
     last: ImageArray
 
 
-def read_clip(path: Path, num_frames: int, max_frame_px: int) -> DecodedClip:
+def read_clip(
+    path: Path, num_frames: int, max_frame_px: int, on_frame: Callable[[ImageArray], None] = lambda frame: None
+) -> DecodedClip:
     """Decode a video, or a folder of images in natural order.
 
     Args:
         path: The file or folder.
         num_frames: Number of frames wanted between the ends; fewer where the clip is shorter.
         max_frame_px: Frames whose longer side is larger are scaled down to it.
+        on_frame: Is shown every frame, in order.
 
     Raises:
         UnreadableClipError: Not a video, empty, corrupt, cut off, too short, or frames of different sizes.
     """
-    frames = _folder_frames(path, max_frame_px) if path.is_dir() else _video_frames(path, max_frame_px)
     first: ImageArray | None = None
     last: ImageArray | None = None
     # Of a stream of unknown length, every stride-th frame is kept, and every other one dropped when there are too many.
     kept: list[tuple[int, ImageArray]] = []
     stride, count = 1, 0
-    for index, frame in enumerate(frames):
+    for index, frame in enumerate(stream_frames(path, max_frame_px)):
         if first is None:
             first = frame
         if frame.shape != first.shape:
             raise UnreadableClipError(f"frames differ in size: {_size(first)} and {_size(frame)}")
+        on_frame(frame)
         if index % stride == 0:
             kept.append((index, frame))
         if len(kept) > 4 * (num_frames + 2):
@@ -75,6 +78,22 @@ def read_clip(path: Path, num_frames: int, max_frame_px: int) -> DecodedClip:
     wanted = np.linspace(0, count - 1, num_frames + 2)[1:-1]
     nearest = {int(np.argmin([abs(index - position) for index, _ in between])) for position in wanted}
     return DecodedClip(first, tuple(between[i][1] for i in sorted(nearest)), last)
+
+
+def stream_frames(path: Path, max_frame_px: int) -> Iterator[ImageArray]:
+    """Decode a video, or a folder of images in natural order, frame by frame.
+
+    Args:
+        path: The file or folder.
+        max_frame_px: Frames whose longer side is larger are scaled down to it.
+
+    Yields:
+        (height, width, 3) uint8 RGB.
+
+    Raises:
+        UnreadableClipError: It cannot be decoded, or is cut off.
+    """
+    return _folder_frames(path, max_frame_px) if path.is_dir() else _video_frames(path, max_frame_px)
 
 
 def _size(frame: ImageArray) -> str:
