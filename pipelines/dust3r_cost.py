@@ -512,7 +512,8 @@ def _cost_lines(rows: Results) -> list[str]:
         "## One weak pair at the paper's settings",
         *_paragraph(
             f"4 clips of {FRAMES_PER_CLIP} frames, 11 subsets of 5 views each; network part only,",
-            f"{first['threads']} thread{'s' if first['threads'] > 1 else ''}. Measured in turns: {first['published_pair']:.2f} s for a pair by the",
+            f"{first['threads']} thread{'s' if first['threads'] > 1 else ''}. Measured in turns:",
+            f"{first['published_pair']:.2f} s for a pair by the",
             "published `inference`",
             f"(batches of one, as in its demonstration), {first['encode']:.2f} s for an image and",
             f"{first['decode']:.2f} s for a pair with ours. Totals are extrapolated: these medians times the number of",

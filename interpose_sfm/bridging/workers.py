@@ -49,9 +49,9 @@ def share_out(jobs: Sequence[T], workers: Sequence[Callable[[T], None]], on_done
         threading.Thread(target=_work, args=(worker, waiting, finished), name=f"clip worker {index}", daemon=True)
         for index, worker in enumerate(workers[: len(jobs)])
     ]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         for index in range(len(jobs)):
             error = _next(finished)
             if error is not None:
@@ -96,8 +96,9 @@ def _drain(waiting: queue.SimpleQueue[T]) -> None:
 
 def _stop(threads: Sequence[threading.Thread]) -> None:
     """Raise `_StopWorkError` in every thread, and wait a while for them; what is left ends with the process."""
+    threads = [thread for thread in threads if thread.is_alive()]  # an interrupt may come before all are started
     for thread in threads:
-        if thread.is_alive() and thread.ident is not None:
+        if thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_StopWorkError))
     deadline = time.monotonic() + _PATIENCE_S
     for thread in threads:
