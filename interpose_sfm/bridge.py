@@ -138,7 +138,7 @@ def bridge_photos(
         run = PhotoRun(workspace, options, RunLog(progress))
         # 1. photos -> the model that makes clips of them
         photo_set = run.collect(photo_dir)
-        generator = _generator(photo_set, run)
+        generator = _generator(photo_set, run, is_dry_run)
         # 2. photos -> pairs
         if isinstance(pairs, Path):
             pairs = read_pair_file(pairs, [photo.name for photo in photo_set.photos])
@@ -170,7 +170,7 @@ def bridge_photos(
         )
 
 
-def _generator(photo_set: PhotoSet, run: PhotoRun) -> GeneratedClips:
+def _generator(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> GeneratedClips:
     @lru_cache(maxsize=8)
     def load_image(name: str) -> ImageArray:
         return read_rgb(photo_set.image_dir / name)
@@ -185,6 +185,7 @@ def _generator(photo_set: PhotoSet, run: PhotoRun) -> GeneratedClips:
         generation=run.options.generation,
         store_dir=run.workspace.clips_dir,
         progress=run.log.tell,
+        is_dry_run=is_dry_run,
     )
     name = run.options.generator
     if name == "auto":

@@ -88,6 +88,7 @@ class GeneratorContext:
         store_dir: Where generated clips are kept if the options name no folder; made with the first clip. None where
             nothing may be generated.
         progress: Called with the stage, what is done and the total; may raise to end the run.
+        is_dry_run: Nothing is made, asked for or written.
     """
 
     photo_names: tuple[str, ...]
@@ -99,6 +100,7 @@ class GeneratorContext:
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     store_dir: Path | None = None
     progress: Callable[[str, int, int], None] | None = None
+    is_dry_run: bool = False
 
     @property
     def clip_dir(self) -> Path | None:
