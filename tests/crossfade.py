@@ -106,7 +106,7 @@ def _log(line: str) -> None:
 def made(log: Path, word: str = "end") -> Sequence[str]:
     """Keys of the clips whose making was begun or ended, in order."""
     lines = log.read_text().splitlines() if log.exists() else []
-    return [line.split()[2] for line in lines if line.startswith(word)]
+    return [line.split()[-1] for line in lines if line.startswith(word)]
 
 
 def install(folder: Path) -> None:
