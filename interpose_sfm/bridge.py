@@ -21,6 +21,8 @@ from interpose_sfm.products import ClipFlag, ClipState, ImageArray, ImagePair, P
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.workspace import Workspace
 
+MAX_NAMED_FILES = 3  # in an error message
+
 
 @dataclass(frozen=True, kw_only=True)
 class BridgeClip:
@@ -138,6 +140,7 @@ def bridge_photos(
         run = PhotoRun(workspace, options, RunLog(progress))
         # 1. photos -> the model that makes clips of them
         photo_set = run.collect(photo_dir)
+        _check_number(photo_set, photo_dir)
         generator = _generator(photo_set, run, is_dry_run)
         # 2. photos -> pairs
         if isinstance(pairs, Path):
@@ -170,6 +173,17 @@ def bridge_photos(
         )
 
 
+def _check_number(photo_set: PhotoSet, photo_dir: Path) -> None:
+    if len(photo_set.photos) >= 2:
+        return
+    left_out = "; ".join(f"{file.name}: {file.reason} ({file.detail})" for file in photo_set.skipped[:MAX_NAMED_FILES])
+    more = len(photo_set.skipped) - MAX_NAMED_FILES
+    raise ValueError(
+        f"got {len(photo_set.photos)} usable photos in {photo_dir}, expected at least two"
+        f"{f'; left out: {left_out}' if left_out else ''}{f' and {more} more' if more > 0 else ''}"
+    )
+
+
 def _generator(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> GeneratedClips:
     @lru_cache(maxsize=8)
     def load_image(name: str) -> ImageArray:
@@ -187,14 +201,15 @@ def _generator(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> Generate
         progress=run.log.tell,
         is_dry_run=is_dry_run,
     )
-    name = run.options.generator
+    name, reason = run.options.generator, ""
     if name == "auto":
-        name = local_model(run.options.generation) or name
+        choice = local_model(run.options.generation)
+        name, reason = choice.name or name, choice.reason
     generator = None if name in ("auto", "none") else create_generator(name, context)
     if not isinstance(generator, GeneratedClips):
         raise ValueError(
             f"bridge makes clips with a video model, and the generator {name!r} is none"
-            f"{' that is usable on this machine' if name == 'auto' else ''}; set --generator to one of: "
+            f"{f' that is usable on this machine ({reason})' if name == 'auto' else ''}; set --generator to one of: "
             f"{', '.join(video_model_names())}"
         )
     return generator

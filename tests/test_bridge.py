@@ -208,6 +208,28 @@ def test_a_generator_that_is_no_video_model_is_refused_with_the_choice(photos: P
     code, _, err = run(photos, f"--generator={name}", *PAIR)
     assert code == 2
     assert "wan-flf2v" in err or folder
+    assert "usable on this machine (" in err or name != "auto"  # and why not
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        (0, "got 0 usable photos in {}, expected at least two; left out: notes.txt: not an image"),
+        (1, "got 1 usable photos in {}, expected at least two"),
+    ],
+)
+def test_a_folder_with_too_few_photos_is_refused(
+    photos: Path, log: Path, tmp_path: Path, kept: int, message: str
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    (few / "notes.txt").write_text("no photo")
+    for name in NAMES[:kept]:
+        shutil.copy(photos / name, few)
+    code, _, err = run(few, "--generator=crossfade")
+    assert code == 2
+    assert message.format(few) in err
+    assert not made(log)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from interpose_sfm.products import (
     Intrinsics,
     Matches,
 )
+
+if TYPE_CHECKING:
+    from interpose_sfm.bridging.diffusion import LocalChoice
 
 _log = logging.getLogger(__name__)
 
@@ -162,17 +165,17 @@ def auto_generators(context: GeneratorContext) -> list[VideoGenerator]:
         create_generator("clips", replace(context, options=replace(context.options, clip_dir=folder)))
         for folder in folders.values()
     ]
-    name = None if context.clip_store is None else local_model(context.generation)
+    name = None if context.clip_store is None else local_model(context.generation).name
     return [*found, create_generator(name or "morph", context)]
 
 
-def local_model(options: GenerationOptions) -> str | None:
-    """The best video model whose weights are on this machine with a GPU that holds it; None if there is none."""
+def local_model(options: GenerationOptions) -> LocalChoice:
+    """The best video model whose weights are on this machine with a GPU that holds it, or why there is none."""
     from interpose_sfm.bridging import diffusion
 
     choice = diffusion.local_model(options)
     _log.info("generator auto: %s (%s)", choice.name or "no video model", choice.reason)
-    return choice.name
+    return choice
 
 
 def video_model_names() -> tuple[str, ...]:
