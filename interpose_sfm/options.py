@@ -290,7 +290,8 @@ class GenerationOptions:
         fit: `crop` fills the frame of the model and loses the margin, `letterbox` keeps all and adds black bars.
         prompt_file: JSON file with prompts to use instead of captions; the one that a run writes has the right form.
         captioner: Who describes the scene for the prompts: `template` says nothing of it and needs no model; `blip` or
-            ``transformers:REPO_OR_PATH`` run one here; `openai` asks GPT-4o with the key in OPENAI_API_KEY.
+            ``transformers:REPO_OR_PATH`` run one here; `openai` asks GPT-4o with the key in OPENAI_API_KEY, which takes
+            about a cent per pair that max_cost does not count.
         video_steps: Denoising steps; None for the model's own default.
         video_frames: Frames of a clip, brought to the nearest number that the model allows; None for its default.
         video_long_side_px: Longer side of the frames, brought to the nearest size that the model allows; None for its

@@ -7,18 +7,21 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from api_servers import KEY, Answer, ApiServer, Seen
-from bridging_scene import texture
+from bridging_scene import context, texture
 from PIL import Image
 
 from interpose_sfm.bridging import captioners
 from interpose_sfm.bridging.captioners import Caption, Captioner, create_captioner, one_line
+from interpose_sfm.bridging.prompts import PairPrompts
 from interpose_sfm.options import GenerationOptions
+from interpose_sfm.products import ImagePair
 
 A, B = texture(1, 640, 400), texture(2, 400, 640)
 WORDS = ("a", "yard", "with", "stone", "tree", "wall", "of", "green", "the", "door")
@@ -61,6 +64,7 @@ def test_captions_are_one_line_of_bounded_length() -> None:
     assert one_line("a\tyard \n\x00 b\u2028c") == "a yard b c"
     assert len(one_line("word " * 1000)) < 701
     assert not one_line("word " * 1000).endswith("wor")
+    assert one_line("x" * 1000) == "x" * 700
 
 
 # ---------------------------------------------------------------- networks
@@ -193,6 +197,13 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
         captioner(f"transformers:{folder}").describe(A, B)
 
 
+def test_damaged_weights_are_told(tmp_path: Path) -> None:
+    folder = save_blip(tmp_path / "blip")
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        captioner(f"transformers:{folder}").describe(A, B)
+
+
 def test_code_of_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     folder = save_blip(tmp_path / "blip")
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
@@ -284,6 +295,24 @@ def test_an_answer_that_is_no_caption_is_paid_for_once(gpt: Gpt, content: str | 
     with pytest.raises(ValueError, match="not what was asked for"):
         captioner("openai").describe(A, B)
     assert gpt.count("chat") == 1
+
+
+@pytest.mark.parametrize("said", [{"short": "", "long": "x"}, {"short": "x", "long": " \n"}])
+def test_an_empty_caption_is_none(gpt: Gpt, said: dict[str, str]) -> None:
+    gpt.content = json.dumps(said)
+    with pytest.raises(ValueError, match="empty"):
+        captioner("openai").describe(A, B)
+
+
+def test_the_key_is_not_written_beside_the_clips(gpt: Gpt, tmp_path: Path) -> None:
+    scene = context({"a.jpg": A, "b.jpg": B})
+    options = GenerationOptions(captioner="openai")
+    source = PairPrompts(replace(scene, generation=options, store_dir=tmp_path))
+    source.prompts(ImagePair("a.jpg", "b.jpg"))
+    source.close()
+    written = (tmp_path / "prompts.json").read_text()
+    assert "A stone yard." in written
+    assert KEY not in written
 
 
 def test_a_refusal_is_told(gpt: Gpt) -> None:

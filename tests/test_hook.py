@@ -17,14 +17,22 @@ from typing import Any
 import numpy as np
 import pycolmap
 import pytest
+from crossfade import made
 from geometry_scenes import DatabaseOptions, all_rows, arc, cloud, observe, write_database
 from hook_scene import OPTIONS, QUICK, Apart, assert_equal_models, dump, listing
 from PIL import Image
 
 import interpose_sfm
-from interpose_sfm import fallback, hook_run, reconstruction
+from interpose_sfm import bridging, fallback, hook_run, reconstruction
 from interpose_sfm.files import to_jsonable
-from interpose_sfm.options import BaseOptions, ConsensusOptions, InterposeOptions, ViewGraphOptions
+from interpose_sfm.options import (
+    BaseOptions,
+    BridgingOptions,
+    ConsensusOptions,
+    ConsistencyOptions,
+    InterposeOptions,
+    ViewGraphOptions,
+)
 from interpose_sfm.products import LinkVerdict
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.workspace import Workspace, WorkspaceBusyError
@@ -233,6 +241,29 @@ def test_nothing_accepted_is_pycolmaps_own_result(apart: Apart, tmp_path: Path) 
     verdicts = {pair["verdict"] for pair in report(database)["pairs"]}
     assert LinkVerdict.ACCEPTED.value not in verdicts
     assert LinkVerdict.FEW_INLIERS.value in verdicts
+
+
+def test_generated_clips_lie_beside_the_database_and_are_used_again(
+    apart: Apart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridging, "GENERATORS", {**bridging.GENERATORS, "crossfade": "crossfade:CrossFade"})
+    monkeypatch.setenv("CROSSFADE_LOG", str(tmp_path / "log"))
+    options = replace(
+        STRICT,
+        generator="crossfade",
+        view_graph=ViewGraphOptions(max_bridged_pairs=1),
+        consistency=ConsistencyOptions(num_clips=2, num_random_subsets=1),
+        bridging=BridgingOptions(frames_per_clip=3),
+    )
+    database = apart.copy(tmp_path)
+    for _ in range(2):
+        found = interpose_sfm.incremental_mapping(
+            database, apart.photo_dir, tmp_path / "out", OPTIONS, interpose=options
+        )
+        assert sizes(found) == [3, 3]
+        names = listing(tmp_path / "database_interpose" / "clips")
+        assert len([name for name in names if name.endswith(".mp4")]) == 2
+        assert len(made(tmp_path / "log")) == 2
 
 
 def test_switched_off_it_is_pycolmap(apart: Apart, tmp_path: Path) -> None:

@@ -115,10 +115,13 @@ def test_another_captioner_is_asked_again(tmp_path: Path, clerk: Clerk) -> None:
     assert len(clerk.asked) == 2
 
 
-def test_a_dry_run_asks_nobody_and_writes_nothing(tmp_path: Path, clerk: Clerk) -> None:
+def test_a_dry_run_asks_nobody_and_writes_nothing_and_says_so(
+    tmp_path: Path, clerk: Clerk, caplog: pytest.LogCaptureFixture
+) -> None:
     source = PairPrompts(replace(scene(tmp_path / "store"), is_dry_run=True))
     assert source.prompts(AB) == prompts_of(Caption("", ""))
     source.close()
+    assert "1 pairs are not described yet" in caplog.text
     assert not clerk.asked
     assert not (tmp_path / "store").exists()
 
@@ -166,9 +169,13 @@ def test_the_template_is_written_too(tmp_path: Path) -> None:
 
 
 def test_an_edited_file_wins_and_the_captioner_does_the_rest(tmp_path: Path, clerk: Clerk) -> None:
-    path = write(tmp_path / "mine.json", [{"a": "b.jpg", "b": "a.jpg", "prompts": ["a  castle", {"text": "a moat"}]}])
+    path = write(
+        tmp_path / "mine.json",
+        [{"a": "b.jpg", "b": "a.jpg", "prompts": ["a  castle", {"text": "a\x07moat\n"}, "x" * 9999]}],
+    )
     source = PairPrompts(scene(tmp_path, prompt_file=path))
-    assert [prompt.text for prompt in source.prompts(AB)] == ["a castle", "a moat"]
+    found = [prompt.text for prompt in source.prompts(AB)]
+    assert found == ["a castle", "a moat", "x" * prompts.MAX_PROMPT_CHARS]
     assert not clerk.asked
     assert source.prompts(BC)[0].text.startswith("a yard 1.")
 
@@ -194,6 +201,7 @@ GOOD = {"a": "a.jpg", "b": "b.jpg", "prompts": ["x"]}
         ([{**GOOD, "prompts": []}], "pairs[0]"),
         ([{**GOOD, "prompts": "x"}], "pairs[0]"),
         ([{**GOOD, "prompts": [{"text": " "}]}], "pairs[0]"),
+        ([{**GOOD, "prompts": ["\x07"]}], "pairs[0]"),
         ([{**GOOD, "prompts": [{"text": "x", "negative": 3}]}], "pairs[0]"),
         ([{**GOOD, "prompts": [None]}], "pairs[0]"),
         ([{**GOOD, "photos": "k"}], "pairs[0]"),

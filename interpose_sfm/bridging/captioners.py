@@ -156,6 +156,7 @@ class NetworkCaptioner:
 
     def _load(self) -> tuple[Any, Any]:
         try:
+            from safetensors import SafetensorError
             from transformers import AutoModelForImageTextToText, AutoProcessor
         except ImportError as error:
             raise ImportError(
@@ -170,7 +171,7 @@ class NetworkCaptioner:
             model: Any = AutoModelForImageTextToText.from_pretrained(
                 self._repo, trust_remote_code=False, use_safetensors=True
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ValueError(
                 f"the captioner {self._repo!r} cannot be loaded ({reason}); with a network, get it with: hf download "
@@ -235,16 +236,20 @@ def _read(message: Any) -> Caption:
         raise ValueError(f"OpenAI refuses to describe the photos; {_INSTEAD}")
     try:
         said = json.loads(message.content or "")
-        short, long = said["short"], said["long"]
-        return Caption(one_line(short), one_line(long))
+        caption = Caption(one_line(said["short"]), one_line(said["long"]))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"OpenAI gives no caption: its answer is not what was asked for; {_INSTEAD}") from error
+    if not caption.short or not caption.long:
+        raise ValueError(f"OpenAI gives no caption: its answer is empty; {_INSTEAD}")
+    return caption
 
 
-def one_line(text: str) -> str:
-    """A caption without line breaks and control characters, of bounded length."""
+def one_line(text: str, max_chars: int = _MAX_CAPTION_CHARS) -> str:
+    """A text without line breaks and control characters, cut between words if it is too long."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= _MAX_CAPTION_CHARS else text[:_MAX_CAPTION_CHARS].rpartition(" ")[0]
+    if len(text) <= max_chars:
+        return text
+    return text[:max_chars].rpartition(" ")[0] or text[:max_chars]
 
 
 def _shrunk(image: ImageArray, longer_px: int) -> Any:

@@ -87,6 +87,7 @@ class PairPrompts:
             logger.warning("%s has prompts for photos that are not here: %s", options.prompt_file, listed)
         self._known: dict[ImagePair, PairEntry] | None = None
         self._used: dict[ImagePair, PairEntry] = {}
+        self._num_undescribed = 0
 
     def prompts(self, pair: ImagePair) -> Sequence[ClipPrompt]:
         """The variants for a pair, the same in either order.
@@ -101,6 +102,12 @@ class PairPrompts:
 
     def close(self) -> None:
         """Write the prompts in use, and free the memory of the captioner."""
+        if self._num_undescribed:
+            logger.warning(
+                "%d pairs are not described yet: their prompts here lack what the captioner %s will say",
+                self._num_undescribed,
+                self._captioner.name,
+            )
         self._captioner.close()
         self._save()
 
@@ -114,6 +121,7 @@ class PairPrompts:
         if known is not None and known.captioner == captioner.name and known.photos == photos:
             return known
         if self._context.is_dry_run:
+            self._num_undescribed += 1
             return PairEntry(pair, prompts_of(Caption("", "")))
         entry = PairEntry(pair, prompts_of(captioner.describe(images[0], images[1])), captioner.name, photos)
         self._used[pair] = entry
@@ -205,4 +213,7 @@ def _prompt(item: Any) -> ClipPrompt:
     text, negative = item.get("text"), item.get("negative", NEGATIVE)
     if not isinstance(text, str) or not text.strip() or not isinstance(negative, str):
         raise ValueError(f'got {item!r}, expected a text as "text", and as "negative" if there is one')
-    return ClipPrompt(" ".join(text.split()), " ".join(negative.split()))
+    lines = one_line(text, MAX_PROMPT_CHARS), one_line(negative, MAX_PROMPT_CHARS)
+    if not lines[0]:
+        raise ValueError(f"got {text!r} as a prompt, which has no character that can be printed")
+    return ClipPrompt(*lines)
