@@ -39,6 +39,7 @@ from interpose_sfm.products import (
     ChoiceReason,
     Clip,
     ClipFlag,
+    ClipProblem,
     ClipStatus,
     Features,
     FloatArray,
@@ -61,6 +62,7 @@ from interpose_sfm.stores import HypothesisStore, store_key
 logger = logging.getLogger(__name__)
 
 AUTO, NO_BRIDGING = "auto", "none"
+HIDING = frozenset({ClipProblem.HARD_CUT, ClipProblem.CROSS_FADE})  # the way from A to B
 MAX_DISTANCE_TO_CHOICE_DEG = 10.0  # hypotheses this near to the choice lend it their correspondences
 
 
@@ -187,7 +189,13 @@ class PairPoser:
         hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
         options = replace(self._options.consistency, allow_pair_only=False)
         choice = consistency.choose(pair, hypotheses, pair_only, options)
-        link = self._link(choice, hypotheses, a, clips, b) if choice.reason is ChoiceReason.ACCEPTED else None
+        link = None
+        if choice.reason is ChoiceReason.ACCEPTED:
+            cut = [name for name, found_flags in flags.items() if any(f.problem in HIDING for f in found_flags)]
+            is_backed = getattr(generator, "makes_independent_clips", True) and consistency.most_clips_agree(
+                choice, number, cut, options
+            )
+            link = self._link(choice, hypotheses, a, clips, b, is_backed=is_backed)
         self._cache.forget_frames()
         return PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only)
 
@@ -251,10 +259,14 @@ class PairPoser:
         a: View,
         clips: Mapping[str, Sequence[View]],
         b: View,
+        *,
+        is_backed: bool,
     ) -> Link | None:
         """The chosen pose with the correspondences of all hypotheses of the winning clip that agree with it.
 
-        Its evidence is that of the weakest step over these hypotheses.
+        Its evidence is that of the weakest step over these hypotheses. Where most clips back the pose, none of the wide
+        steps of single hypotheses is needed to believe it: then it is that of the weakest step of the whole clip, which
+        tells whether the way from A to B is unbroken.
         """
         assert choice.b_from_a is not None
         near = [
@@ -265,13 +277,13 @@ class PairPoser:
             and geometry.signed_pose_distance_deg(h.b_from_a, choice.b_from_a) <= MAX_DISTANCE_TO_CHOICE_DEG
         ]
         estimates = [self._estimate(a, clips[h.clip], h.frames, b) for h in near]
+        judged = estimates
         if traits_of(self._estimator).gains_from_more_views:
             whole = self._estimate(a, clips[choice.clip], range(len(clips[choice.clip])), b)
             if whole.has_pose and _is_near(whole, choice.b_from_a):  # small steps carry the most through
-                estimates.append(whole)
-        evidence = min(
-            (e.evidence for e in estimates if e.evidence is not None), key=lambda e: e.strength, default=None
-        )
+                estimates = [*estimates, whole]
+                judged = [whole] if is_backed else estimates
+        evidence = min((e.evidence for e in judged if e.evidence is not None), key=lambda e: e.strength, default=None)
         if evidence is None:
             return None
         points_a_px, points_b_px = _merged(estimates)
