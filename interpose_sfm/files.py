@@ -114,7 +114,8 @@ def _items(values: Sequence[object]) -> bytes:
 
 
 def _type_name(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    """Without the module, so that what is stored stays known when a class moves within its package."""
+    return f"{type(value).__module__.partition('.')[0]}.{type(value).__qualname__}"
 
 
 # ---------------------------------------------------------------- JSON

@@ -128,6 +128,13 @@ def test_content_key_of_equal_values_is_equal() -> None:
     assert [content_key(a) == content_key(b) for a, b in equal] == [True] * len(equal)
 
 
+@pytest.mark.parametrize(("module", "expected"), [("package.b", True), ("package", True), ("another.a", False)])
+def test_content_key_survives_a_move_within_the_package(module: str, expected: bool) -> None:
+    here, there = (dataclasses.make_dataclass("Setting", [("value", int)], frozen=True) for _ in range(2))
+    here.__module__, there.__module__ = "package.a", module
+    assert (content_key(here(1)) == content_key(there(1))) is expected
+
+
 def test_content_key_is_the_same_in_every_process() -> None:
     value = {"names": frozenset({"ä", "b", "c"}), "pair": (1, None, 0.1), "path": Path("x")}
     script = (

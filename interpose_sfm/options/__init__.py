@@ -1,0 +1,32 @@
+"""Every option and its default, one frozen dataclass per stage. The command line is derived from these."""
+
+from interpose_sfm.options.base import BaseOptions, CallerOptions, CameraMode, Mapper, PhotoOptions
+from interpose_sfm.options.bridging import BridgingOptions, Fit, GenerationOptions, MemoryProfile, NetworkDtype
+from interpose_sfm.options.consensus import ConsensusOptions
+from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
+from interpose_sfm.options.poses import AlignmentMethod, ConsistencyOptions, Dust3rOptions, PairSelection, Strategy
+from interpose_sfm.options.runs import FallbackOptions, InterposeOptions, ReconstructOptions
+
+__all__ = [
+    "AlignmentMethod",
+    "BaseOptions",
+    "BridgingOptions",
+    "CallerOptions",
+    "CameraMode",
+    "ConsensusOptions",
+    "ConsistencyOptions",
+    "Dust3rOptions",
+    "FallbackOptions",
+    "Fit",
+    "GenerationOptions",
+    "InterposeOptions",
+    "Mapper",
+    "MatchingOptions",
+    "MemoryProfile",
+    "NetworkDtype",
+    "PairSelection",
+    "PhotoOptions",
+    "ReconstructOptions",
+    "Strategy",
+    "ViewGraphOptions",
+]

@@ -1,0 +1,99 @@
+"""Options of photos and of base models, as COLMAP makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from interpose_sfm._compat import StrEnum
+from interpose_sfm.options.checks import require
+
+
+class CameraMode(StrEnum):
+    """Which photos share a camera, as in COLMAP."""
+
+    AUTO = "auto"
+    SINGLE = "single"
+    PER_FOLDER = "per_folder"
+    PER_IMAGE = "per_image"
+
+
+class Mapper(StrEnum):
+    """Which of COLMAP's mappers is used."""
+
+    INCREMENTAL = "incremental"
+    GLOBAL = "global"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoOptions:
+    """What counts as a photo.
+
+    Attributes:
+        min_side_px: Shorter side below which a picture is left out; icons and thumbnails hold too few features.
+        max_megapixels: Size above which a picture is left out unread; above any camera sold today, below what a
+            decompression bomb would cost (three bytes a pixel).
+        recursive: Whether sub-folders are searched.
+    """
+
+    min_side_px: int = 64
+    max_megapixels: float = 250.0
+    recursive: bool = True
+
+    def __post_init__(self) -> None:
+        if self.min_side_px < 1:
+            raise ValueError(f"min_side_px must be at least 1, got {self.min_side_px}")
+        if not self.max_megapixels > 0:
+            raise ValueError(f"max_megapixels must be positive, got {self.max_megapixels}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseOptions:
+    """Plain COLMAP: SIFT, matching, mapping.
+
+    Attributes:
+        sift_max_image_px: Long side at which SIFT runs; -1 for COLMAP's default.
+        exhaustive_limit: Up to this many photos every pair is matched; above it, neighbours_per_photo.
+        neighbours_per_photo: Pairs per photo above the limit: half of them next in name order, half by quadratic steps.
+        min_model_size: Smallest model that is kept. COLMAP's default of 10 silently drops small collections.
+        min_points_per_photo: A photo that sees fewer points of its model counts as unregistered until a link confirms
+            it. COLMAP registers from 30 on, and look-alike structure reaches that; twice as many asks for a second
+            opinion without questioning photos that overlap well.
+        num_threads: Threads of COLMAP; -1 for all cores.
+        mapper: COLMAP's incremental mapper, or its global one (GLOMAP), for the base models and with the links.
+    """
+
+    sift_max_image_px: int = -1
+    exhaustive_limit: int = 200
+    neighbours_per_photo: int = 40
+    min_model_size: int = 3
+    min_points_per_photo: int = 60
+    num_threads: int = -1
+    mapper: Mapper = Mapper.INCREMENTAL
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mapper", Mapper(self.mapper))
+        require(
+            self.sift_max_image_px == -1 or self.sift_max_image_px >= 64,
+            "sift-max-image-px",
+            self.sift_max_image_px,
+            "-1 or >= 64",
+        )
+        require(self.exhaustive_limit >= 2, "exhaustive-limit", self.exhaustive_limit, ">= 2")
+        require(self.neighbours_per_photo >= 2, "neighbours-per-photo", self.neighbours_per_photo, ">= 2")
+        require(self.min_points_per_photo >= 0, "min-points-per-photo", self.min_points_per_photo, ">= 0")
+        require(self.min_model_size >= 2, "min-model-size", self.min_model_size, ">= 2")
+        require(self.num_threads == -1 or self.num_threads >= 1, "num-threads", self.num_threads, "-1 or >= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallerOptions(BaseOptions):
+    """Base options where somebody else calls COLMAP's mapper: what we map with it must keep to the caller's options.
+
+    Attributes:
+        pipeline: Fields of ``pycolmap.IncrementalPipelineOptions``, nested ones as mappings, that differ from COLMAP's
+            defaults.
+    """
+
+    pipeline: Mapping[str, Any] = field(default_factory=dict)

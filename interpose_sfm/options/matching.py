@@ -1,0 +1,51 @@
+"""Options of weak pairs and of learned matches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from interpose_sfm.options.checks import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewGraphOptions:
+    """Which pairs count as weak.
+
+    Attributes:
+        max_weak_pairs: At most this many weak pairs are matched again with learned features.
+        max_bridged_pairs: At most this many of those get bridging clips.
+    """
+
+    max_weak_pairs: int = 300
+    max_bridged_pairs: int = 8
+
+    def __post_init__(self) -> None:
+        require(self.max_weak_pairs >= 0, "max-weak-pairs", self.max_weak_pairs, ">= 0")
+        require(self.max_bridged_pairs >= 0, "max-bridged-pairs", self.max_bridged_pairs, ">= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions:
+    """Learned features and matches (ALIKED + LightGlue).
+
+    Attributes:
+        learned_max_image_px: Long side at which key points are detected; 1024 is what LightGlue was trained for.
+        max_keypoints: Key points per photo.
+        max_frame_keypoints: Key points per frame of a clip: there are many frames, and neighbours differ little.
+        detection_threshold: ALIKED's detection threshold.
+        min_match_score: LightGlue's own filter; the evidence cues need the doubtful matches too, so keep it low.
+        device: torch device.
+    """
+
+    learned_max_image_px: int = 1024
+    max_keypoints: int = 2048
+    max_frame_keypoints: int = 1024
+    detection_threshold: float = 0.2
+    min_match_score: float = 0.1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require(self.learned_max_image_px >= 64, "learned-max-image-px", self.learned_max_image_px, ">= 64")
+        require(self.max_keypoints >= 16, "max-keypoints", self.max_keypoints, ">= 16")
+        require(self.max_frame_keypoints >= 16, "max-frame-keypoints", self.max_frame_keypoints, ">= 16")
+        require(0 <= self.min_match_score < 1, "min-match-score", self.min_match_score, "in [0, 1)")

@@ -1,0 +1,75 @@
+"""All options of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from interpose_sfm.options.base import BaseOptions, CameraMode, PhotoOptions
+from interpose_sfm.options.bridging import BridgingOptions, GenerationOptions
+from interpose_sfm.options.checks import require
+from interpose_sfm.options.consensus import ConsensusOptions
+from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
+from interpose_sfm.options.poses import ConsistencyOptions, Dust3rOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class FallbackOptions:
+    """Options of the fallback, whoever made the base models.
+
+    Attributes:
+        generator: Where bridging clips come from: ``auto`` takes clips on disk where there are any for the pair, else
+            makes them with a video model whose weights are on this machine with a GPU that holds it, else morphs;
+            ``none`` leaves bridging out; else the name of a generator, such as ``wan-flf2v`` or ``diffusers:FOLDER``.
+        pose_estimator: Name of the pose estimator.
+        seed: Seed of everything that is random.
+    """
+
+    generator: str = "auto"
+    pose_estimator: str = "matcher"
+    seed: int = 0
+    view_graph: ViewGraphOptions = field(default_factory=ViewGraphOptions)
+    matching: MatchingOptions = field(default_factory=MatchingOptions)
+    bridging: BridgingOptions = field(default_factory=BridgingOptions)
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
+    consistency: ConsistencyOptions = field(default_factory=ConsistencyOptions)
+    consensus: ConsensusOptions = field(default_factory=ConsensusOptions)
+    dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2^31)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructOptions(FallbackOptions):
+    """All options of a run.
+
+    Attributes:
+        database: A COLMAP database with features and matches to use instead of our own; it is copied, never changed.
+        camera_mode: Which photos share a camera, as in COLMAP.
+    """
+
+    database: Path | None = None
+    camera_mode: CameraMode = CameraMode.AUTO
+    photos: PhotoOptions = field(default_factory=PhotoOptions)
+    base: BaseOptions = field(default_factory=BaseOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterposeOptions(FallbackOptions):
+    """Options of the drop-in for ``pycolmap.incremental_mapping``; those of the mapper are pycolmap's own.
+
+    Attributes:
+        enabled: Whether to do anything that pycolmap does not do.
+        side_folder: Name of the folder beside the database that gets all that is added (the extended database, stores,
+            report); ``{database}`` stands for the database's name without its suffix.
+    """
+
+    enabled: bool = True
+    side_folder: str = "{database}_interpose"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = self.side_folder.replace("{database}", "database")
+        is_name = bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
+        require(is_name, "side-folder", self.side_folder, "the name of a folder beside the database")

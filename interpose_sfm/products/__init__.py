@@ -1,0 +1,69 @@
+"""The nouns that travel between the stages.
+
+Conventions, everywhere in the package:
+
+* ``b_from_a`` maps points from frame a to frame b: ``x_in_b = R @ x_in_a + t``. Cameras look along +z, y points down.
+* Pixel positions follow COLMAP: the centre of the top-left pixel is (0.5, 0.5).
+* Photos are named by their POSIX path below the photo folder, as COLMAP names its images.
+"""
+
+from interpose_sfm.products.arrays import FloatArray, ImageArray, IndexArray
+from interpose_sfm.products.cameras import Intrinsics, Pose
+from interpose_sfm.products.clips import Clip, ClipFlag, ClipProblem, ClipRequest, ClipState, ClipStatus, FrameMapping
+from interpose_sfm.products.links import PAIR_ALONE, Link, LinkDecision, LinkVerdict
+from interpose_sfm.products.matches import Evidence, Features, Matches
+from interpose_sfm.products.pairs import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
+from interpose_sfm.products.photos import Photo, PhotoSet, SkippedFile, SkipReason
+from interpose_sfm.products.poses import (
+    ChoiceReason,
+    ClipScore,
+    DepthSamples,
+    PoseChoice,
+    PoseHypothesis,
+    PoseStatus,
+    ScoreKind,
+    TwoView,
+    View,
+    ViewPoses,
+)
+
+__all__ = [
+    "PAIR_ALONE",
+    "ChoiceReason",
+    "Clip",
+    "ClipFlag",
+    "ClipProblem",
+    "ClipRequest",
+    "ClipScore",
+    "ClipState",
+    "ClipStatus",
+    "DepthSamples",
+    "Evidence",
+    "Features",
+    "FloatArray",
+    "FrameMapping",
+    "ImageArray",
+    "ImagePair",
+    "IndexArray",
+    "Intrinsics",
+    "Link",
+    "LinkDecision",
+    "LinkVerdict",
+    "Matches",
+    "Photo",
+    "PhotoSet",
+    "Pose",
+    "PoseChoice",
+    "PoseHypothesis",
+    "PoseStatus",
+    "ScoreKind",
+    "SkipReason",
+    "SkippedFile",
+    "TwoView",
+    "View",
+    "ViewGraph",
+    "ViewPoses",
+    "WeakPair",
+    "WeakReason",
+    "connected_components",
+]
