@@ -30,7 +30,8 @@ class KnownCache(LearnedCache):
     """
 
     scene: Scene
-    wide_score = 1.0
+    wide_score: float
+    spoil: Callable[[Matches, int, int], Matches]
 
     def features(self, view: View) -> Features:
         return self.scene.features[KEYS.index(view.key)]
@@ -39,39 +40,58 @@ class KnownCache(LearnedCache):
         pair = KEYS.index(a.key), KEYS.index(b.key)
         if pair == (0, len(FRAMES) - 1):
             return NOTHING
-        found = self.scene.matches(*pair)
+        found = self.spoil(self.scene.matches(*pair), *pair)
         return found if abs(pair[0] - pair[1]) <= 2 else replace(found, scores=self.wide_score * found.scores)
 
 
 KEYS = [image_key(frame) for frame in FRAMES]
 
 
-def test_the_depths_of_a_clips_link_are_in_baselines(tmp_path: Path) -> None:
-    """Whatever unit the small reconstruction of the frames has."""
-    unit = 20.0
-    write_folder(tmp_path / "a__b", FRAMES)
+def arc_scene(unit: float = 1.0) -> Scene:
+    """A way around a cloud of points, seen by the camera of the frames, in metres of this length."""
     poses = arc([0, 8, 16, 24, 32, 40, 48], radius=7 * unit)
-    scene = observe(unit * cloud(1, 200), poses, noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
+    return observe(unit * cloud(1, 200), poses, noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
+
+
+def bridged(
+    folder: Path,
+    scene: Scene,
+    *,
+    num_clips: int = 1,
+    wide_score: float = 1.0,
+    spoil: Callable[[Matches, int, int], Matches] = lambda matches, a, b: matches,
+) -> PairOutcome:
+    """The outcome of so many clips of two, all the same; `spoil` changes the matches between two views."""
+    folder.mkdir(exist_ok=True)
+    for number in range(num_clips):
+        write_folder(folder / f"a__b_{number}", FRAMES)
     options = ReconstructOptions(
         generator="clips",
-        bridging=BridgingOptions(clip_dir=tmp_path),
-        consistency=ConsistencyOptions(num_random_subsets=3),
+        bridging=BridgingOptions(clip_dir=folder),
+        consistency=ConsistencyOptions(num_clips=2, num_random_subsets=4),
     )
     photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
-    with open_stores(tmp_path) as (features, matches, hypotheses):
+
+    def view(name: str) -> View:
+        return View(image_key(photos[name]), photos[name], camera(photos[name]))
+
+    with open_stores(folder) as (features, matches, hypotheses):
         cache = KnownCache(features, matches, options.matching)
-        cache.scene = scene
-
-        def view(name: str) -> View:
-            return View(image_key(photos[name]), photos[name], camera(photos[name]))
-
+        cache.scene, cache.wide_score, cache.spoil = scene, wide_score, spoil
         poser = PairPoser(view, (PAIR.a, PAIR.b), cache, hypotheses, options)
-        assert poser.num_clips_on_disk(PAIR) == 1
-        outcome = poser.bridge(PAIR)
+        assert poser.num_clips_on_disk(PAIR) == num_clips
+        return poser.bridge(PAIR)
+
+
+def test_the_depths_of_a_clips_link_are_in_baselines(tmp_path: Path) -> None:
+    """Whatever unit the small reconstruction of the frames has."""
+    scene = arc_scene(unit=20.0)
+    outcome = bridged(tmp_path, scene)
     assert outcome.choice.reason is ChoiceReason.ACCEPTED
     link = outcome.link
     assert link is not None
     assert max(pose_error_deg(link.b_from_a, scene.b_from_a(0, -1))) < 2.0
+    poses = scene.cam_from_world
     length = np.linalg.norm(geometry.relative_pose(poses[-1], poses[0]).translation)
     for number, samples in ((0, link.seen_a), (-1, link.seen_b)):
         distances_px = np.linalg.norm(scene.features[number].keypoints_px[None] - samples.points_px[:, None], axis=2)
@@ -81,27 +101,7 @@ def test_the_depths_of_a_clips_link_are_in_baselines(tmp_path: Path) -> None:
         assert np.median(samples.depths * length / depths) == pytest.approx(1.0, rel=0.03)
 
 
-def bridged(folder: Path, num_clips: int, change: Callable[[KnownCache], None] = lambda cache: None) -> PairOutcome:
-    """The outcome of so many clips, all the same, whose wide steps match badly."""
-    folder.mkdir(exist_ok=True)
-    for number in range(num_clips):
-        write_folder(folder / f"a__b_{number}", FRAMES)
-    scene = observe(cloud(1, 200), arc([0, 8, 16, 24, 32, 40, 48]), noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
-    options = ReconstructOptions(
-        generator="clips",
-        bridging=BridgingOptions(clip_dir=folder),
-        consistency=ConsistencyOptions(num_clips=2, num_random_subsets=5),
-    )
-    photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
-    with open_stores(folder) as (features, matches, hypotheses):
-        cache = KnownCache(features, matches, options.matching)
-        cache.scene, cache.wide_score = scene, 0.5
-        change(cache)
-
-        def view(name: str) -> View:
-            return View(image_key(photos[name]), photos[name], camera(photos[name]))
-
-        return PairPoser(view, (PAIR.a, PAIR.b), cache, hypotheses, options).bridge(PAIR)
+# ---------------------------------------------------------------- what is judged where several clips agree
 
 
 def weakest_score(outcome: PairOutcome) -> float:
@@ -111,27 +111,22 @@ def weakest_score(outcome: PairOutcome) -> float:
 
 
 def test_a_pose_that_most_clips_tell_is_judged_by_the_small_steps_of_a_whole_clip(tmp_path: Path) -> None:
-    assert weakest_score(bridged(tmp_path / "two", 2)) > 0.8
-    assert weakest_score(bridged(tmp_path / "one", 1)) < 0.6  # nobody else says so: every step counts
+    scene = arc_scene()
+    assert weakest_score(bridged(tmp_path / "two", scene, num_clips=2, wide_score=0.5)) > 0.8
+    # Nobody else says so: every step counts.
+    assert weakest_score(bridged(tmp_path / "one", scene, num_clips=1, wide_score=0.5)) < 0.6
 
 
 def test_a_whole_clip_with_a_bad_step_is_no_better(tmp_path: Path) -> None:
-    def spoil(cache: KnownCache) -> None:
-        matches = cache.matches
+    def broken(matches: Matches, a: int, b: int) -> Matches:
+        return replace(matches, scores=0.5 * matches.scores) if (a <= 2) != (b <= 2) else matches
 
-        def spoiled(a: View, b: View) -> Matches:
-            found = matches(a, b)
-            crosses = (KEYS.index(a.key) <= 2) != (KEYS.index(b.key) <= 2)
-            return replace(found, scores=0.5 * found.scores) if crosses else found
-
-        cache.matches = spoiled  # type: ignore[method-assign]
-
-    assert weakest_score(bridged(tmp_path, 2, spoil)) < 0.6
+    assert weakest_score(bridged(tmp_path, arc_scene(), num_clips=2, spoil=broken)) < 0.6
 
 
 def test_clips_of_one_guess_do_not_confirm_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClipsGenerator, "makes_independent_clips", False, raising=False)
-    assert weakest_score(bridged(tmp_path, 2)) < 0.6
+    assert weakest_score(bridged(tmp_path, arc_scene(), num_clips=2, wide_score=0.5)) < 0.6
     assert not MorphGenerator.makes_independent_clips
 
 
@@ -141,5 +136,5 @@ def test_clips_with_a_cut_confirm_nothing(
 ) -> None:
     flags = (ClipFlag(problem, 0.5, 0.2, "here"),)
     monkeypatch.setattr(pair_pose, "check_clip", lambda clip, pair: replace(clip, flags=flags))
-    outcome = bridged(tmp_path, 2)
+    outcome = bridged(tmp_path, arc_scene(), num_clips=2, wide_score=0.5)
     assert (weakest_score(outcome) < 0.6) is (problem is not ClipProblem.WRONG_SIZE)
