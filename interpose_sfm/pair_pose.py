@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interpose_sfm import consistency, geometry, verification
+from interpose_sfm import consensus, consistency, geometry, verification
 from interpose_sfm.bridging import (
     GeneratorContext,
     VideoGenerator,
@@ -47,6 +47,7 @@ from interpose_sfm.products import (
     ImagePair,
     Intrinsics,
     Link,
+    LinkVerdict,
     Matches,
     Pose,
     PoseChoice,
@@ -185,17 +186,24 @@ class PairPoser:
         a, b, note = self._calibrated(pair, list(found.values()))
         tried += note
         clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in found.items()}
-        pair_only = _hypothesis(check_poses(self._estimator.estimate([a, b]), [a, b], self._estimator.name), "", ())
+        alone = check_poses(self._estimator.estimate([a, b]), [a, b], self._estimator.name)
+        pair_only = _hypothesis(alone, "", ())
         hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
         options = replace(self._options.consistency, allow_pair_only=False)
+        cut = [name for name, found_flags in flags.items() if any(f.problem in HIDING for f in found_flags)]
+
+        def is_backed(choice: PoseChoice) -> bool:
+            is_independent = getattr(generator, "makes_independent_clips", True)
+            return is_independent and consistency.most_clips_agree(choice, number, cut, options)
+
         choice = consistency.choose(pair, hypotheses, pair_only, options)
+        if choice.reason is ChoiceReason.INCONSISTENT and not self._believes(alone, a, b):
+            by_clips = consistency.choose(pair, hypotheses, None, options)
+            if by_clips.reason is ChoiceReason.ACCEPTED and is_backed(by_clips):
+                choice = by_clips
         link = None
         if choice.reason is ChoiceReason.ACCEPTED:
-            cut = [name for name, found_flags in flags.items() if any(f.problem in HIDING for f in found_flags)]
-            is_backed = getattr(generator, "makes_independent_clips", True) and consistency.most_clips_agree(
-                choice, number, cut, options
-            )
-            link = self._link(choice, hypotheses, a, clips, b, is_backed=is_backed)
+            link = self._link(choice, hypotheses, a, clips, b, is_backed=is_backed(choice))
         self._cache.forget_frames()
         return PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only)
 
@@ -211,6 +219,14 @@ class PairPoser:
             return a, b, ["focal lengths: the clips do not agree on them"]
         a, b = (replace(v, intrinsics=replace(v.intrinsics, focal_px=scale * v.intrinsics.focal_px)) for v in (a, b))
         return a, b, [f"focal lengths: {scale:.2f} times the guess, by the clips"]
+
+    def _believes(self, alone: ViewPoses, a: View, b: View) -> bool:
+        """Whether the pose of the photos alone can hold against clips that agree with one another."""
+        knows_cameras = a.intrinsics.is_trusted and b.intrinsics.is_trusted
+        if not alone.has_pose or alone.evidence is None:
+            return False
+        verdict, _ = consensus.judge_evidence(alone.evidence, knows_cameras, self._options.consensus)
+        return verdict is LinkVerdict.ACCEPTED
 
     def _generator_for(self, pair: ImagePair) -> VideoGenerator | None:
         return next((g for g in self._generators if g.num_clips(pair) > 0), None)

@@ -147,7 +147,7 @@ def study(folder: Path, name: str, model: str, arguments: argparse.Namespace) ->
         "verdict": verdict,
         "detail": detail,
         "evidence": None if outcome.link is None else asdict(outcome.link.evidence),
-        "video": choice.clip,
+        "chosen": _choice(choice),
         "strategies": {key: _choice(value) for key, value in choices.items()},
         "clips": {
             score.clip: {
@@ -206,7 +206,7 @@ def is_accepted(item: Item) -> bool:
 
 def yaw_of(item: Item) -> float:
     """Yaw of the chosen pose in degrees; NaN where there is none."""
-    value = item["strategies"]["paper"].get("yaw_deg")
+    value = item["chosen"].get("yaw_deg")
     return math.nan if value is None else float(value)
 
 
@@ -223,7 +223,7 @@ def agreements(items: Sequence[Item]) -> list[tuple[str, str, str, float, float]
         if first["pair"] == second["pair"]:
             rotations, directions = [], []
             for item in (first, second):
-                chosen = item["strategies"]["paper"]
+                chosen = item["chosen"]
                 rotations.append(np.array(chosen["rotation"]))
                 directions.append(np.array(chosen["direction"]))
             turn_deg = float(geometry.rotation_angle_deg(rotations[0] @ rotations[1].T))
@@ -236,7 +236,7 @@ def agreements(items: Sequence[Item]) -> list[tuple[str, str, str, float, float]
 
 def summary(item: Item) -> str:
     """One line for the terminal."""
-    chosen = item["strategies"]["paper"]
+    chosen = item["chosen"]
     return (
         f"{item['pair']} {item['model']}: {item['verdict']} ({item['detail']}), yaw {chosen.get('yaw_deg')}, "
         f"{chosen['score_kind']} {chosen['score_deg']}, {item['seconds']} s"
@@ -332,14 +332,14 @@ def item_lines(items: Sequence[Item]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for item in items:
-        chosen, published, model = item["strategies"]["paper"], item["published"], item["model"]
-        clip = item["clips"].get(item["video"], {})
+        chosen, published, model = item["chosen"], item["published"], item["model"]
+        clip = item["clips"].get(chosen["video"], {})
         d_med, d_bias = clip.get("d_med_deg"), clip.get("d_bias_deg")
         total = None if d_med is None or d_bias is None else d_med + d_bias
         direction = ", ".join(f"{value:+.2f}" for value in chosen.get("direction", ())) or "-"
         errors = published["rotation_error_deg"]
         lines.append(
-            f"| {item['pair']} | {model} | {video_of(item['video'])} ({published['selected_video'][model]}) | "
+            f"| {item['pair']} | {model} | {video_of(chosen['video'])} ({published['selected_video'][model]}) | "
             f"{_shown(d_med)} | {_shown(d_bias)} | {_shown(total)} | {_shown(chosen.get('yaw_deg'))} | {direction} | "
             f"{item['verdict'] if is_accepted(item) else item['verdict'] + ': ' + item['detail']} | "
             f"{focal_of(item)} | {errors['dust3r_pair']:.1f}, {errors[model]:.1f} |"
@@ -350,8 +350,10 @@ def item_lines(items: Sequence[Item]) -> list[str]:
 def agreement_lines(items: Sequence[Item]) -> list[str]:
     """How far accepted models are apart, pair by pair."""
     found = agreements(items)
-    same = [item for item in items if item["video"]]
-    chosen = sum(video_of(item["video"]) == str(item["published"]["selected_video"][item["model"]]) for item in same)
+    same = [item for item in items if item["chosen"]["video"]]
+    chosen = sum(
+        video_of(item["chosen"]["video"]) == str(item["published"]["selected_video"][item["model"]]) for item in same
+    )
     lines = [
         f"Of {len(same)} selected videos {chosen} are those that the authors' score selected; one in four would be by "
         "chance.",

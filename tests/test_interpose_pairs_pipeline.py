@@ -62,7 +62,7 @@ def item(pair: str, model: str, yaw_deg: float | None, *, is_accepted: bool, d_m
         "verdict": "accepted" if is_accepted else "no self-consistent pose",
         "detail": "",
         "evidence": None,
-        "video": chosen["video"],
+        "chosen": chosen,
         "strategies": dict.fromkeys(("paper", "medoid", "average", "pair-only"), chosen),
         "clips": clips,
         "alone": {"status": "few", "yaw_deg": None, "verdict": ""},

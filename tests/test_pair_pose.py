@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,20 @@ from interpose_sfm.learned import LearnedCache, open_stores
 from interpose_sfm.matching import image_key
 from interpose_sfm.options import BridgingOptions, ConsistencyOptions, ReconstructOptions
 from interpose_sfm.pair_pose import PairOutcome, PairPoser
-from interpose_sfm.products import ChoiceReason, ClipFlag, ClipProblem, Features, ImagePair, Matches, View
+from interpose_sfm.pose.matcher import MatcherEstimator
+from interpose_sfm.products import (
+    ChoiceReason,
+    ClipFlag,
+    ClipProblem,
+    Evidence,
+    Features,
+    ImagePair,
+    Matches,
+    Pose,
+    PoseStatus,
+    View,
+    ViewPoses,
+)
 
 PAIR = ImagePair("a.jpg", "b.jpg")
 FRAMES = pan(seed=5, num_frames=7)
@@ -122,6 +135,31 @@ def test_a_whole_clip_with_a_bad_step_is_no_better(tmp_path: Path) -> None:
         return replace(matches, scores=0.5 * matches.scores) if (a <= 2) != (b <= 2) else matches
 
     assert weakest_score(bridged(tmp_path, arc_scene(), num_clips=2, spoil=broken)) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "score", "expected"),
+    [(2, 0.3, ChoiceReason.ACCEPTED), (2, 0.9, ChoiceReason.INCONSISTENT), (1, 0.3, ChoiceReason.INCONSISTENT)],
+)
+def test_a_pose_of_the_pair_alone_that_is_not_believed_has_no_say_against_most_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_clips: int, score: float, expected: ChoiceReason
+) -> None:
+    estimate = MatcherEstimator.estimate
+    wrong = Pose(geometry.rotation_from_axis_angle(np.array([0.0, 1.0, 0.0]), 100.0), np.array([0.0, 0.0, 1.0]))
+    weak = Evidence(60, 60, 1.0, score, 0.5, 10.0, True)
+
+    def patched(self: MatcherEstimator, views: Sequence[View]) -> ViewPoses:
+        if len(views) > 2:
+            return estimate(self, views)
+        return ViewPoses(PoseStatus.OK, (Pose(np.eye(3), np.zeros(3)), wrong), 1.0, evidence=weak)
+
+    monkeypatch.setattr(MatcherEstimator, "estimate", patched)
+    scene = arc_scene()
+    outcome = bridged(tmp_path, scene, num_clips=num_clips)
+    assert outcome.choice.reason is expected
+    if expected is ChoiceReason.ACCEPTED:
+        assert outcome.choice.b_from_a is not None
+        assert max(pose_error_deg(outcome.choice.b_from_a, scene.b_from_a(0, -1))) < 2.0
 
 
 def test_clips_of_one_guess_do_not_confirm_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
