@@ -64,6 +64,10 @@ logger = logging.getLogger(__name__)
 
 AUTO, NO_BRIDGING = "auto", "none"
 HIDING = frozenset({ClipProblem.HARD_CUT, ClipProblem.CROSS_FADE})  # the way from A to B
+MAX_GUESSED_TURN_DEG = 25.0
+"""A turn errs in proportion to the focal length. COLMAP's guess is off by a factor of up to two for phones and action
+cameras, so that wider turns may be off by more than a link is allowed to be."""
+
 MAX_DISTANCE_TO_CHOICE_DEG = 10.0  # hypotheses this near to the choice lend it their correspondences
 
 
@@ -183,7 +187,7 @@ class PairPoser:
             flags[clip.name] = clip.flags
             if clip.status is ClipStatus.OK:
                 found[clip.name] = clip
-        a, b, note = self._calibrated(pair, list(found.values()))
+        a, b, note, is_guess = self._calibrated(pair, list(found.values()))
         tried += note
         clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in found.items()}
         alone = check_poses(self._estimator.estimate([a, b]), [a, b], self._estimator.name)
@@ -201,24 +205,29 @@ class PairPoser:
             by_clips = consistency.choose(pair, hypotheses, None, options)
             if by_clips.reason is ChoiceReason.ACCEPTED and is_backed(by_clips):
                 choice = by_clips
+        if choice.reason is ChoiceReason.ACCEPTED and is_guess and _turn_deg(choice) > MAX_GUESSED_TURN_DEG:
+            choice = replace(choice, reason=ChoiceReason.GUESSED_FOCAL)
         link = None
         if choice.reason is ChoiceReason.ACCEPTED:
             link = self._link(choice, hypotheses, a, clips, b, is_backed=is_backed(choice))
         self._cache.forget_frames()
         return PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only)
 
-    def _calibrated(self, pair: ImagePair, clips: Sequence[Clip]) -> tuple[View, View, list[str]]:
-        """The photos with focal lengths from the clips where nothing else tells them, and a note for the report."""
+    def _calibrated(self, pair: ImagePair, clips: Sequence[Clip]) -> tuple[View, View, list[str], bool]:
+        """The photos with focal lengths from the clips where nothing else tells them, and a note for the report.
+
+        The last item tells whether poses rest on focal lengths that nobody knows.
+        """
         a, b = self._views(pair.a), self._views(pair.b)
         unknown = not (a.intrinsics.is_trusted or b.intrinsics.is_trusted)
         if not unknown or not clips or not traits_of(self._estimator).trusts_focal_lengths:
-            return a, b, []
+            return a, b, [], False
         frames = [frame_views(clip, a.intrinsics, b.intrinsics) for clip in clips]
         scale = clip_calibration.focal_scale(frames, self._estimator_context)
         if scale is None:
-            return a, b, ["focal lengths: the clips do not agree on them"]
+            return a, b, ["focal lengths: the clips do not agree on them"], True
         a, b = (replace(v, intrinsics=replace(v.intrinsics, focal_px=scale * v.intrinsics.focal_px)) for v in (a, b))
-        return a, b, [f"focal lengths: {scale:.2f} times the guess, by the clips"]
+        return a, b, [f"focal lengths: {scale:.2f} times the guess, by the clips"], False
 
     def _believes(self, alone: ViewPoses, a: View, b: View) -> bool:
         """Whether the pose of the photos alone can hold against clips that agree with one another."""
@@ -316,6 +325,10 @@ class PairPoser:
             deepest.seen_a.scaled(to_baselines),
             deepest.seen_b.scaled(to_baselines),
         )
+
+
+def _turn_deg(choice: PoseChoice) -> float:
+    return 0.0 if choice.b_from_a is None else float(geometry.rotation_angle_deg(choice.b_from_a.rotation))
 
 
 def _told(clip: Clip) -> str:

@@ -16,6 +16,7 @@ from interpose_sfm.learned import LearnedCache, open_stores
 from interpose_sfm.matching import image_key
 from interpose_sfm.options import BridgingOptions, ConsistencyOptions, ReconstructOptions
 from interpose_sfm.pair_pose import PairOutcome, PairPoser
+from interpose_sfm.pose import clip_calibration
 from interpose_sfm.pose.matcher import MatcherEstimator
 from interpose_sfm.products import (
     ChoiceReason,
@@ -60,9 +61,9 @@ class KnownCache(LearnedCache):
 KEYS = [image_key(frame) for frame in FRAMES]
 
 
-def arc_scene(unit: float = 1.0) -> Scene:
+def arc_scene(unit: float = 1.0, turn_deg: float = 48.0) -> Scene:
     """A way around a cloud of points, seen by the camera of the frames, in metres of this length."""
-    poses = arc([0, 8, 16, 24, 32, 40, 48], radius=7 * unit)
+    poses = arc([turn_deg * step / 6 for step in range(7)], radius=7 * unit)
     return observe(unit * cloud(1, 200), poses, noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
 
 
@@ -71,6 +72,7 @@ def bridged(
     scene: Scene,
     *,
     num_clips: int = 1,
+    is_trusted: bool = True,
     wide_score: float = 1.0,
     spoil: Callable[[Matches, int, int], Matches] = lambda matches, a, b: matches,
 ) -> PairOutcome:
@@ -86,7 +88,7 @@ def bridged(
     photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
 
     def view(name: str) -> View:
-        return View(image_key(photos[name]), photos[name], camera(photos[name]))
+        return View(image_key(photos[name]), photos[name], replace(camera(photos[name]), is_trusted=is_trusted))
 
     with open_stores(folder) as (features, matches, hypotheses):
         cache = KnownCache(features, matches, options.matching)
@@ -160,6 +162,30 @@ def test_a_pose_of_the_pair_alone_that_is_not_believed_has_no_say_against_most_c
     if expected is ChoiceReason.ACCEPTED:
         assert outcome.choice.b_from_a is not None
         assert max(pose_error_deg(outcome.choice.b_from_a, scene.b_from_a(0, -1))) < 2.0
+
+
+@pytest.mark.parametrize(
+    ("scale", "is_trusted", "expected"),
+    [
+        (None, False, ChoiceReason.GUESSED_FOCAL),
+        (1.0, False, ChoiceReason.ACCEPTED),
+        (None, True, ChoiceReason.ACCEPTED),
+    ],
+)
+def test_a_wide_turn_on_a_guessed_focal_length_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float | None, is_trusted: bool, expected: ChoiceReason
+) -> None:
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: scale)
+    outcome = bridged(tmp_path, arc_scene(), is_trusted=is_trusted)  # turns by 48 degrees
+    assert outcome.choice.reason is expected
+    assert (outcome.link is not None) is (expected is ChoiceReason.ACCEPTED)
+    assert outcome.choice.b_from_a is not None  # for the report
+
+
+def test_a_small_turn_may_rest_on_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: None)
+    outcome = bridged(tmp_path, arc_scene(turn_deg=20.0), is_trusted=False)
+    assert outcome.choice.reason is ChoiceReason.ACCEPTED
 
 
 def test_clips_of_one_guess_do_not_confirm_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

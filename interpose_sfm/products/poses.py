@@ -168,6 +168,7 @@ class ChoiceReason(StrEnum):
     NO_HYPOTHESIS = "no hypothesis has a pose"
     TOO_FEW_HYPOTHESES = "too few hypotheses"
     INCONSISTENT = "hypotheses disagree"
+    GUESSED_FOCAL = "the turn is wide, and the focal lengths are a guess that the clips do not confirm"
     SIGN_CONFLICT = "hypotheses disagree in the sign of the translation"
 
 
