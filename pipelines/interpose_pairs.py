@@ -6,6 +6,8 @@ that the paper states for each dataset, and what the authors published of their 
 
 Usage: python pipelines/interpose_pairs.py [--data DIR] [--only cambridge/02 ...] [--models luma ...] [--write-only]
 
+The document ends with ``interpose_pairs_notes.md`` from the folder of the results, if it is there.
+
 Each pair and model is kept in the work folder when it is done, so a run that was stopped goes on, and two runs over
 different models share the work. The document is written over all that is there.
 """
@@ -20,6 +22,7 @@ import os
 import platform
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -82,7 +85,9 @@ def main() -> int:
     ]
     arguments.result.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_json(arguments.result.with_suffix(".json"), found)
-    atomic_write_text(arguments.result, document(found))
+    path = arguments.result.with_name(f"{arguments.result.stem}_notes.md")
+    notes = path.read_text(encoding="utf-8") if path.is_file() else ""
+    atomic_write_text(arguments.result, document(found, notes))
     return 0
 
 
@@ -243,8 +248,8 @@ def summary(item: Item) -> str:
     )
 
 
-def document(items: Sequence[Item]) -> str:
-    """All results at hand as Markdown."""
+def document(items: Sequence[Item], notes: str = "") -> str:
+    """All results at hand as Markdown, and below them what people noted."""
     if not items:
         return "# The paper's pairs\n\nNothing is done yet.\n"
     names = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -282,8 +287,12 @@ def document(items: Sequence[Item]) -> str:
         "",
         *agreement_lines(items),
         "",
+        "## Why poses are refused",
+        "",
+        *refusal_lines(items),
+        "",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, notes])
 
 
 def target_lines(items: Sequence[Item]) -> list[str]:
@@ -364,6 +373,26 @@ def agreement_lines(items: Sequence[Item]) -> list[str]:
     lines += ["| pair | models | rotation between, degrees | direction between, degrees |", "|---|---|---|---|"]
     for pair, one, other, turn_deg, angle_deg in found:
         lines.append(f"| {pair} | {one}, {other} | {turn_deg:.1f} | {_shown(angle_deg)} |")
+    return lines
+
+
+def refusal_lines(items: Sequence[Item]) -> list[str]:
+    """A row per reason, most frequent first, and what the clips say of the focal lengths."""
+    counted: dict[str, Counter[str]] = {}
+    for item in items:
+        reason = item["detail"] if item["verdict"] == LinkVerdict.INCONSISTENT.value else item["verdict"]
+        counted.setdefault(reason, Counter())[item["model"]] += 1
+    lines = ["| reason | " + " | ".join(MODELS) + " |", "|---|" + "---|" * len(MODELS)]
+    for reason, by_model in sorted(counted.items(), key=lambda row: (-row[1].total(), row[0])):
+        lines.append(f"| {reason} | {' | '.join(str(by_model[model]) for model in MODELS)} |")
+    scales = sorted(float(text) for item in items if (text := focal_of(item)) != "-")
+    if scales:
+        lines += [
+            "",
+            f"Clips of {len(scales)} of {len(items)} rows agree on a focal length: {scales[0]:.2f} to {scales[-1]:.2f} "
+            f"times the guess, {scales[len(scales) // 2]:.2f} in the median. Where they do not, the guess is kept, and "
+            "wide turns are refused.",
+        ]
     return lines
 
 

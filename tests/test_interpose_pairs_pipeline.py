@@ -83,6 +83,8 @@ def written(data: Path, folder: Path, items: list[dict[str, Any]]) -> str:
 
 def test_targets_are_counted_over_pairs_and_models(tmp_path: Path) -> None:
     data = place(tmp_path / "data", "cambridge/01", "navi/02")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "interpose_pairs_notes.md").write_text("Seen by eye.\n")
     text = written(
         data,
         tmp_path,
@@ -105,6 +107,9 @@ def test_targets_are_counted_over_pairs_and_models(tmp_path: Path) -> None:
         "| navi/02 | luma | 1 (2) | 3.0 | 2.0 | 5.0 | 80.0 | +1.00, +0.00, +0.00 | accepted | 0.80 | 5.0, 2.0 |" in text
     )
     assert "Of 5 selected videos 2 are those" in text
+    assert "| accepted | 0 | 2 | 2 |" in text
+    assert "6 of 6 rows agree on a focal length: 0.80 to 0.80 times the guess" in text
+    assert text.endswith("Seen by eye.\n")
 
 
 def test_a_range_is_kept_to_the_degree(tmp_path: Path) -> None:
