@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,36 +162,6 @@ def choose(
     if not contest:
         return _refusal(pair, ChoiceReason.TOO_FEW_HYPOTHESES, scores)
     return _medoid_choice(pair, contest, scores, pair_member, options)
-
-
-def most_clips_agree(
-    choice: PoseChoice, num_clips: int, doubtful: Collection[str], options: ConsistencyOptions
-) -> bool:
-    """Whether most of the clips of a pair tell the chosen pose by themselves.
-
-    Where a clip goes smoothly from A to B its hypotheses scatter little, even if the way is imagined wrongly; how
-    another clip imagines it is independent of that.
-
-    Args:
-        choice: Of :func:`choose`, accepted.
-        num_clips: Clips that were asked for, those that failed or do not compete included.
-        doubtful: Names of clips that do not count.
-        options: Limits; a clip agrees if it is consistent in itself and its medoid near the choice, sign included.
-
-    Returns:
-        True if the winning clip and at least one other agree, and with them more than half of ``num_clips``.
-    """
-    if choice.b_from_a is None:
-        return False
-    agreeing = {
-        score.clip
-        for score in choice.clip_scores
-        if score.clip not in doubtful
-        and score.num_hypotheses >= options.min_hypotheses
-        and score.d_med_deg <= options.max_d_med_deg
-        and geometry.signed_pose_distance_deg(score.medoid, choice.b_from_a) <= options.max_d_bias_deg
-    }
-    return choice.clip in agreeing and len(agreeing) >= 2 and 2 * len(agreeing) > num_clips
 
 
 def oracle(hypotheses: Sequence[PoseHypothesis], truth: Pose) -> PoseHypothesis | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interpose_sfm import consensus, consistency, geometry, verification
+from interpose_sfm import consistency, geometry, verification
 from interpose_sfm.bridging import (
     GeneratorContext,
     VideoGenerator,
@@ -39,7 +39,6 @@ from interpose_sfm.products import (
     ChoiceReason,
     Clip,
     ClipFlag,
-    ClipProblem,
     ClipStatus,
     Features,
     FloatArray,
@@ -47,7 +46,6 @@ from interpose_sfm.products import (
     ImagePair,
     Intrinsics,
     Link,
-    LinkVerdict,
     Matches,
     Pose,
     PoseChoice,
@@ -63,7 +61,6 @@ from interpose_sfm.stores import HypothesisStore, store_key
 logger = logging.getLogger(__name__)
 
 AUTO, NO_BRIDGING = "auto", "none"
-HIDING = frozenset({ClipProblem.HARD_CUT, ClipProblem.CROSS_FADE})  # the way from A to B
 MAX_GUESSED_TURN_DEG = 25.0
 """A turn errs in proportion to the focal length. COLMAP's guess is off by a factor of up to two for phones and action
 cameras, so that wider turns may be off by more than a link is allowed to be."""
@@ -190,26 +187,15 @@ class PairPoser:
         a, b, note, is_guess = self._calibrated(pair, list(found.values()))
         tried += note
         clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in found.items()}
-        alone = check_poses(self._estimator.estimate([a, b]), [a, b], self._estimator.name)
-        pair_only = _hypothesis(alone, "", ())
+        pair_only = _hypothesis(check_poses(self._estimator.estimate([a, b]), [a, b], self._estimator.name), "", ())
         hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
         options = replace(self._options.consistency, allow_pair_only=False)
-        cut = [name for name, found_flags in flags.items() if any(f.problem in HIDING for f in found_flags)]
-
-        def is_backed(choice: PoseChoice) -> bool:
-            is_independent = getattr(generator, "makes_independent_clips", True)
-            return is_independent and consistency.most_clips_agree(choice, number, cut, options)
-
         choice = consistency.choose(pair, hypotheses, pair_only, options)
-        if choice.reason is ChoiceReason.INCONSISTENT and not self._believes(alone, a, b):
-            by_clips = consistency.choose(pair, hypotheses, None, options)
-            if by_clips.reason is ChoiceReason.ACCEPTED and is_backed(by_clips):
-                choice = by_clips
         if choice.reason is ChoiceReason.ACCEPTED and is_guess and _turn_deg(choice) > MAX_GUESSED_TURN_DEG:
             choice = replace(choice, reason=ChoiceReason.GUESSED_FOCAL)
         link = None
         if choice.reason is ChoiceReason.ACCEPTED:
-            link = self._link(choice, hypotheses, a, clips, b, is_backed=is_backed(choice))
+            link = self._link(choice, hypotheses, a, clips, b)
         self._cache.forget_frames()
         return PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only)
 
@@ -228,14 +214,6 @@ class PairPoser:
             return a, b, ["focal lengths: the clips do not agree on them"], True
         a, b = (replace(v, intrinsics=replace(v.intrinsics, focal_px=scale * v.intrinsics.focal_px)) for v in (a, b))
         return a, b, [f"focal lengths: {scale:.2f} times the guess, by the clips"], False
-
-    def _believes(self, alone: ViewPoses, a: View, b: View) -> bool:
-        """Whether the pose of the photos alone can hold against clips that agree with one another."""
-        knows_cameras = a.intrinsics.is_trusted and b.intrinsics.is_trusted
-        if not alone.has_pose or alone.evidence is None:
-            return False
-        verdict, _ = consensus.judge_evidence(alone.evidence, knows_cameras, self._options.consensus)
-        return verdict is LinkVerdict.ACCEPTED
 
     def _generator_for(self, pair: ImagePair) -> VideoGenerator | None:
         return next((g for g in self._generators if g.num_clips(pair) > 0), None)
@@ -284,14 +262,11 @@ class PairPoser:
         a: View,
         clips: Mapping[str, Sequence[View]],
         b: View,
-        *,
-        is_backed: bool,
     ) -> Link | None:
         """The chosen pose with the correspondences of all hypotheses of the winning clip that agree with it.
 
-        Its evidence is that of the weakest step over these hypotheses. Where most clips back the pose, none of the wide
-        steps of single hypotheses is needed to believe it: then it is that of the weakest step of the whole clip, which
-        tells whether the way from A to B is unbroken.
+        Its evidence is that of the weakest step over these hypotheses. That the clips of one model agree with one
+        another is none: they imagine a scene in the same wrong way (``docs/results/interpose_pairs.md``).
         """
         assert choice.b_from_a is not None
         near = [
@@ -302,13 +277,13 @@ class PairPoser:
             and geometry.signed_pose_distance_deg(h.b_from_a, choice.b_from_a) <= MAX_DISTANCE_TO_CHOICE_DEG
         ]
         estimates = [self._estimate(a, clips[h.clip], h.frames, b) for h in near]
-        judged = estimates
         if traits_of(self._estimator).gains_from_more_views:
             whole = self._estimate(a, clips[choice.clip], range(len(clips[choice.clip])), b)
             if whole.has_pose and _is_near(whole, choice.b_from_a):  # small steps carry the most through
-                estimates = [*estimates, whole]
-                judged = [whole] if is_backed else estimates
-        evidence = min((e.evidence for e in judged if e.evidence is not None), key=lambda e: e.strength, default=None)
+                estimates.append(whole)
+        evidence = min(
+            (e.evidence for e in estimates if e.evidence is not None), key=lambda e: e.strength, default=None
+        )
         if evidence is None:
             return None
         points_a_px, points_b_px = _merged(estimates)

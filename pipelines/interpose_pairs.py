@@ -99,7 +99,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="DATASET/EXAMPLE")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--pose-estimator", default="matcher")
-    parser.add_argument("--frames-per-clip", type=int, default=BridgingOptions().frames_per_clip)
+    parser.add_argument("--frames-per-clip", type=int, default=9, help="frames of a clip that subsets are drawn from")
     parser.add_argument("--write-only", action="store_true", help="estimate nothing, write what is there")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "interpose_pairs")
     parser.add_argument("--result", type=Path, default=RESULT)

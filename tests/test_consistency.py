@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interpose_sfm import geometry
-from interpose_sfm.consistency import choose, draw_subsets, most_clips_agree, oracle
+from interpose_sfm.consistency import choose, draw_subsets, oracle
 from interpose_sfm.options import ConsistencyOptions, Strategy
 from interpose_sfm.products import ChoiceReason, ImagePair, Pose, PoseChoice, PoseHypothesis, PoseStatus, ScoreKind
 
@@ -514,57 +514,3 @@ def test_clips_of_the_other_kind_do_not_compete() -> None:
 def test_hypotheses_that_contradict_themselves_are_errors(bad: PoseHypothesis, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         choose(PAIR, [*two_clips(), bad], None, PAPER)
-
-
-# ---------------------------------------------------------------- how many clips back the choice
-
-
-def several(*turns_deg: float, noise_deg: float = 1.0) -> PoseChoice:
-    """The choice among clips called 0, 1, ... whose hypotheses scatter around these turns."""
-    rng = np.random.default_rng(0)
-    hypotheses = [
-        h
-        for index, turn_deg in enumerate(turns_deg)
-        for h in clip_of(simulated(rng, pose(turn_deg), noise_deg), str(index))
-    ]
-    return choose(PAIR, hypotheses, None, NO_LIMITS)
-
-
-@pytest.mark.parametrize(
-    ("turns_deg", "num_clips", "expected"),
-    [
-        ((0, 1, 2, 90), 4, True),
-        ((0, 1, 90, 180), 4, False),  # half are not most
-        ((0, 1), 4, False),  # the others made no pose
-        ((0, 1), 2, True),
-        ((0,), 1, False),  # nobody else says so
-        ((0, 20, 10), 3, True),
-        ((0, 100, 50), 3, False),
-    ],
-)
-def test_most_clips_agree(turns_deg: tuple[float, ...], num_clips: int, expected: bool) -> None:
-    assert most_clips_agree(several(*turns_deg), num_clips, (), PAPER) is expected
-
-
-def test_clips_that_are_doubtful_or_inconsistent_do_not_back_a_choice() -> None:
-    choice = several(0, 1, 2, 90)
-    assert choice.clip in "012"
-    assert not most_clips_agree(choice, 4, [choice.clip], PAPER)
-    assert not most_clips_agree(choice, 4, [next(c for c in "012" if c != choice.clip)], PAPER)
-    assert most_clips_agree(choice, 4, ["3"], PAPER)
-    assert not most_clips_agree(several(0, 1, 2, 90, noise_deg=30.0), 4, (), PAPER)
-    assert not most_clips_agree(choice, 4, (), replace(PAPER, min_hypotheses=12))
-
-
-def test_the_opposite_direction_backs_nothing() -> None:
-    rng = np.random.default_rng(0)
-    hypotheses = [
-        h
-        for index in range(4)
-        for h in clip_of(simulated(rng, pose(0) if index < 2 else opposite(pose(0)), 1.0), str(index))
-    ]
-    assert not most_clips_agree(choose(PAIR, hypotheses, None, NO_LIMITS), 4, (), PAPER)
-
-
-def test_no_choice_is_backed_by_nothing() -> None:
-    assert not most_clips_agree(choose(PAIR, [], None, PAPER), 0, (), PAPER)

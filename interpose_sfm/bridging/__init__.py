@@ -62,8 +62,7 @@ class VideoGenerator(Protocol):
     """Something that offers clips between two photos.
 
     A generator reports what it cannot do by the clip's status. It raises only for what the user must mend, such as a
-    broken ``clips.json``. Equal requests give equal clips, different indices different clips. An attribute
-    ``makes_independent_clips = False`` says that all clips rest on the same guess and do not confirm one another.
+    broken ``clips.json``. Equal requests give equal clips, different indices different clips.
     """
 
     name: str

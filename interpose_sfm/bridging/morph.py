@@ -71,7 +71,6 @@ class MorphGenerator:
     """The embedded default generator: no weights, only putative matches. Clip k is the k-th homography by support."""
 
     name = "morph"
-    makes_independent_clips = False  # all are warped by the same matches
 
     def __init__(self, context: GeneratorContext) -> None:
         self._context = context

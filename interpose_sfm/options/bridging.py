@@ -15,8 +15,7 @@ class BridgingOptions:
 
     Attributes:
         clip_dir: Folder with the clips of the `clips` generator.
-        frames_per_clip: At most so many frames of a file are kept, spread evenly over the clip. Estimators draw their
-            subsets from some of them; all of them at once make the small steps by which a whole clip is judged.
+        frames_per_clip: At most so many frames of a file are kept, spread evenly over the clip.
         max_frame_px: Longer side of a frame at most; larger frames are scaled down.
         min_end_correlation: The first and the last frame must correlate with the photos at least this well. On 240
             videos of three models the right ends reach 0.90 or more; of 96 wrong ends none exceeded 0.53.
@@ -29,7 +28,7 @@ class BridgingOptions:
     """
 
     clip_dir: Path | None = None
-    frames_per_clip: int = 25
+    frames_per_clip: int = 6
     max_frame_px: int = 1024
     min_end_correlation: float = 0.8
     max_end_drift: float = 0.02

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from interpose_sfm import consistency, geometry
+from interpose_sfm import geometry
 from interpose_sfm.calibration import MAX_FOCAL_FACTOR
 from interpose_sfm.pose import EstimatorContext
 from interpose_sfm.pose.edges import VerifiedEdges, usable
@@ -22,8 +22,8 @@ from interpose_sfm.products import View
 
 logger = logging.getLogger(__name__)
 
-MAX_FRAMES = 9
-"""Frames that a clip is calibrated by: with a turn of 60 degrees they lie seven apart, which matches well."""
+MAX_FRAMES = 13
+"""Frames that a clip is calibrated by: with a turn of 60 degrees they lie five apart, which matches well."""
 
 MIN_SHARE = 0.75  # of the frames: a model of fewer has broken apart, and its focal length is that of a part
 MIN_TURN_DEG = 5.0  # focal length and depth cannot be told apart without a turn
@@ -51,7 +51,7 @@ def focal_scale(clips: Sequence[Sequence[View]], context: EstimatorContext) -> f
 
 
 def _clip_scale(frames: Sequence[View], context: EstimatorContext) -> float | None:
-    chosen = consistency.frame_pool(len(frames), MAX_FRAMES)
+    chosen = sorted({round(index) for index in np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES))})
     if len(chosen) < 3:
         return None
     camera = frames[chosen[len(chosen) // 2]].intrinsics

