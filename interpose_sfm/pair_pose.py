@@ -62,8 +62,8 @@ logger = logging.getLogger(__name__)
 
 AUTO, NO_BRIDGING = "auto", "none"
 MAX_GUESSED_TURN_DEG = 25.0
-"""A turn errs in proportion to the focal length. COLMAP's guess is off by a factor of up to two for phones and action
-cameras, so that wider turns may be off by more than a link is allowed to be."""
+"""A turn errs in proportion to the focal length. Clips of photos without EXIF put it at two thirds of COLMAP's guess in
+the median (docs/results/interpose_pairs.md), so that wider turns err by more than a cycle of links is allowed to."""
 
 MAX_DISTANCE_TO_CHOICE_DEG = 10.0  # hypotheses this near to the choice lend it their correspondences
 
