@@ -4,7 +4,7 @@ VENV := .venv
 STAMP := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format venv clean distclean system-libraries
+.PHONY: help demo test lint format venv clean distclean system-libraries colmap
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -12,7 +12,7 @@ help: ## list the targets
 demo: venv ## render a small photo collection, reconstruct it and print the error against the truth
 	$(VENV)/bin/python -m interpose_sfm demo --output demo_output
 
-test: lint ## check style and types, then run the tests
+test: lint colmap ## check style and types, then run the tests
 	$(VENV)/bin/python -m pytest
 
 lint: venv ## check style and types
@@ -33,6 +33,10 @@ $(STAMP): setup.cfg pyproject.toml | system-libraries
 
 system-libraries:
 	@tools/system_libraries.sh "$(PYTHON)"
+
+# The test that reads a database of COLMAP's command line, and has it read our models, is skipped without it.
+colmap:
+	@command -v colmap >/dev/null || tools/colmap_command_line.sh
 
 clean: ## remove what the tools and the demo wrote
 	rm -rf build dist demo_output .pytest_cache .mypy_cache .ruff_cache *.egg-info
