@@ -176,7 +176,7 @@ def bridge_photos(
 def _check_number(photo_set: PhotoSet, photo_dir: Path) -> None:
     if len(photo_set.photos) >= 2:
         return
-    left_out = "; ".join(f"{file.name}: {file.reason} ({file.detail})" for file in photo_set.skipped[:MAX_NAMED_FILES])
+    left_out = "; ".join(f"{file.name}: {file.why}" for file in photo_set.skipped[:MAX_NAMED_FILES])
     more = len(photo_set.skipped) - MAX_NAMED_FILES
     raise ValueError(
         f"got {len(photo_set.photos)} usable photos in {photo_dir}, expected at least two"
@@ -236,7 +236,7 @@ def _named_pairs(pairs: Sequence[tuple[str, str]], photo_set: PhotoSet) -> tuple
         if name in known:
             continue
         if name in left_out:
-            raise ValueError(f"{name!r} is no usable photo: {left_out[name].reason} ({left_out[name].detail})")
+            raise ValueError(f"{name!r} is no usable photo: {left_out[name].why}")
         near = difflib.get_close_matches(name, known, n=3) or sorted(known)[:3]
         raise ValueError(f"got the photo {name!r}, expected a path below the photo folder, such as {', '.join(near)}")
     return tuple(dict.fromkeys(ImagePair.sorted(*pair) for pair in pairs))

@@ -193,9 +193,7 @@ class PairPoser:
         choice = consistency.choose(pair, hypotheses, pair_only, options)
         if choice.reason is ChoiceReason.ACCEPTED and is_guess and _turn_deg(choice) > MAX_GUESSED_TURN_DEG:
             choice = replace(choice, reason=ChoiceReason.GUESSED_FOCAL)
-        link = None
-        if choice.reason is ChoiceReason.ACCEPTED:
-            link = self._link(choice, hypotheses, a, clips, b)
+        link = self._link(choice, hypotheses, a, clips, b) if choice.reason is ChoiceReason.ACCEPTED else None
         self._cache.forget_frames()
         return PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only)
 

@@ -84,7 +84,7 @@ def opened_pair(
         pair = _copy_photos((Path(path_a), Path(path_b)), root / "photos")
         photo_set = photos.collect_photos(root / "photos", root / "run" / "images", options.photos)
         if len(photo_set.photos) != 2:
-            left_out = "; ".join(f"{Path(f.name).name}: {f.reason} ({f.detail})" for f in photo_set.skipped)
+            left_out = "; ".join(f"{Path(f.name).name}: {f.why}" for f in photo_set.skipped)
             raise ValueError(f"expected two different photos, got {left_out}; hand in two usable image files")
         database_path = root / "run" / "database.db"
         import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)

@@ -347,12 +347,12 @@ def item_lines(items: Sequence[Item]) -> list[str]:
         total = None if d_med is None or d_bias is None else d_med + d_bias
         direction = ", ".join(f"{value:+.2f}" for value in chosen.get("direction", ())) or "-"
         errors = published["rotation_error_deg"]
-        told = f"{item['verdict']}: {item['detail']}"
+        says_all = is_accepted(item) or item["detail"] == item["verdict"]
+        told = item["verdict"] if says_all else f"{item['verdict']}: {item['detail']}"
         lines.append(
             f"| {item['pair']} | {model} | {video_of(chosen['video'])} ({published['selected_video'][model]}) | "
             f"{_shown(d_med)} | {_shown(d_bias)} | {_shown(total)} | {_shown(chosen.get('yaw_deg'))} | {direction} | "
-            f"{item['verdict'] if item['verdict'] in ('accepted', item['detail']) else told} | "
-            f"{focal_of(item)} | {errors['dust3r_pair']:.1f}, {errors[model]:.1f} |"
+            f"{told} | {focal_of(item)} | {errors['dust3r_pair']:.1f}, {errors[model]:.1f} |"
         )
     return lines
 

@@ -14,13 +14,7 @@ from interpose_sfm.matching import image_key
 from interpose_sfm.options import BridgingOptions, ConsistencyOptions, ReconstructOptions
 from interpose_sfm.pair_pose import PairOutcome, PairPoser
 from interpose_sfm.pose import clip_calibration
-from interpose_sfm.products import (
-    ChoiceReason,
-    Features,
-    ImagePair,
-    Matches,
-    View,
-)
+from interpose_sfm.products import ChoiceReason, Features, ImagePair, Matches, View
 
 PAIR = ImagePair("a.jpg", "b.jpg")
 FRAMES = pan(seed=5, num_frames=7)
@@ -49,12 +43,7 @@ def arc_scene(unit: float = 1.0, turn_deg: float = 48.0) -> Scene:
     return observe(unit * cloud(1, 200), poses, noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
 
 
-def bridged(
-    folder: Path,
-    scene: Scene,
-    *,
-    is_trusted: bool = True,
-) -> PairOutcome:
+def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True) -> PairOutcome:
     """The outcome of one clip."""
     write_folder(folder / "a__b", FRAMES)
     options = ReconstructOptions(

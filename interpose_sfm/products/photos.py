@@ -52,6 +52,11 @@ class SkippedFile:
     reason: SkipReason
     detail: str
 
+    @property
+    def why(self) -> str:
+        """The reason with its detail, for messages."""
+        return f"{self.reason} ({self.detail})"
+
 
 @dataclass(frozen=True)
 class PhotoSet:
