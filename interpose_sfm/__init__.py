@@ -14,13 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from interpose_sfm.bridge import BridgeResult, bridge_photos
     from interpose_sfm.doctor import diagnose
-    from interpose_sfm.hook import extend, incremental_mapping, installed
     from interpose_sfm.options import InterposeOptions, ReconstructOptions
-    from interpose_sfm.pipeline import find_weak_pairs, reconstruct
-    from interpose_sfm.relative import RelativePoseResult, relative_pose
     from interpose_sfm.report import ReconstructionResult, RunReport
+    from interpose_sfm.workflows.drop_in import extend, incremental_mapping, installed
+    from interpose_sfm.workflows.make_clips import BridgeResult, bridge_photos
+    from interpose_sfm.workflows.reconstruct import find_weak_pairs, reconstruct
+    from interpose_sfm.workflows.relative_pose import RelativePoseResult, relative_pose
 
 __version__ = "0.1.0"
 
@@ -43,20 +43,20 @@ __all__ = [
 ]
 
 _MODULES = {
-    "BridgeResult": "bridge",
+    "BridgeResult": "workflows.make_clips",
     "InterposeOptions": "options",
     "ReconstructOptions": "options",
     "ReconstructionResult": "report",
-    "RelativePoseResult": "relative",
+    "RelativePoseResult": "workflows.relative_pose",
     "RunReport": "report",
-    "bridge_photos": "bridge",
+    "bridge_photos": "workflows.make_clips",
     "diagnose": "doctor",
-    "extend": "hook",
-    "find_weak_pairs": "pipeline",
-    "incremental_mapping": "hook",
-    "installed": "hook",
-    "reconstruct": "pipeline",
-    "relative_pose": "relative",
+    "extend": "workflows.drop_in",
+    "find_weak_pairs": "workflows.reconstruct",
+    "incremental_mapping": "workflows.drop_in",
+    "installed": "workflows.drop_in",
+    "reconstruct": "workflows.reconstruct",
+    "relative_pose": "workflows.relative_pose",
 }
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from interpose_sfm.cli import main
+from interpose_sfm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -101,8 +101,8 @@ def diagnose() -> tuple[BackendCheck, ...]:
     rows = [_check(kind, name, probe, distribution=name) for kind, name, probe in _LIBRARIES]
     libraries = {row.name: row for row in rows}
     rows += _device_checks(libraries["torch"])
-    rows += _backend_checks(CheckKind.GENERATOR, "interpose_sfm.bridging", "GENERATORS", libraries)
-    rows += _backend_checks(CheckKind.POSE_ESTIMATOR, "interpose_sfm.pose", "POSE_ESTIMATORS", libraries)
+    rows += _backend_checks(CheckKind.GENERATOR, "interpose_sfm.bridging.factory", "GENERATORS", libraries)
+    rows += _backend_checks(CheckKind.POSE_ESTIMATOR, "interpose_sfm.pose.factory", "POSE_ESTIMATORS", libraries)
     return tuple(rows)
 
 

@@ -443,3 +443,11 @@ def to_colmap_camera(intrinsics: Intrinsics, camera_id: int = 1) -> pycolmap.Cam
         params=[intrinsics.focal_px, intrinsics.cx_px, intrinsics.cy_px, intrinsics.radial],
         has_prior_focal_length=intrinsics.is_trusted,
     )
+
+
+def link_errors_deg(implied: Pose, linked: Pose) -> tuple[float, float]:
+    """Angles of rotation and of direction between two relative poses of one pair; 180 where there is no baseline."""
+    rotation_deg = float(rotation_angle_deg(implied.rotation @ linked.rotation.T))
+    if not np.any(implied.translation):
+        return rotation_deg, 180.0
+    return rotation_deg, float(direction_angle_deg(implied.translation, linked.translation))

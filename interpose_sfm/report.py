@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from interpose_sfm.files import to_jsonable
 from interpose_sfm.products import ChoiceReason, ClipFlag, ImagePair, LinkVerdict, PhotoSet, WeakReason
+from interpose_sfm.storage.json_values import to_jsonable
 
 REPORT_FORMAT = 1
 

@@ -42,12 +42,11 @@ from clip_checks_videos import (
 )
 from PIL import Image
 
-from interpose_sfm.bridging.clip_checks import DEFAULT_LIMITS, ClipLimits, ClipReport, check_frames, describe_flags
-from interpose_sfm.bridging.video_models import ClipFormat
-from interpose_sfm.files import atomic_write_json, atomic_write_text
-from interpose_sfm.learned import read_rgb
-from interpose_sfm.products import ClipProblem
+from interpose_sfm.clips.checks import DEFAULT_LIMITS, ClipLimits, ClipReport, check_frames, describe_flags
+from interpose_sfm.photos.pictures import read_rgb
+from interpose_sfm.products import ClipFormat, ClipProblem
 from interpose_sfm.report import versions
+from interpose_sfm.storage.atomic import atomic_write_json, atomic_write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "clip_checks.md"

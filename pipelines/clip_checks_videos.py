@@ -1,4 +1,4 @@
-"""The measured videos of `clip_checks.py`, the sample of them that is inspected, and sheets of their frames."""
+"""The measured videos of `checks.py`, the sample of them that is inspected, and sheets of their frames."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from interpose_sfm.bridging import clip_checks, thumbnails
-from interpose_sfm.bridging.clip_checks import DEFAULT_LIMITS, ClipLimits, ClipMeasures, ClipReport, Fade, Step
-from interpose_sfm.bridging.video import stream_frames
-from interpose_sfm.bridging.video_models import ClipFormat
-from interpose_sfm.files import atomic_write_bytes, atomic_write_json, content_key
-from interpose_sfm.learned import read_rgb
-from interpose_sfm.products import ClipFlag, ClipProblem, ImageArray
+from interpose_sfm.clips import checks, thumbnails
+from interpose_sfm.clips.checks import DEFAULT_LIMITS, ClipLimits, ClipMeasures, ClipReport, Fade, Step
+from interpose_sfm.clips.video import stream_frames
+from interpose_sfm.photos.pictures import read_rgb
+from interpose_sfm.products import ClipFlag, ClipFormat, ClipProblem, ImageArray
+from interpose_sfm.storage.atomic import atomic_write_bytes, atomic_write_json
+from interpose_sfm.storage.content_keys import content_key
 
 SEED = 0
 MODELS = ("dynamicrafter", "runway", "luma")
@@ -72,7 +72,7 @@ class Video:
 
     def check(self, limits: ClipLimits = DEFAULT_LIMITS, asked: ClipFormat | None = None) -> ClipReport:
         """What is wrong with it."""
-        return clip_checks.check_clip(
+        return checks.check_clip(
             self.measures, asked=asked, end_correlations=self.ends, photos_differ=self.photos_differ, limits=limits
         )
 
@@ -84,7 +84,7 @@ def measured(path: Path, work: Path) -> Video:
     """Measures of a video, from the work folder if neither it nor the checks have changed since."""
     name = "/".join((*path.parts[-3:-1], path.stem))
     photos = [path.parent / "a.jpg", path.parent / "b.jpg"]
-    code = [inspect.getsource(item) for item in (clip_checks, thumbnails, stream_frames)]
+    code = [inspect.getsource(item) for item in (checks, thumbnails, stream_frames)]
     key = content_key(name, *code, *(file.read_bytes() for file in (path, *photos)))
     file = work / f"{name.replace('/', '_')}.json"
     if file.is_file():
@@ -94,13 +94,13 @@ def measured(path: Path, work: Path) -> Video:
     ends = [read_rgb(photo) for photo in (photos if path.stem.endswith("_ab") else photos[::-1])]
     found_video = measure(name, path, (ends[0], ends[1]))
     atomic_write_json(file, {"key": key, "video": asdict(found_video)})
-    print(name, clip_checks.describe_flags(found_video.check().flags), flush=True)
+    print(name, checks.describe_flags(found_video.check().flags), flush=True)
     return found_video
 
 
 def measure(name: str, path: Path, photos: tuple[ImageArray, ImageArray]) -> Video:
     """Look at every frame once, and at both ends."""
-    meter, start, look_s = clip_checks.ClipMeter(), time.process_time(), 0.0
+    meter, start, look_s = checks.ClipMeter(), time.process_time(), 0.0
     first = last = None
     for frame in stream_frames(path, MAX_FRAME_PX):
         before = time.process_time()
@@ -110,9 +110,9 @@ def measure(name: str, path: Path, photos: tuple[ImageArray, ImageArray]) -> Vid
     all_s, measures = time.process_time() - start, meter.measures()
     assert first is not None, path
     assert last is not None, path
-    ends = clip_checks.end_correlation(photos[0], first), clip_checks.end_correlation(photos[1], last)
+    ends = checks.end_correlation(photos[0], first), checks.end_correlation(photos[1], last)
     per_frame = 1000 / measures.num_frames
-    differ = clip_checks.photos_differ(*photos)
+    differ = checks.photos_differ(*photos)
     return Video(name, measures, ends, differ, look_s * per_frame, (all_s - look_s) * per_frame)
 
 

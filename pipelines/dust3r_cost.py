@@ -32,10 +32,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from interpose_sfm import consistency, geometry, pipeline, reconstruction
-from interpose_sfm.files import atomic_write_json, atomic_write_text
+from interpose_sfm import geometry
+from interpose_sfm.colmap import reconstruction
 from interpose_sfm.options import BridgingOptions, ConsistencyOptions, Dust3rOptions, PairSelection, ReconstructOptions
-from interpose_sfm.pose import EstimatorContext, traits_of
+from interpose_sfm.pairs import consistency
 from interpose_sfm.pose.dust3r import network, network_code, published_alignment
 from interpose_sfm.pose.dust3r.alignment import Alignment, align
 from interpose_sfm.pose.dust3r.checkpoint import VIT_LARGE_512_DPT
@@ -43,9 +43,10 @@ from interpose_sfm.pose.dust3r.estimator import Dust3rEstimator
 from interpose_sfm.pose.dust3r.inference import CachedInference, all_ordered_pairs, tying_pairs
 from interpose_sfm.pose.dust3r.network import Dust3rNetwork
 from interpose_sfm.pose.dust3r.pair_geometry import sample
+from interpose_sfm.pose.protocol import EstimatorContext, traits_of
 from interpose_sfm.products import Features, FloatArray, ImagePair, Intrinsics, Matches, Pose, PoseHypothesis, View
-from interpose_sfm.relative import relative_pose
 from interpose_sfm.report import versions
+from interpose_sfm.storage.atomic import atomic_write_json, atomic_write_text
 from interpose_sfm.synthetic import (
     RenderOptions,
     SampleOptions,
@@ -60,6 +61,8 @@ from interpose_sfm.synthetic import (
     write_sample,
 )
 from interpose_sfm.synthetic.point_maps import KnownGeometryNetwork, MapErrors
+from interpose_sfm.workflows import reconstruct
+from interpose_sfm.workflows.relative_pose import relative_pose
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "dust3r_cost.md"
@@ -420,7 +423,7 @@ def measure_whole(arguments: argparse.Namespace) -> Iterator[tuple[str, Results]
             true_pose = geometry.relative_pose(truth.cam_from_world[truth.gap.b], truth.cam_from_world[truth.gap.a])
             errors = (180.0, 180.0) if found.b_from_a is None else pose_error(found.b_from_a, true_pose)
             yield "relpose", {"verdict": found.verdict.value, "rotation_deg": errors[0], "direction_deg": errors[1]}
-            result = pipeline.reconstruct(truth.photo_dir, Path(folder) / "out", options)
+            result = reconstruct.reconstruct(truth.photo_dir, Path(folder) / "out", options)
         yield "reconstruct", reconstruction_row(truth, result.model_dirs[0], result.report.num_registered_before)
 
 

@@ -22,10 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from interpose_sfm import consensus, geometry, verification
-from interpose_sfm.learned import read_rgb
-from interpose_sfm.matching import LearnedMatcher
+from interpose_sfm import geometry
+from interpose_sfm.matching import verification
+from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import ConsensusOptions, MatchingOptions
+from interpose_sfm.pairs import consensus
+from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import Evidence, Intrinsics, LinkVerdict, Pose
 from interpose_sfm.report import versions
 

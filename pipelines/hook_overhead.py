@@ -168,7 +168,9 @@ def run(
 def loading_s() -> float:
     """Seconds to load the drop-in, once per process, where pycolmap and numpy are loaded already; median of five."""
     clock = "time.perf_counter()"
-    code = f"import time, numpy, pycolmap; start = {clock}; import interpose_sfm.hook; print({clock} - start)"
+    code = (
+        f"import time, numpy, pycolmap; start = {clock}; import interpose_sfm.workflows.drop_in; print({clock} - start)"
+    )
     command = [sys.executable, "-c", code]
     outputs = [subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout for _ in range(5)]
     return statistics.median(map(float, outputs))

@@ -31,12 +31,13 @@ from typing import Any
 
 import numpy as np
 
-from interpose_sfm import consensus, consistency, geometry
-from interpose_sfm.files import atomic_write_json, atomic_write_text
+from interpose_sfm import geometry
 from interpose_sfm.options import BridgingOptions, ReconstructOptions, Strategy
+from interpose_sfm.pairs import consensus, consistency
 from interpose_sfm.products import ChoiceReason, LinkVerdict, Pose, PoseChoice
-from interpose_sfm.relative import opened_pair
 from interpose_sfm.report import versions
+from interpose_sfm.storage.atomic import atomic_write_json, atomic_write_text
+from interpose_sfm.workflows.relative_pose import opened_pair
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "interpose_pairs.md"

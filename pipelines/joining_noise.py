@@ -24,12 +24,14 @@ import numpy as np
 import pyceres  # noqa: F401  before pycolmap makes problems
 import pycolmap
 
-from interpose_sfm import consensus, geometry, reconstruction
-from interpose_sfm.geometry import Similarity
+from interpose_sfm import geometry
+from interpose_sfm.colmap import reconstruction
+from interpose_sfm.geometry import Similarity, link_errors_deg
 from interpose_sfm.joining.adjustment import adjust
 from interpose_sfm.joining.alignment import MAX_SCALE_SIGMA, Alignment, Apart, align
-from interpose_sfm.joining.ties import Baseline, Length, link_errors_deg
+from interpose_sfm.joining.ties import Baseline, Length
 from interpose_sfm.options import ConsensusOptions
+from interpose_sfm.pairs import consensus
 from interpose_sfm.products import Evidence, FloatArray, ImagePair, Link, LinkDecision, LinkVerdict, Pose
 from interpose_sfm.report import versions
 

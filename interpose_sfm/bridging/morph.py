@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interpose_sfm.bridging import GeneratorContext, no_clip
+from interpose_sfm.clips.protocol import GeneratorContext, no_clip
 from interpose_sfm.products import (
     Clip,
     ClipRequest,

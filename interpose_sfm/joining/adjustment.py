@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import geometry, reconstruction
-from interpose_sfm.joining.ties import MIN_SPREAD_DEG, link_errors_deg
+from interpose_sfm import geometry
+from interpose_sfm.colmap import reconstruction
+from interpose_sfm.geometry import link_errors_deg
+from interpose_sfm.joining.ties import MIN_SPREAD_DEG
 from interpose_sfm.products import FloatArray, ImagePair, Link, Pose, connected_components
 from interpose_sfm.registry import MissingDependencyError
 

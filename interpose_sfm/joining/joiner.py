@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import databases, geometry, priors, reconstruction, verification
+from interpose_sfm import geometry
+from interpose_sfm.colmap import camera_fitting, databases, incremental_mapper, link_rows, reconstruction
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import adjustment, overlaps, placing
 from interpose_sfm.joining.adjustment import AdjustedLink
 from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, contradiction
 from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixels
 from interpose_sfm.joining.similarity_fit import fit_statements
+from interpose_sfm.matching import verification
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, Link
 
@@ -139,7 +141,7 @@ class ModelJoiner:
         if isinstance(found, Apart) and found.reason in (ApartReason.NO_SCALE, ApartReason.UNSURE_SCALE):
             confirmed = self._confirmed(between, names)
             if confirmed:
-                priors.inject_links(self.database_path, self.source.support(confirmed))
+                link_rows.inject_links(self.database_path, self.source.support(confirmed))
                 target, source = self._triangulated(target), self._triangulated(source)
                 between = self._between(target, source, [*self.links, *confirmed])
                 found = between.align(self.options.consensus.max_cycle_deg)
@@ -152,7 +154,7 @@ class ModelJoiner:
         if isinstance(similarity, str):
             self.wanted.append(similarity)
             return None
-        priors.inject_links(self.database_path, confirmed)  # harmless in models that lack one of their photos
+        link_rows.inject_links(self.database_path, confirmed)  # harmless in models that lack one of their photos
         joined = placing.join(target, source, similarity, self.database_path)
         return self._adjusted(joined, [names[0], names[1]], confirmed)
 
@@ -274,14 +276,14 @@ class ModelJoiner:
         cameras = databases.cameras(self.database_path)
         for name, camera_id in databases.camera_ids(self.database_path).items():
             if camera_id in model.cameras:
-                cameras[name] = reconstruction.intrinsics_of(model.camera(camera_id), is_trusted=True)
+                cameras[name] = camera_fitting.intrinsics_of(model.camera(camera_id), is_trusted=True)
         return cameras
 
     def _adjusted(
         self, model: pycolmap.Reconstruction, bases: Sequence[frozenset[str]], confirmed: Sequence[Link] = ()
     ) -> _Grown:
         """The model with its tracks completed, adjusted to them and to the links."""
-        mapper = reconstruction.mapper_options(self.options.base, self.options.seed)
+        mapper = incremental_mapper.mapper_options(self.options.base, self.options.seed)
         found: Sequence[AdjustedLink] = ()
         for _ in range(ROUNDS):
             adjusted = adjustment.adjust(
@@ -300,7 +302,7 @@ class ModelJoiner:
 
     def _triangulated(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         self._num_folders += 1
-        return reconstruction.triangulate(
+        return incremental_mapper.triangulate(
             model,
             self.database_path,
             self.image_dir,
@@ -345,7 +347,7 @@ def _sightings(
             if len(rows) == 0:
                 continue
             image = other.find_image_with_name(other_name)
-            camera = reconstruction.intrinsics_of(other.camera(image.camera_id), is_trusted=True)
+            camera = camera_fitting.intrinsics_of(other.camera(image.camera_id), is_trusted=True)
             pose = geometry.from_rigid3d(image.cam_from_world())
             found.append(Sighting(is_in_target, x_in_model, np.asarray(there_px)[rows], pose, camera))
     return found

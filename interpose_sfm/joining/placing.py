@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import databases, geometry, reconstruction
+from interpose_sfm import geometry
+from interpose_sfm.colmap import databases, reconstruction
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import overlaps
 from interpose_sfm.joining.alignment import Alignment, Apart, align

@@ -112,7 +112,7 @@ class Tie:
 
     def errors_deg(self, target_from_source: Similarity) -> tuple[float, float]:
         """Angles of rotation and of direction by which a similarity misses the link."""
-        return link_errors_deg(self.b_from_a(target_from_source), self.link.b_from_a)
+        return geometry.link_errors_deg(self.b_from_a(target_from_source), self.link.b_from_a)
 
     def ray(self, rotation: FloatArray) -> FloatArray:
         """(3,) direction from the target's photo to the source's, in the target, given target_from_source."""
@@ -130,14 +130,6 @@ class Tie:
                 error = float(np.log(max(implied, 1e-12) / (measured.value * unit)))
                 found.append((error, max(measured.sigma, MIN_LENGTH_SIGMA)))
         return found
-
-
-def link_errors_deg(implied: Pose, linked: Pose) -> tuple[float, float]:
-    """Angles of rotation and of direction between two relative poses of one pair; 180 where there is no baseline."""
-    rotation_deg = float(geometry.rotation_angle_deg(implied.rotation @ linked.rotation.T))
-    if not np.any(implied.translation):
-        return rotation_deg, 180.0
-    return rotation_deg, float(geometry.direction_angle_deg(implied.translation, linked.translation))
 
 
 def find_tie(target: Mapping[str, Pose], source: Mapping[str, Pose], link: Link, baseline: Baseline) -> Tie | None:

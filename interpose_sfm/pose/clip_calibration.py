@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.calibration import MAX_FOCAL_FACTOR
-from interpose_sfm.pose import EstimatorContext
+from interpose_sfm.colmap.calibration import MAX_FOCAL_FACTOR
 from interpose_sfm.pose.edges import VerifiedEdges, usable
+from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import View
 

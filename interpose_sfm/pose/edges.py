@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from interpose_sfm import verification
-from interpose_sfm.pose import EstimatorContext
+from interpose_sfm.matching import verification
+from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import Features, Matches, TwoView, View
 
 MIN_STEP_STRENGTH = 0.1  # weaker steps lead astray: wrong links of look-alike facades reach 0.2, right ones start there

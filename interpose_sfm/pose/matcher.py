@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import verification
-from interpose_sfm.pose import EstimatorContext
+from interpose_sfm.matching import verification
 from interpose_sfm.pose.edges import Edges, VerifiedEdges, usable
+from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
-from interpose_sfm.products import (
-    DepthSamples,
-    Evidence,
-    Features,
-    FloatArray,
-    Pose,
-    PoseStatus,
-    View,
-    ViewPoses,
-)
+from interpose_sfm.products import DepthSamples, Evidence, Features, FloatArray, Pose, PoseStatus, View, ViewPoses
 
 if TYPE_CHECKING:
     import pycolmap

@@ -9,7 +9,17 @@ Conventions, everywhere in the package:
 
 from interpose_sfm.products.arrays import FloatArray, ImageArray, IndexArray
 from interpose_sfm.products.cameras import Intrinsics, Pose
-from interpose_sfm.products.clips import Clip, ClipFlag, ClipProblem, ClipRequest, ClipState, ClipStatus, FrameMapping
+from interpose_sfm.products.clips import (
+    Clip,
+    ClipFlag,
+    ClipFormat,
+    ClipProblem,
+    ClipRequest,
+    ClipState,
+    ClipStatus,
+    FrameMapping,
+    Settings,
+)
 from interpose_sfm.products.links import PAIR_ALONE, Link, LinkDecision, LinkVerdict
 from interpose_sfm.products.matches import Evidence, Features, Matches
 from interpose_sfm.products.pairs import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
@@ -32,6 +42,7 @@ __all__ = [
     "ChoiceReason",
     "Clip",
     "ClipFlag",
+    "ClipFormat",
     "ClipProblem",
     "ClipRequest",
     "ClipScore",
@@ -57,6 +68,7 @@ __all__ = [
     "PoseHypothesis",
     "PoseStatus",
     "ScoreKind",
+    "Settings",
     "SkipReason",
     "SkippedFile",
     "TwoView",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from interpose_sfm._compat import StrEnum
@@ -112,3 +113,22 @@ class Clip:
     status: ClipStatus = ClipStatus.OK
     detail: str = ""
     flags: tuple[ClipFlag, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFormat:
+    """Size and length of the clips that a model makes.
+
+    Attributes:
+        width_px, height_px: Size of the frames.
+        num_frames: Frames of a clip, both ends included.
+        fps: Frames per second of the file.
+    """
+
+    width_px: int
+    height_px: int
+    num_frames: int
+    fps: float
+
+
+Settings = Mapping[str, str | int | float | bool]

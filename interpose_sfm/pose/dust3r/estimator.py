@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from interpose_sfm.files import content_key
 from interpose_sfm.options import AlignmentMethod, PairSelection
-from interpose_sfm.pose import EstimatorContext, EstimatorTraits
 from interpose_sfm.pose.dust3r import network, network_code, published_alignment
 from interpose_sfm.pose.dust3r.agreement import edge_evidence, weakest_step
 from interpose_sfm.pose.dust3r.alignment import Alignment, Edge, align_pairs
 from interpose_sfm.pose.dust3r.inference import CachedInference, PairKey, all_ordered_pairs, tying_pairs
 from interpose_sfm.pose.dust3r.keypoints import carry_keypoints, is_rotation_only
 from interpose_sfm.pose.dust3r.pair_geometry import PairPose, PairSamples, focal_px, pair_pose, sample
+from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits
 from interpose_sfm.products import DepthSamples, FloatArray, Intrinsics, Pose, PoseStatus, View, ViewPoses
+from interpose_sfm.storage.content_keys import content_key
 
 MAX_SAMPLED_PAIRS = 160  # almost a megabyte each; one weak pair has a hundred by default
 PARALLAX_SHARE = 1 / 128  # of the longer side, 4 px at 512: less is within the errors of point maps

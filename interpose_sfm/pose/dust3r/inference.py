@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from interpose_sfm.pose.dust3r.crops import Crop, cut
 from interpose_sfm.pose.dust3r.network import Encoding, PairNetwork, PointMaps
 from interpose_sfm.products import View
-from interpose_sfm.stores import store_key
+from interpose_sfm.storage.stores import store_key
 
 if TYPE_CHECKING:
-    from interpose_sfm.network_stores import NetworkStores
+    from interpose_sfm.pose.dust3r.stores import NetworkStores
 
 PairKey = tuple[str, str]
 

@@ -1,0 +1,1 @@
+"""What the package asks of pycolmap, and what it keeps in COLMAP databases and models."""

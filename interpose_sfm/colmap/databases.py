@@ -1,0 +1,93 @@
+"""Reading and copying COLMAP databases."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pycolmap
+
+from interpose_sfm.colmap.camera_fitting import intrinsics_of
+from interpose_sfm.products import Intrinsics
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that changes nothing on disk, though it sees what the write-ahead log holds."""
+    if not path.is_file():
+        raise ValueError(f"got the database {path}, expected a COLMAP database file")
+    has_log = path.with_name(path.name + "-wal").exists()
+    uri = f"{path.resolve().as_uri()}?{'mode=ro' if has_log else 'mode=ro&immutable=1'}"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"got {path}, expected a COLMAP database ({error})") from error
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database as a whole, with what its write-ahead log holds, without touching the source.
+
+    Opening a database with pycolmap writes to it, so a user's database is only ever opened as a copy.
+
+    Raises:
+        ValueError: The source is no file or no SQLite database.
+    """
+    with _reading(source) as reader, contextlib.closing(sqlite3.connect(target)) as writer:
+        reader.backup(writer)
+
+
+def photo_names(path: Path) -> tuple[str, ...]:
+    """Names of the photos in a database, in their order there, without touching it.
+
+    Raises:
+        ValueError: The path is no file or no COLMAP database.
+    """
+    with _reading(path) as connection:
+        return tuple(name for (name,) in connection.execute("SELECT name FROM images ORDER BY image_id"))
+
+
+def camera_ids(path: Path) -> dict[str, int]:
+    """Camera id of every photo."""
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database:
+        return {image.name: image.camera_id for image in database.read_all_images()}
+
+
+def cameras(path: Path) -> dict[str, Intrinsics]:
+    """Camera of every photo; trusted where its focal length is a prior."""
+    found = stored_cameras(path)
+    return {name: intrinsics_of(camera, bool(camera.has_prior_focal_length)) for name, camera in found.items()}
+
+
+def stored_cameras(path: Path) -> dict[str, pycolmap.Camera]:
+    """COLMAP's camera of every photo."""
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database:
+        found = {camera.camera_id: camera for camera in database.read_all_cameras()}
+        return {image.name: found[image.camera_id] for image in database.read_all_images()}
+
+
+def has_rigs(path: Path) -> bool:
+    """Whether frames of several photos stand in a database."""
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database:
+        return any(len(frame.data_ids) > 1 for frame in database.read_all_frames())
+
+
+def verified_rows(path: Path, id_a: int, id_b: int) -> tuple[list[int], list[int]]:
+    """Key-point rows in two images of their verified matches."""
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database:
+        if not database.exists_two_view_geometry(id_a, id_b):
+            return [], []
+        rows = database.read_two_view_geometry(id_a, id_b).inlier_matches
+    return rows[:, 0].tolist(), rows[:, 1].tolist()

@@ -1,0 +1,161 @@
+"""COLMAP models in memory and on disk: what they hold, how they change, and which of them are kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.colmap.camera_fitting import intrinsics_of
+from interpose_sfm.products import FloatArray, Intrinsics, Pose
+
+if TYPE_CHECKING:
+    import pycolmap
+
+
+def sort_models(models: Iterable[pycolmap.Reconstruction], min_size: int) -> list[pycolmap.Reconstruction]:
+    """Models of at least ``min_size`` photos, largest first; ties by number of points."""
+    kept = [model for model in models if model.num_reg_images() >= min_size]
+    return sorted(kept, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
+
+
+def read_models(folder: Path, min_size: int) -> list[pycolmap.Reconstruction]:
+    """Models in ``folder``/0, 1, ..., largest first."""
+    import pycolmap
+
+    folders = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: int(path.name))
+    return sort_models([pycolmap.Reconstruction(path) for path in folders], min_size)
+
+
+def registered_names(model: pycolmap.Reconstruction) -> frozenset[str]:
+    """Names of the photos that have a pose."""
+    return frozenset(image.name for image in model.images.values() if image.has_pose)
+
+
+def poses(model: pycolmap.Reconstruction) -> dict[str, Pose]:
+    """cam_from_world of every registered photo."""
+    return {i.name: geometry.from_rigid3d(i.cam_from_world()) for i in model.images.values() if i.has_pose}
+
+
+def model_cameras(model: pycolmap.Reconstruction) -> dict[str, Intrinsics]:
+    """Camera of every registered photo, as refined by the model."""
+    return {
+        image.name: intrinsics_of(model.camera(image.camera_id), is_trusted=True)
+        for image in model.images.values()
+        if image.has_pose
+    }
+
+
+def with_database_keypoints(model: pycolmap.Reconstruction, database_path: Path) -> pycolmap.Reconstruction:
+    """A copy of a model whose photos have all key points that the database has by now.
+
+    COLMAP refuses to continue a model whose photos have fewer key points than the database.
+    """
+    import pycolmap
+
+    with pycolmap.Database.open(database_path) as database:
+        keypoints: dict[int, FloatArray] = {
+            image_id: np.asarray(database.read_keypoints(image_id), np.float64) for image_id in model.images
+        }
+    extended = pycolmap.Reconstruction()
+    for camera in model.cameras.values():
+        extended.add_camera(camera)
+    for rig in model.rigs.values():
+        extended.add_rig(rig)
+    for frame in model.frames.values():
+        detached = copy.copy(frame)
+        detached.reset_rig_ptr()
+        extended.add_frame(detached)
+    for image_id, image in model.images.items():
+        longer = pycolmap.Image(
+            name=image.name,
+            camera_id=image.camera_id,
+            image_id=image_id,
+            keypoints=keypoints[image_id][:, :2] if len(keypoints[image_id]) else np.zeros((0, 2)),
+        )
+        longer.frame_id = image.frame_id
+        extended.add_image(longer)
+    for point_id, point in model.points3D.items():
+        extended.add_point3D_with_id(point_id, point)
+    return extended
+
+
+def list_photos(model: pycolmap.Reconstruction, names: Sequence[str], database_path: Path) -> None:
+    """Add photos to a model as ones without a pose, with all their key points, where it does not list them yet.
+
+    COLMAP's models list the photos that they register only.
+
+    Raises:
+        ValueError: A photo that the database does not hold.
+    """
+    import pycolmap
+
+    listed = {image.name for image in model.images.values()}
+    with pycolmap.Database.open(database_path) as database:
+        for name in names:
+            if name in listed:
+                continue
+            stored = database.read_image_with_name(name)
+            if stored is None:
+                raise ValueError(f"got photo {name!r}, expected one that {database_path} holds")
+            frame = database.read_frame(stored.frame_id)
+            if not model.exists_camera(stored.camera_id):
+                model.add_camera(database.read_camera(stored.camera_id))
+            if not model.exists_rig(frame.rig_id):
+                model.add_rig(database.read_rig(frame.rig_id))
+            model.add_frame(frame)
+            keypoints = np.asarray(database.read_keypoints(stored.image_id), np.float64)
+            image = pycolmap.Image(
+                name=name,
+                camera_id=stored.camera_id,
+                image_id=stored.image_id,
+                keypoints=keypoints[:, :2] if len(keypoints) else np.zeros((0, 2)),
+            )
+            image.frame_id = stored.frame_id
+            model.add_image(image)
+
+
+def thinly_held(model: pycolmap.Reconstruction, min_points: int, min_size: int) -> frozenset[str]:
+    """Photos that see fewer points of a model than ``min_points``; none if hardly any others would be left."""
+    held = {image.name: image.num_points3D for image in model.images.values() if image.has_pose}
+    thin = frozenset(name for name, count in held.items() if count < min_points)
+    return thin if len(held) - len(thin) >= min_size else frozenset()
+
+
+def remove_photos(model: pycolmap.Reconstruction, names: Collection[str]) -> None:
+    """Take photos out of a model, with their observations."""
+    for image in [image for image in model.images.values() if image.has_pose and image.name in names]:
+        model.deregister_frame(image.frame_id)
+
+
+def drop_covered(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+    """The models, largest first, without those whose photos all are in one that is kept."""
+    kept: list[pycolmap.Reconstruction] = []
+    for model in sorted(models, key=lambda m: (-m.num_reg_images(), -m.num_points3D())):
+        if not any(registered_names(model) <= registered_names(other) for other in kept):
+            kept.append(model)
+    return kept
+
+
+def largest_change_deg(before: pycolmap.Reconstruction, after: pycolmap.Reconstruction) -> float:
+    """Largest change of the rotation between any two photos of a model; 180 if one is missing after."""
+    old, new = poses(before), poses(after)
+    if not old.keys() <= new.keys():
+        return 180.0
+    turns = np.array([new[name].rotation.T @ old[name].rotation for name in sorted(old)])
+    return float(np.max(geometry.rotation_angle_deg(turns[:, None] @ np.swapaxes(turns, 1, 2)[None])))
+
+
+def write_models(models: Sequence[pycolmap.Reconstruction], output_dir: Path) -> tuple[Path, ...]:
+    """Write models as ``output_dir``/0, 1, ... in COLMAP's binary format."""
+    folders = []
+    for index, model in enumerate(models):
+        folder = output_dir / str(index)
+        folder.mkdir(parents=True)
+        model.write(folder)
+        folders.append(folder)
+    return tuple(folders)

@@ -1,0 +1,122 @@
+"""Learned features and matches of photos and frames, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
+from interpose_sfm.options import MatchingOptions
+from interpose_sfm.photos.pictures import read_rgb
+from interpose_sfm.products import Features, ImagePair, Intrinsics, Matches, View
+from interpose_sfm.storage.content_keys import content_key, image_key
+from interpose_sfm.storage.stores import FeatureStore, HypothesisStore, MatchStore, store_key
+
+
+@contextmanager
+def open_stores(folder: Path) -> Iterator[tuple[FeatureStore, MatchStore, HypothesisStore]]:
+    """The HDF5 stores of a run, closed at the end."""
+    with (
+        FeatureStore(folder / "features.h5") as features,
+        MatchStore(folder / "matches.h5") as matches,
+        HypothesisStore(folder / "hypotheses.h5") as hypotheses,
+    ):
+        yield features, matches, hypotheses
+
+
+def photo_view(path: Path, intrinsics: Intrinsics) -> View:
+    """A photo on disk as a view."""
+    image = read_rgb(path)
+    return View(image_key(image), image, intrinsics)
+
+
+class LearnedCache:
+    """Features of views and matches of pairs of views.
+
+    Both are kept in the HDF5 stores, under keys that hold image content, options and weights. What concerns frames of
+    clips leaves memory with :meth:`forget_frames`.
+    """
+
+    def __init__(self, features: FeatureStore, matches: MatchStore, options: MatchingOptions) -> None:
+        self._feature_store, self._match_store = features, matches
+        self._matcher = LearnedMatcher(options)
+        self._max_frame_keypoints = options.max_frame_keypoints
+        self._settings = content_key(options, weights_id())[:16]
+        self._photos: set[str] = set()
+        self._features: dict[str, Features] = {}
+        self._matches: dict[tuple[str, str], Matches] = {}
+
+    def keep(self, photo: View) -> None:
+        """Declare a view to be a photo, which gets more key points than a frame and stays in memory."""
+        self._photos.add(photo.key)
+
+    def features(self, view: View) -> Features:
+        """Features of a view."""
+        key = store_key(view.key, self._settings)
+        found = self._features.get(view.key) or self._feature_store.get(key)
+        if found is None:
+            found = self._matcher.extract(view.image)
+            if view.key not in self._photos:
+                found = _best(found, self._max_frame_keypoints)
+            self._feature_store.put(key, found)
+        self._features[view.key] = found
+        return found
+
+    def matches(self, a: View, b: View) -> Matches:
+        """Putative matches from a to b."""
+        key = store_key(a.key, b.key, self._settings)
+        found = self._matches.get((a.key, b.key)) or self._match_store.get(key)
+        if found is None:
+            found = self._matcher.match(self.features(a), self.features(b))
+            self._match_store.put(key, found)
+        self._matches[a.key, b.key] = found
+        return found
+
+    def forget_frames(self) -> None:
+        """Drop what is held in memory for frames."""
+        self._features = {key: value for key, value in self._features.items() if key in self._photos}
+        self._matches = {pair: value for pair, value in self._matches.items() if self._photos.issuperset(pair)}
+
+
+def _best(features: Features, number: int) -> Features:
+    """The features with the highest scores, in their order."""
+    rows = np.sort(np.argsort(-features.scores, kind="stable")[:number])
+    return replace(
+        features,
+        keypoints_px=features.keypoints_px[rows],
+        descriptors=features.descriptors[rows],
+        scores=features.scores[rows],
+    )
+
+
+@dataclass(frozen=True)
+class PhotoViews:
+    """Photos of a folder as views.
+
+    Attributes:
+        image_dir: Folder that holds the photos under their names.
+        cameras: Photo name -> camera.
+    """
+
+    image_dir: Path
+    cameras: Mapping[str, Intrinsics]
+
+    def know(self, pair: ImagePair) -> bool:
+        """Whether the focal lengths of both photos are known."""
+        return self.cameras[pair.a].is_trusted and self.cameras[pair.b].is_trusted
+
+    def loader(self, cache: LearnedCache) -> Callable[[str], View]:
+        """Loads photos by name, declares them to the cache, and holds a few of them in memory."""
+
+        @lru_cache(maxsize=16)
+        def load(name: str) -> View:
+            view = photo_view(self.image_dir / name, self.cameras[name])
+            cache.keep(view)
+            return view
+
+        return load

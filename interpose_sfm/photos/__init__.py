@@ -1,0 +1,1 @@
+"""A folder of files as photos that COLMAP can read."""

@@ -1,0 +1,101 @@
+"""Relative poses from a few views: the `PoseEstimator` protocol, its backends by name, and the check of their output.
+
+Others add an estimator without touching the package: a class that is built from one `EstimatorContext` and satisfies
+`PoseEstimator`, registered in the entry-point group ``interpose_sfm.pose_estimators`` as ``name = "module:Class"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, cast
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.options import Dust3rOptions
+from interpose_sfm.products import Features, Matches, View, ViewPoses
+
+if TYPE_CHECKING:
+    from interpose_sfm.pose.dust3r.stores import NetworkStores
+
+
+class PoseEstimator(Protocol):
+    """Something that places a few views relative to one another.
+
+    An estimator reports what it cannot do by the status of its result; it raises only for what the user must mend. It
+    may have an attribute ``traits`` of the type :class:`EstimatorTraits`.
+    """
+
+    name: str
+
+    def estimate(self, views: Sequence[View]) -> ViewPoses:
+        """Poses of two or more views; the first is A, the last is B, frames lie between in order from A to B."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorTraits:
+    """How an estimator wants to be used.
+
+    Attributes:
+        frame_pool: Subsets of a clip's frames are drawn from so many of them, evenly spread; None for all. For
+            estimators whose cost grows with the number of different frames.
+        gains_from_more_views: Whether all frames at once carry more correspondences from A to B than a subset does.
+        trusts_focal_lengths: Whether poses rest on the focal lengths that the views state; False for an estimator that
+            finds those of unknown cameras itself.
+        settings_key: Equal only for equal results on equal views: options and weights go in.
+    """
+
+    frame_pool: int | None = None
+    gains_from_more_views: bool = True
+    trusts_focal_lengths: bool = True
+    settings_key: str = ""
+
+
+def traits_of(estimator: PoseEstimator) -> EstimatorTraits:
+    """The traits that an estimator states, or the default ones."""
+    return cast(EstimatorTraits, getattr(estimator, "traits", EstimatorTraits()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorContext:
+    """What an estimator may use.
+
+    Attributes:
+        features: View -> learned features; computed once per distinct image.
+        matches: Two views -> putative matches; computed once per distinct pair.
+        seed: Equal seeds give equal results.
+        dust3r: Options of the estimator `dust3r`.
+        network_stores: Where pair-wise networks keep their results; None to keep them in memory.
+    """
+
+    features: Callable[[View], Features]
+    matches: Callable[[View, View], Matches]
+    seed: int = 0
+    dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
+    network_stores: NetworkStores | None = None
+
+
+def check_poses(poses: ViewPoses, views: Sequence[View], name: str) -> ViewPoses:
+    """Check once what an estimator returned.
+
+    Raises:
+        ValueError: A pose too few or too many, a first pose that is not the identity, a usable status without a pose of
+            the last view, no rotation, or correspondences and depths of different numbers. The message names the
+            estimator.
+    """
+    if len(poses.cam_from_first) != len(views):
+        raise ValueError(f"estimator {name!r}: got {len(poses.cam_from_first)} poses for {len(views)} views")
+    if poses.has_pose:
+        first, last = poses.cam_from_first[0], poses.cam_from_first[-1]
+        if first is None or last is None:
+            raise ValueError(f"estimator {name!r}: status {poses.status.value!r} without a pose of A and B")
+        if not np.allclose(first.rotation, np.eye(3), atol=1e-6) or not np.allclose(first.translation, 0, atol=1e-9):
+            raise ValueError(f"estimator {name!r}: expected the identity for the first view, got {first}")
+        if not all(geometry.is_rotation(p.rotation) for p in poses.cam_from_first if p is not None):
+            raise ValueError(f"estimator {name!r}: got a matrix that is no rotation")
+    counts = {len(poses.points_a_px), len(poses.points_b_px), len(poses.depths_a), len(poses.depths_b)}
+    if len(counts) != 1:
+        raise ValueError(f"estimator {name!r}: correspondences and depths differ in number: {sorted(counts)}")
+    return poses

@@ -1,0 +1,1 @@
+"""What lies on disk: content keys, whole files, locks, stores, the output folder."""

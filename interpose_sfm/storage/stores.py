@@ -1,0 +1,418 @@
+"""Crash-safe HDF5 stores of what is expensive to compute: features, matches, pose hypotheses.
+
+A store is one HDF5 file: a group per item, named by the hash of its key, with the key as attribute ``key`` and one
+dataset per array. HDF5 files that are open for writing do not survive a kill. So the file itself is never written in
+place: each item first becomes a small file in the folder ``<name>.h5.parts``, and closing the store (or opening it
+after a crash) folds these into a new version of the file that replaces the old one as a whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import json
+import logging
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interpose_sfm.products import Features, Matches, Pose, PoseHypothesis, PoseStatus
+from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, fsync_path
+from interpose_sfm.storage.locks import FileLock, LockHeldError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+"""Version of the store files; a file of another version is refused."""
+
+_T = TypeVar("_T")
+_COUNTER = itertools.count()
+
+
+class StoreError(RuntimeError):
+    """A store is in use elsewhere, damaged, or not one of ours; the message says what to do."""
+
+
+def store_key(*parts: str) -> str:
+    """One key of several names, such as two photos or a pair and a clip; different parts give different keys.
+
+    Returns:
+        A JSON list, readable in the file.
+    """
+    return json.dumps(parts, ensure_ascii=False)
+
+
+class Store(ABC, Generic[_T]):
+    """A mapping on disk from text keys to products of one type, for one process at a time.
+
+    What `put` returned from survives the death of the process at any later moment. Close the store (or use it in a
+    ``with`` block) to fold the new items into the file. Several threads may use it as long as none closes it.
+    """
+
+    kind: ClassVar[str]
+    """Name of the product in the file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a store, or make a new one, and take over what a killed run left.
+
+        Args:
+            path: The HDF5 file; it need not exist.
+
+        Raises:
+            StoreError: if the store is open elsewhere, or the file is damaged, of another kind or of another version.
+            OSError: if the folder cannot be written.
+        """
+        self.path = Path(path).absolute()
+        self._parts = self.path.with_name(self.path.name + ".parts")
+        self._pending: dict[str, str] = {}  # group name -> key of the items that are parts still
+        self._file: Any = None
+        self._is_open = False
+        self._lock = FileLock(self._parts / "lock")
+        try:
+            self._lock.acquire()
+        except LockHeldError as error:
+            raise StoreError(f"{self.path} is already open ({error.holder}); close it there first") from None
+        try:
+            for leftover in self._parts.glob(f"{TEMP_PREFIX}*"):
+                leftover.unlink()
+            self._fold()
+            self._file = self._open_file(self.path) if self.path.exists() else None
+            self._is_open = True
+        finally:
+            if not self._is_open:
+                self._unlock()
+
+    @abstractmethod
+    def _write(self, group: Any, value: _T) -> None:
+        """Write a value into its empty h5py group; raises ValueError if it could not be read back exactly."""
+
+    @abstractmethod
+    def _read(self, group: Any) -> _T:
+        """Read a value from its h5py group."""
+
+    # -------------------------------------------------------- mapping
+
+    def get(self, key: str) -> _T | None:
+        """The value of a key, exactly as it was put; None if there is none.
+
+        Raises:
+            StoreError: if the stored value cannot be read.
+        """
+        name = self._group_name(key)
+        if name in self._pending:
+            with self._open_file(self._part(name)) as part:
+                return self._read_item(part, name)
+        if self._file is None or name not in self._file:
+            return None
+        return self._read_item(self._file, name)
+
+    def put(self, key: str, value: _T) -> None:
+        """Store a value, in place of an earlier one of the same key. When this returns the value is safe on disk.
+
+        Raises:
+            ValueError: if the key or the value cannot be stored exactly.
+            OSError: if the disk is full or cannot be written.
+        """
+        name = self._group_name(key)
+        atomic_write_bytes(self._part(name), self._part_bytes(name, key, value))
+        self._pending[name] = key
+
+    def __contains__(self, key: str) -> bool:
+        """Whether a key has a value."""
+        name = self._group_name(key)
+        return name in self._pending or (self._file is not None and name in self._file)
+
+    def keys(self) -> list[str]:
+        """All keys, sorted."""
+        self._require_open()
+        stored: list[str] = []
+        if self._file is not None:
+            with self._naming_damage(self.path):
+                stored = [str(group.attrs["key"]) for group in self._file.values()]
+        return sorted({*stored, *self._pending.values()})
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.keys())
+
+    # -------------------------------------------------------- opening and closing
+
+    def close(self) -> None:
+        """Fold the new items into the file and give the store free; may be called again."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+            self._fold()
+        finally:
+            self._unlock()
+
+    def __enter__(self) -> Self:
+        """The store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise ValueError(f"{self.path} is closed")
+
+    def _unlock(self) -> None:
+        self._lock.release(remove=True)
+        try:
+            self._parts.rmdir()
+        except OSError as error:  # parts are left after a failed fold, or somebody else has just opened the store
+            logger.debug("kept %s: %s", self._parts, error)
+
+    # -------------------------------------------------------- files
+
+    def _group_name(self, key: object) -> str:
+        self._require_open()
+        if not isinstance(key, str) or not _is_storable(key):
+            raise ValueError(f"got key {key!r}, expected text without NUL characters and lone surrogates")
+        return hashlib.sha256(key.encode("utf-8")).hexdigest()
+
+    def _part(self, name: str) -> Path:
+        return self._parts / f"{name}.h5"
+
+    def _part_bytes(self, name: str, key: str, value: _T) -> bytes:
+        import h5py
+
+        memory_name = f"interpose_sfm-{os.getpid()}-{next(_COUNTER)}"  # HDF5 shares files that are open by one name
+        with h5py.File(memory_name, "w", driver="core", backing_store=False) as file:
+            self._stamp(file)
+            group = file.create_group(name)
+            group.attrs["key"] = key
+            self._write(group, value)
+            file.flush()
+            return bytes(file.id.get_file_image())
+
+    def _stamp(self, file: Any) -> None:
+        file.attrs["format"] = f"interpose_sfm {self.kind}"
+        file.attrs["format_version"] = FORMAT_VERSION
+
+    def _read_item(self, file: Any, name: str) -> _T:
+        with self._naming_damage(Path(file.filename)):
+            return self._read(file[name])
+
+    def _open_file(self, path: Path) -> Any:
+        """Open a file for reading and check that it is one of this kind."""
+        import h5py
+
+        with self._naming_damage(path):
+            try:
+                file = h5py.File(path, "r")
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+                # HDF5's own lock fails on some network file systems. Ours suffices. (Not tried first: HDF5 refuses to
+                # open a file with and without lock in one process.)
+                file = h5py.File(path, "r", locking=False)
+        found, version = file.attrs.get("format"), file.attrs.get("format_version")
+        if found == f"interpose_sfm {self.kind}" and version == FORMAT_VERSION:
+            return file
+        file.close()
+        if found == f"interpose_sfm {self.kind}":
+            raise StoreError(
+                f"{path} has format version {version}, this version of interpose_sfm reads {FORMAT_VERSION}; update "
+                "interpose_sfm, or delete the file: its content will be made anew"
+            )
+        raise StoreError(f"{path} does not hold {self.kind} of interpose_sfm (format {found!r}); move it away")
+
+    @contextmanager
+    def _naming_damage(self, path: Path) -> Iterator[None]:
+        """Turn what h5py raises on damaged files into an error that names the file; errors of the system pass."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise StoreError(
+                f"{path} is damaged ({error}); it holds only computed {self.kind}, so it is safe to delete it: they "
+                "will be made anew"
+            ) from error
+
+    def _fold(self) -> None:
+        """Move all parts into the file. A kill at any moment leaves every item in the file or in its part."""
+        parts = {part.stem: part for part in sorted(self._parts.glob("*.h5"))}
+        if not parts:
+            return
+        temp = self._parts / f"{TEMP_PREFIX}fold"
+        try:
+            self._write_folded(temp, parts)
+            fsync_path(temp)
+            os.replace(temp, self.path)
+        finally:
+            temp.unlink(missing_ok=True)
+        fsync_path(self.path.parent)
+        for part in parts.values():
+            part.unlink()
+
+    def _write_folded(self, temp: Path, parts: dict[str, Path]) -> None:
+        import h5py
+
+        kept: list[str] | None = []  # None: all of them
+        if self.path.exists():
+            with self._open_file(self.path) as file:
+                kept = [name for name in file if name not in parts] if any(name in file for name in parts) else None
+        if kept is None:
+            shutil.copyfile(self.path, temp)  # much faster than group by group
+        try:
+            with h5py.File(temp, "r+" if kept is None else "w", locking=False) as target:
+                self._stamp(target)
+                if kept:  # an HDF5 file does not give back the room of what is deleted in it, so leave that out
+                    with self._open_file(self.path) as file:
+                        self._copy(file, kept, target)
+                for name, path in parts.items():
+                    with self._open_file(path) as part:
+                        self._copy(part, [name], target)
+        except StoreError:
+            raise
+        except (OSError, RuntimeError) as error:  # h5py has both for a full disk
+            raise OSError(f"cannot write a new version of {self.path}: {error}") from error
+
+    def _copy(self, source: Any, names: Iterable[str], target: Any) -> None:
+        for name in names:
+            try:
+                source.copy(name, target)
+            except (OSError, KeyError, ValueError, RuntimeError):
+                self._read_item(source, name)  # tells if the source is to blame
+                raise
+
+
+# ---------------------------------------------------------------- products
+
+
+class FeatureStore(Store[Features]):
+    """Features by photo name or content key."""
+
+    kind = "features"
+
+    def _write(self, group: Any, value: Features) -> None:
+        n = len(value.keypoints_px)
+        _put(group, "keypoints_px", value.keypoints_px, np.float64, (n, 2))
+        _put(group, "descriptors", value.descriptors, np.float32, (n, None))
+        _put(group, "scores", value.scores, np.float32, (n,))
+        _put(group, "size_px", np.array(value.size_px, dtype=np.int64), np.int64, (2,))
+
+    def _read(self, group: Any) -> Features:
+        width, height = group["size_px"][()].tolist()
+        return Features(
+            keypoints_px=group["keypoints_px"][()],
+            descriptors=group["descriptors"][()],
+            scores=group["scores"][()],
+            size_px=(width, height),
+        )
+
+
+class MatchStore(Store[Matches]):
+    """Matches by a key of both images, see `store_key`."""
+
+    kind = "matches"
+
+    def _write(self, group: Any, value: Matches) -> None:
+        n = len(value.indices)
+        _put(group, "indices", value.indices, np.uint32, (n, 2))
+        _put(group, "scores", value.scores, np.float32, (n,))
+
+    def _read(self, group: Any) -> Matches:
+        return Matches(indices=group["indices"][()], scores=group["scores"][()])
+
+
+class HypothesisStore(Store[tuple[PoseHypothesis, ...]]):
+    """All pose hypotheses of one clip of one pair, see `store_key`; row i of every dataset belongs to hypothesis i.
+
+    The frames of all hypotheses follow one another in ``frames``; ``frame_counts`` says how many each has. Without a
+    pose (``has_pose``) the rows of ``rotations`` and ``translations`` are NaN.
+    """
+
+    kind = "hypotheses"
+
+    def _write(self, group: Any, value: tuple[PoseHypothesis, ...]) -> None:
+        n = len(value)
+        poses = [hypothesis.b_from_a for hypothesis in value]
+        rotations, translations = np.full((n, 3, 3), np.nan), np.full((n, 3), np.nan)
+        for i, pose in enumerate(poses):
+            if pose is not None:
+                rotations[i] = _checked("rotation", pose.rotation, np.float64, (3, 3))
+                translations[i] = _checked("translation", pose.translation, np.float64, (3,))
+        frames = [frame for hypothesis in value for frame in hypothesis.frames]
+        _put_texts(group, "clips", [hypothesis.clip for hypothesis in value])
+        _put_texts(group, "statuses", [hypothesis.status.value for hypothesis in value])
+        _put(group, "frames", np.array(frames, dtype=np.int64), np.int64, (len(frames),))
+        counts = np.array([len(hypothesis.frames) for hypothesis in value], dtype=np.int64)
+        _put(group, "frame_counts", counts, np.int64, (n,))
+        _put(group, "has_pose", np.array([pose is not None for pose in poses], dtype=np.bool_), np.bool_, (n,))
+        _put(group, "rotations", rotations, np.float64, (n, 3, 3))
+        _put(group, "translations", translations, np.float64, (n, 3))
+        spreads = np.array([hypothesis.spread_deg for hypothesis in value], dtype=np.float64)
+        _put(group, "spreads_deg", spreads, np.float64, (n,))
+        inliers = np.array([hypothesis.num_inliers for hypothesis in value], dtype=np.int64)
+        _put(group, "num_inliers", inliers, np.int64, (n,))
+
+    def _read(self, group: Any) -> tuple[PoseHypothesis, ...]:
+        counts = group["frame_counts"][()]
+        frames = np.split(group["frames"][()], np.cumsum(counts)[:-1])
+        clips, statuses = group["clips"].asstr()[()], group["statuses"].asstr()[()]
+        has_pose, rotations, translations = group["has_pose"][()], group["rotations"][()], group["translations"][()]
+        spreads, inliers = group["spreads_deg"][()].tolist(), group["num_inliers"][()].tolist()
+        return tuple(
+            PoseHypothesis(
+                clip=str(clips[i]),
+                frames=tuple(frames[i].tolist()),
+                status=PoseStatus(statuses[i]),
+                b_from_a=Pose(rotations[i].copy(), translations[i].copy()) if has_pose[i] else None,
+                spread_deg=spreads[i],
+                num_inliers=inliers[i],
+            )
+            for i in range(len(counts))
+        )
+
+
+def _put(group: Any, name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
+    group.create_dataset(name, data=_checked(name, array, dtype, shape))
+
+
+def _checked(name: str, array: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """The array, if it has the type and the shape (None: any) with which it can be read back exactly."""
+    found = np.asarray(array)
+    fits = len(found.shape) == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
+    if found.dtype != dtype or not fits:
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name}: got {found.dtype} {found.shape}, expected {np.dtype(dtype)} ({expected})")
+    return found
+
+
+def _put_texts(group: Any, name: str, texts: Sequence[str]) -> None:
+    import h5py
+
+    for text in texts:
+        if not _is_storable(text):
+            raise ValueError(f"{name}: got {text!r}, expected text without NUL characters and lone surrogates")
+    group.create_dataset(name, data=np.array(texts, dtype=object), shape=(len(texts),), dtype=h5py.string_dtype())
+
+
+def _is_storable(text: str) -> bool:
+    """Whether HDF5 can hold the text: it ends strings at NUL, and UTF-8 has no surrogates."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,229 @@
+"""The output folder of one run: where its files are, who may write them, which stages are done."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json, recover_directory, remove_path
+from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.json_values import to_jsonable
+from interpose_sfm.storage.locks import FileLock, LockHeldError
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("photos", "base", "view_graph", "matching", "bridging", "consensus", "mapping", "report")
+"""The stages of a run in their order; a stage that is done anew makes all later ones undone."""
+
+FORMAT_VERSION = 1
+"""Version of the folder layout. A folder of a newer version is refused."""
+
+CLIPS_NAME = "clips"
+"""Name of the folder of generated clips, in an output folder."""
+
+_MARKER = ".interpose_sfm"
+_LOCK = ".interpose_sfm.lock"
+_CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", _LOCK})  # does not make a folder somebody's
+
+
+class WorkspaceBusyError(RuntimeError):
+    """Another run is working in the same output folder."""
+
+
+class Workspace:
+    """The output folder of one run.
+
+    Making one only looks at the disk; `locked` creates the folder and takes it.
+
+    Attributes:
+        root: The folder, absolute.
+        images_dir: Photos as COLMAP reads them.
+        database_path: COLMAP database.
+        base_dir, sparse_dir: COLMAP models 0, 1, ... of the base stage and of the whole run.
+        features_path, matches_path, hypotheses_path: HDF5 stores.
+        clips_dir: Generated clips.
+        report_path, points_path: Report (JSON) and point cloud (PLY).
+        stages_path: Which stages are done.
+        work_dir: Temporary things; made empty when a run starts, removed when it ends.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Name the paths of a run.
+
+        Raises:
+            ValueError: if ``root`` is a file, a folder with files that are not ours, of a newer version, or unreadable.
+        """
+        self.root = Path(root).absolute()
+        self.images_dir = self.root / "images"
+        self.database_path = self.root / "database.db"
+        self.base_dir = self.root / "base"
+        self.sparse_dir = self.root / "sparse"
+        self.features_path = self.root / "features.h5"
+        self.matches_path = self.root / "matches.h5"
+        self.hypotheses_path = self.root / "hypotheses.h5"
+        self.clips_dir = self.root / CLIPS_NAME
+        self.report_path = self.root / "report.json"
+        self.points_path = self.root / "points.ply"
+        self.stages_path = self.root / "stages.json"
+        self.work_dir = self.root / "work"
+        self._warned_of_stages = False
+        self._check_root()
+
+    @contextmanager
+    def locked(self) -> Iterator[Workspace]:
+        """Create the folder if need be, keep all other runs out of it, and clean up what a killed run left half done.
+
+        Raises:
+            WorkspaceBusyError: if another run is working there.
+            ValueError: if the folder cannot be used, see `Workspace`, or cannot be written.
+        """
+        self._check_root()
+        lock = FileLock(self.root / _LOCK)
+        try:
+            lock.acquire()
+            self._prepare()
+        except LockHeldError as error:
+            raise WorkspaceBusyError(
+                f"{self.root} is in use by another run ({error.holder}); wait for it, stop it, or choose another "
+                "output folder"
+            ) from None
+        except OSError as error:
+            lock.release()
+            raise ValueError(f"cannot write to the output folder {self.root} ({error}); choose another one") from error
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            yield self
+        finally:
+            with suppress(OSError):  # emptied by the next run otherwise
+                remove_path(self.work_dir)
+            lock.release()
+
+    def put(self, source: Path, target: Path) -> None:
+        """Copy a file into the place of another one as a whole; only while the folder is locked."""
+        temporary = self.work_dir / "copy"
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
+
+    # -------------------------------------------------------- stages
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """Whether a stage was finished with this key and its recorded outputs are still there."""
+        record = self._stages().get(_checked(stage))
+        if record is None or record["key"] != key:
+            return False
+        missing = [name for name in record["outputs"] if not (self.root / name).exists()]
+        if missing:
+            logger.warning("stage %s is done again: %s is missing in %s", stage, ", ".join(missing), self.root)
+        return not missing
+
+    def mark_done(self, stage: str, key: str, payload: object = None, *, outputs: Sequence[Path] = ()) -> None:
+        """Record that a stage is finished; with another key than before, all later stages are forgotten.
+
+        Args:
+            stage: One of `STAGES`.
+            key: Content key of all that the stage depends on: inputs, options, versions, weights, seed.
+            payload: Small result for `payload`, anything that `to_jsonable` takes.
+            outputs: Files and folders in the workspace without which the stage is not done.
+        """
+        stages = self._stages()
+        if stages.get(_checked(stage), {}).get("key") != key:
+            stages = _before(stages, stage)
+        names = [Path(path).absolute().relative_to(self.root).as_posix() for path in outputs]
+        self._write_stages({**stages, stage: {"key": key, "payload": to_jsonable(payload), "outputs": names}})
+
+    def forget(self, stage: str) -> None:
+        """Forget that a stage and all later ones are done.
+
+        A stage that overwrites files of an earlier run calls this first: killed half-way, it must not count as done.
+        """
+        stages = self._stages()
+        kept = _before(stages, _checked(stage))
+        if len(kept) < len(stages):
+            self._write_stages(kept)
+
+    def payload(self, stage: str) -> Any:
+        """What `mark_done` was given for a stage, in its JSON form; None if the stage is not done."""
+        return self._stages().get(_checked(stage), {}).get("payload")
+
+    def _write_stages(self, stages: dict[str, Any]) -> None:
+        document = {"format": FORMAT_VERSION, "stages": stages, "check": content_key(stages)}
+        atomic_write_json(self.stages_path, document)
+
+    def _stages(self) -> dict[str, Any]:
+        """Records of the stages that are done; none if the file is missing, damaged or was edited."""
+        try:
+            document = json.loads(self.stages_path.read_text(encoding="utf-8"))
+            stages = document["stages"]
+            intact = document["format"] == FORMAT_VERSION and document["check"] == content_key(stages)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            intact = False
+        if intact:
+            return dict(stages)
+        if not self._warned_of_stages:
+            logger.warning("%s is damaged or was edited: all stages are done again", self.stages_path)
+            self._warned_of_stages = True
+        return {}
+
+    # -------------------------------------------------------- the folder itself
+
+    def _check_root(self) -> None:
+        """Refuse a folder that is not ours, without writing anything."""
+        try:
+            if self.root.exists() and not self.root.is_dir():
+                raise ValueError(f"the output path {self.root} is a file, expected a folder; choose another one")
+            names = sorted(os.listdir(self.root)) if self.root.exists() else []
+        except OSError as error:
+            raise ValueError(f"cannot read the output folder {self.root} ({error}); choose another one") from error
+        if _MARKER in names:
+            self._check_marker()
+            return
+        foreign = [name for name in names if name not in _CLUTTER and not name.startswith(TEMP_PREFIX)]
+        if foreign:
+            raise ValueError(
+                f"the output folder {self.root} holds files of something else ({', '.join(foreign[:3])}"
+                f"{', ...' if len(foreign) > 3 else ''}); choose a new or an empty folder"
+            )
+
+    def _check_marker(self) -> None:
+        marker = self.root / _MARKER
+        try:
+            version = json.loads(marker.read_text(encoding="utf-8"))["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{marker} cannot be read ({error}); delete the folder or choose another one") from error
+        if type(version) is not int or version < 1:
+            raise ValueError(f"{marker} holds format {version!r}; delete the folder or choose another one")
+        if version > FORMAT_VERSION:
+            raise ValueError(
+                f"{self.root} was written by a newer version of interpose_sfm (format {version}, this one knows "
+                f"{FORMAT_VERSION}); update interpose_sfm or choose another folder"
+            )
+
+    def _prepare(self) -> None:
+        if not (self.root / _MARKER).exists():
+            atomic_write_json(self.root / _MARKER, {"format": FORMAT_VERSION})
+        for old in self.root.glob(f"{TEMP_PREFIX}*.old"):
+            recover_directory(self.root / old.name[len(TEMP_PREFIX) : -len(".old")])
+        for leftover in self.root.glob(f"{TEMP_PREFIX}*"):
+            remove_path(leftover)
+        remove_path(self.work_dir)
+        self.work_dir.mkdir()
+
+
+def _checked(stage: str) -> str:
+    if stage not in STAGES:
+        raise ValueError(f"got stage {stage!r}, expected one of {', '.join(STAGES)}")
+    return stage
+
+
+def _before(stages: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    return {name: stages[name] for name in STAGES[: STAGES.index(stage)] if name in stages}

@@ -1,0 +1,361 @@
+"""Clips from a video model: the `VideoGenerator` around any `VideoModel`.
+
+A model turns two pictures of its own size into one video. What lies around it is the same for all: photos are fitted to
+that size, both orders and both prompts are asked for, several devices share the work, paid clips stay within the limit,
+and every finished clip is kept in the store and never made again.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import Protocol
+
+from interpose_sfm.clips.fitting import fit_photo, rescaled
+from interpose_sfm.clips.mp4 import encode_mp4, format_of
+from interpose_sfm.clips.protocol import GeneratorContext, no_clip
+from interpose_sfm.clips.reading import ClipReader
+from interpose_sfm.clips.record import ClipRecord, ShownPhoto
+from interpose_sfm.clips.video import UnreadableClipError
+from interpose_sfm.products import Clip, ClipFormat, ClipRequest, ClipStatus, FrameMapping, ImagePair
+from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.video_models.budget import Budget
+from interpose_sfm.video_models.clip_store import ClipStore, StoredClip, Task
+from interpose_sfm.video_models.protocol import ClipEstimate, ClipTask, GenerationError, MadeVideo, VideoModel
+from interpose_sfm.video_models.workers import share_out
+
+MAX_CLIPS = 16
+"""Different clips that are offered per pair: both orders of both prompts, with four seeds. The paper makes four."""
+
+_log = logging.getLogger(__name__)
+_MAX_SEED = 2**31
+
+
+class PromptSource(Protocol):
+    """Says what the clips of a pair are to show."""
+
+    def prompts(self, pair: ImagePair) -> Sequence[ClipPrompt]:
+        """The variants for a pair in name order, at least one; always the same for the same pair."""
+        ...
+
+    def close(self) -> None:
+        """Free the memory of a captioner."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClipPrompt:
+    """What a model is told.
+
+    Attributes:
+        text: What the clip shows.
+        negative: What it must not show; empty for none.
+    """
+
+    text: str
+    negative: str = ""
+
+
+ModelMaker = Callable[[str], VideoModel]
+"""Builds the model for a device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPlan:
+    """One clip that is wanted.
+
+    Attributes:
+        key: Content key of everything that determines it.
+        pair: The photos, in name order.
+        backwards: Whether the model is to go from the second photo to the first.
+        number: Which of the pair's clips it is.
+        prompt, negative_prompt, seed, format: What the model is told.
+        estimate: What it is expected to take.
+    """
+
+    key: str
+    pair: ImagePair
+    backwards: bool
+    number: int
+    prompt: str
+    negative_prompt: str
+    seed: int
+    format: ClipFormat
+    estimate: ClipEstimate
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The photos that the model is given as first and as last frame."""
+        return (self.pair.b, self.pair.a) if self.backwards else (self.pair.a, self.pair.b)
+
+
+@dataclass(frozen=True)
+class _Photo:
+    key: str
+    size_px: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    status: ClipStatus
+    detail: str
+
+
+class GeneratedClips:
+    """Serves clips of a video model, from the store where they are and from the model where they are not.
+
+    Two indices after one another share a prompt, for one clip in either order (`ClipRequest.backwards`), and the next
+    two take the next prompt. A pair and the pair swapped have the same clips.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make_model: ModelMaker,
+        devices: Sequence[str],
+        context: GeneratorContext,
+        prompts: PromptSource,
+    ) -> None:
+        """Name the model and the store; loads and writes nothing.
+
+        Args:
+            name: Of the generator, as the user chose it.
+            make_model: Builds the model for a device.
+            devices: One worker each.
+            context: Photos and options; has a folder for clips.
+            prompts: What the clips show.
+
+        Raises:
+            ValueError: No folder, or options that the model does not know.
+        """
+        if context.clip_store is None:
+            raise ValueError(f"the generator {name!r} needs a folder for its clips: set clip_store")
+        self.name = name
+        self._context, self._prompts = context, prompts
+        self._models = [make_model(device) for device in devices]
+        self._store = ClipStore(context.clip_store, context.photo_names)
+        self._budget = Budget(self._store, context.generation)
+        self._reader = ClipReader(name, context.load_image, context.options)
+        self._photos: dict[str, _Photo] = {}
+        self._failures: dict[str, _Failure] = {}
+
+    @property
+    def store(self) -> ClipStore:
+        """Where the clips are."""
+        return self._store
+
+    @property
+    def num_workers(self) -> int:
+        """How many clips are made at once."""
+        return len(self._models)
+
+    def num_clips(self, pair: ImagePair) -> int:
+        """How many different clips are offered."""
+        return MAX_CLIPS if {pair.a, pair.b} <= set(self._context.photo_names) else 0
+
+    def generate(self, pair: ImagePair, request: ClipRequest) -> Clip:
+        """Read a clip, which is made first if it is not in the store.
+
+        Returns:
+            The clip, or one with status NO_CLIP, GENERATION_FAILED, REFUSED or UNREADABLE and the reason in its detail.
+
+        Raises:
+            ValueError, ImportError: See `prepare`.
+        """
+        name = f"{self.name}-{request.index}"
+        if not 0 <= request.index < self.num_clips(pair):
+            detail = f"there are {self.num_clips(pair)} clips of this pair"
+            return no_clip(pair, self.name, name, ClipStatus.NO_CLIP, detail)
+        plan = self.plan(pair, request)
+        self.prepare([plan])
+        stored = self._store.find(plan.key)
+        if stored is None:
+            failure = self._failures[plan.key]
+            return no_clip(pair, self.name, name, failure.status, failure.detail)
+        return self.read(pair, stored)
+
+    def read(self, pair: ImagePair, stored: StoredClip) -> Clip:
+        """Read a finished clip from the store."""
+        is_forwards = stored.record.ends[0].name == pair.a
+        return self._reader.read(pair, stored.path, stored.path.name, is_forwards, stored.record)
+
+    def plan(self, pair: ImagePair, request: ClipRequest) -> ClipPlan:
+        """What a request means: prompt, order, seed, size, and what it takes."""
+        ordered = ImagePair.sorted(pair.a, pair.b)
+        prompts = self._prompts.prompts(ordered)
+        prompt = prompts[request.index // 2 % len(prompts)]
+        a, b = self._photo(ordered.a), self._photo(ordered.b)
+        model = self._models[0]
+        clip_format = model.format_for(a.size_px)
+        seed = (request.seed + request.index) % _MAX_SEED
+        ends = (b, a) if request.backwards else (a, b)
+        key = content_key(
+            self.name.partition(":")[0],
+            dict(model.settings),
+            [photo.key for photo in ends],
+            self._context.generation.fit.value,
+            [clip_format.width_px, clip_format.height_px, clip_format.num_frames, float(clip_format.fps)],
+            prompt.text,
+            prompt.negative,
+            seed,
+        )
+        return ClipPlan(
+            key=key,
+            pair=ordered,
+            backwards=request.backwards,
+            number=request.index,
+            prompt=prompt.text,
+            negative_prompt=prompt.negative,
+            seed=seed,
+            format=clip_format,
+            estimate=model.estimate(clip_format),
+        )
+
+    def is_missing(self, plan: ClipPlan) -> bool:
+        """Whether a clip has yet to be made; False also where that failed in this run, or for good."""
+        if self._store.find(plan.key) is not None or plan.key in self._failures:
+            return False
+        refusal = self._store.task(plan.key).refusal
+        if refusal:
+            detail = f"{refusal} (delete {self._store.task(plan.key).path} to ask again)"
+            self._failures[plan.key] = _Failure(ClipStatus.REFUSED, detail)
+        return not refusal
+
+    def expected(self, plan: ClipPlan) -> ClipEstimate:
+        """What a clip is expected to take; where the model cannot tell how long, by what the store has of its kind."""
+        estimate, model = plan.estimate, self._models[0]
+        if estimate.time_s is not None:
+            return estimate
+        times_s = [
+            record.time_s
+            for record in self._store.records()
+            if dict(record.settings) == dict(model.settings) and record.asked == plan.format
+        ]
+        if not times_s:
+            return estimate
+        basis = (
+            f"{estimate.basis}; time by {len(times_s)} clips in the store" if estimate.basis else "clips in the store"
+        )
+        return replace(estimate, time_s=statistics.median(times_s), basis=basis)
+
+    def failure(self, plan: ClipPlan) -> str:
+        """Why a clip was not made; empty if nothing speaks against it."""
+        found = self._failures.get(plan.key)
+        return "" if found is None else found.detail
+
+    def prepare(self, plans: Sequence[ClipPlan]) -> None:
+        """Make the clips that are missing, all devices at once, and free the memory of the models.
+
+        A clip that cannot be made is a `failure`, and the others go on.
+
+        Raises:
+            BudgetError: They would cost more than the options allow. Nothing was spent then.
+            WorkspaceBusyError: Another process makes clips in the same folder.
+            ValueError, ImportError: What the user has to mend, such as a key or weights that are not there.
+        """
+        if not any(map(self.is_missing, plans)):
+            return
+        with self._store.locked():
+            missing = list({plan.key: plan for plan in plans if self.is_missing(plan)}.values())
+            self._budget.check([(plan.key, plan.estimate) for plan in missing], self.name)
+            self._prompts.close()  # before the model needs the memory
+            try:
+                workers = [partial(self._make, model) for model in self._models]
+                share_out(missing, workers, lambda done: self._tell(done, len(missing)))
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """Free the memory that the models hold."""
+        for model in self._models:
+            model.close()
+
+    # -------------------------------------------------------- one clip
+
+    def _make(self, model: VideoModel, plan: ClipPlan) -> None:
+        task = self._store.task(plan.key, plan.estimate.cost_usd)
+        try:
+            with self._budget.reserved(plan.key, plan.estimate):
+                self._make_and_save(model, plan, task)
+        except GenerationError as error:
+            if error.is_final:
+                task.refuse(str(error))
+            status = ClipStatus.REFUSED if error.is_final else ClipStatus.GENERATION_FAILED
+            self._failures[plan.key] = _Failure(status, str(error))
+            _log.warning("no clip %d of %s and %s: %s", plan.number, plan.pair.a, plan.pair.b, error)
+
+    def _make_and_save(self, model: VideoModel, plan: ClipPlan, task: Task) -> StoredClip:
+        size_px = plan.format.width_px, plan.format.height_px
+        fitted = [
+            fit_photo(self._context.load_image(name), *size_px, self._context.generation.fit) for name in plan.ends
+        ]
+        start = time.monotonic()
+        made = model.make(
+            ClipTask(
+                key=plan.key,
+                first=fitted[0][0],
+                last=fitted[1][0],
+                prompt=plan.prompt,
+                negative_prompt=plan.negative_prompt,
+                seed=plan.seed,
+                format=plan.format,
+            ),
+            task,
+        )
+        data, actual = _video(made, plan.format)
+        mappings = [rescaled(mapping, size_px, (actual.width_px, actual.height_px)) for _, mapping in fitted]
+        shown = [self._shown(name, mapping) for name, mapping in zip(plan.ends, mappings, strict=True)]
+        a, b = shown[::-1] if plan.backwards else shown
+        record = ClipRecord(
+            key=plan.key,
+            sha256="",
+            a=a,
+            b=b,
+            backwards=plan.backwards,
+            generator=self.name,
+            settings=dict(model.settings),
+            revision=made.revision,
+            prompt=plan.prompt,
+            negative_prompt=plan.negative_prompt,
+            seed=plan.seed,
+            fit=self._context.generation.fit,
+            asked=plan.format,
+            got=actual,
+            time_s=round(time.monotonic() - start, 3),
+            cost_usd=made.cost_usd,
+            made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+        return self._store.save(record, data, plan.number)
+
+    def _shown(self, name: str, mapping: FrameMapping | None) -> ShownPhoto:
+        width_px, height_px = self._photo(name).size_px
+        return ShownPhoto(name=name, width_px=width_px, height_px=height_px, frame_from_photo=mapping)
+
+    def _photo(self, name: str) -> _Photo:
+        """Content and size of a photo, without keeping its pixels."""
+        if name not in self._photos:
+            image = self._context.load_image(name)
+            self._photos[name] = _Photo(content_key(image), (image.shape[1], image.shape[0]))
+        return self._photos[name]
+
+    def _tell(self, done: int, total: int) -> None:
+        if self._context.progress is not None:
+            self._context.progress("making clips", done, total)
+
+
+def _video(made: MadeVideo, asked: ClipFormat) -> tuple[bytes, ClipFormat]:
+    """The file of a clip, and what it holds.
+
+    Raises:
+        GenerationError: It holds no video.
+    """
+    try:
+        data = made.file or encode_mp4(made.frames, asked.fps)
+        return data, format_of(data)
+    except (UnreadableClipError, ValueError) as error:
+        raise GenerationError(f"what the model returned is no video: {error}") from error

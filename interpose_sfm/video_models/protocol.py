@@ -1,0 +1,131 @@
+"""What every video model offers, whether it runs here or behind an API: the `VideoModel` protocol.
+
+A model turns two pictures of its own size into one clip. Fitting photos to that size, both orders, prompts, the store
+of finished clips and their checks are the same for all models and lie around it, in `generated.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from interpose_sfm.products import ClipFormat, ImageArray, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipEstimate:
+    """What one clip is expected to take.
+
+    Attributes:
+        time_s: Seconds; None where nobody has measured it for this machine.
+        memory_gib: Memory of the device; None for models that run elsewhere.
+        cost_usd: Price; zero for models that run here.
+        basis: Where the figures come from, one sentence.
+    """
+
+    time_s: float | None = None
+    memory_gib: float | None = None
+    cost_usd: float = 0.0
+    basis: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTask:
+    """One clip to be made, in the order of generation: which photo is A does not matter here.
+
+    Attributes:
+        key: Content key of everything that determines the clip.
+        first, last: (height, width, 3) uint8 RGB pictures of the size that `format` says.
+        prompt: What the clip shows.
+        negative_prompt: What it must not show; empty for none.
+        seed: Of the noise; models that know no seed ignore it.
+        format: Size and length.
+    """
+
+    key: str
+    first: ImageArray
+    last: ImageArray
+    prompt: str
+    seed: int
+    format: ClipFormat
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeVideo:
+    """What a model made: frames, or the file that a service sent.
+
+    Attributes:
+        frames: (height, width, 3) uint8 RGB, the first one shows `ClipTask.first`; empty where there is a file.
+        file: The bytes of an MP4 file; empty where there are frames.
+        cost_usd: What was paid.
+        revision: Of the weights, or the model's name as the service tells it.
+    """
+
+    frames: tuple[ImageArray, ...] = ()
+    file: bytes = b""
+    cost_usd: float = 0.0
+    revision: str = ""
+
+
+class TaskJournal(Protocol):
+    """Notes about one clip that survive a kill: written to disk before `write` returns."""
+
+    def read(self) -> dict[str, str]:
+        """The notes of the last `write`; empty before the first."""
+        ...
+
+    def write(self, notes: Mapping[str, str]) -> None:
+        """Replace the notes."""
+        ...
+
+
+class VideoModel(Protocol):
+    """A model that imagines the frames between two pictures.
+
+    A class that satisfies it stands in the table of generators (or the entry-point group) like a generator, and is told
+    by its method `make`. It is built as ``Class(name, options, device)``: the name that the user chose, such as
+    ``diffusers:REPO``, the `GenerationOptions` of the run, and one torch device. Building one loads no weights and asks
+    no service: that happens with the first `make`.
+
+    The class of a model that runs elsewhere says so by an attribute ``runs_here = False``; its device is empty, and
+    ``parallel_clips`` of it (one, if the class does not say) are built and used in as many threads.
+    """
+
+    name: str
+    settings: Settings
+    """Everything but the task that determines a clip: model, revision, steps ... It is part of the key of a clip."""
+
+    def format_for(self, photo_size_px: tuple[int, int]) -> ClipFormat:
+        """The format for photos of this (width, height): the model's own rules, the nearest shape."""
+        ...
+
+    def estimate(self, clip_format: ClipFormat) -> ClipEstimate:
+        """What one clip takes."""
+        ...
+
+    def make(self, task: ClipTask, journal: TaskJournal) -> MadeVideo:
+        """Make a clip.
+
+        Raises:
+            GenerationError: There is no clip of this task; the message says why.
+            ValueError, ImportError: The user has to mend something (key, weights, memory).
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the memory that the model holds; a later `make` loads it again."""
+        ...
+
+
+class GenerationError(Exception):
+    """A model made no clip; the message is one sentence for the report.
+
+    Attributes:
+        is_final: True if asking again with the same task is of no use, as when a service refuses the pictures.
+    """
+
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.is_final = is_final

@@ -1,0 +1,305 @@
+"""Bridging clips without a reconstruction: made ahead, or on another machine, to be used with ``--clips``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NoReturn
+
+from interpose_sfm.bridging.factory import create_generator, local_model, video_model_names
+from interpose_sfm.clips.protocol import GeneratorContext, clip_requests
+from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.photos.pictures import read_rgb
+from interpose_sfm.products import ClipFlag, ClipState, ImageArray, ImagePair, PhotoSet
+from interpose_sfm.run_log import Progress, RunLog
+from interpose_sfm.storage.workspace import Workspace
+from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
+from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows.reconstruct import PhotoRun, output_folder
+
+MAX_NAMED_FILES = 3  # in an error message
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgeClip:
+    """A clip that was wanted.
+
+    Attributes:
+        a, b: The photos, in name order.
+        backwards: Whether the video runs from b to a.
+        prompt: What the model is told.
+        seed: Of its noise.
+        width_px, height_px, num_frames: Of the video.
+        state: MISSING after a dry run if it has yet to be made.
+        file: Its name in the store; empty unless it is there.
+        detail: Why it failed.
+        flags: What the checks found wrong with it; nothing is looked at in a dry run.
+    """
+
+    a: str
+    b: str
+    backwards: bool
+    prompt: str
+    seed: int
+    width_px: int
+    height_px: int
+    num_frames: int
+    state: ClipState
+    file: str = ""
+    detail: str = ""
+    flags: tuple[ClipFlag, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgeEstimate:
+    """What the clips take that were missing when the run began.
+
+    Attributes:
+        num_clips: How many they are.
+        workers: How many of them are made at once.
+        time_s: Seconds, all workers together; None where nobody has measured it.
+        memory_gib: Of each device; None for models that run elsewhere, or where it is not known.
+        cost_usd: Price of all.
+        basis: Where the figures come from.
+    """
+
+    num_clips: int
+    workers: int
+    time_s: float | None
+    memory_gib: float | None
+    cost_usd: float
+    basis: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgeResult:
+    """What :func:`bridge_photos` returns.
+
+    Attributes:
+        output: The output folder.
+        store: Folder of the clips; hand it to ``--clips``.
+        generator: Name of the video model.
+        is_dry_run: True if nothing was to be made.
+        pairs: The pairs, most promising first.
+        clips: The clips of each pair, in this order.
+        estimate: Of what was missing in the beginning.
+        time_s: What this run took.
+        cost_usd: What its clips have cost.
+    """
+
+    output: Path
+    store: Path
+    generator: str
+    is_dry_run: bool
+    pairs: tuple[ImagePair, ...]
+    clips: tuple[BridgeClip, ...]
+    estimate: BridgeEstimate
+    time_s: float
+    cost_usd: float
+
+    def count(self, state: ClipState) -> int:
+        """How many clips are in a state."""
+        return sum(clip.state is state for clip in self.clips)
+
+
+def bridge_photos(
+    photo_dir: Path,
+    output: Path | None = None,
+    options: ReconstructOptions | None = None,
+    pairs: Sequence[tuple[str, str]] | Path = (),
+    *,
+    is_dry_run: bool = False,
+    progress: Progress | None = None,
+) -> BridgeResult:
+    """Make the clips that `reconstruct` would ask a video model for, and nothing else.
+
+    Clips that exist are not made again, so a run that was stopped goes on where it stopped. What COLMAP and the learned
+    matches found out on the way is kept in the output folder, for `reconstruct` to go on with.
+
+    Args:
+        photo_dir: Folder with photos, sub-folders included.
+        output: Output folder; ``<photo_dir>_interpose`` beside the photos by default.
+        options: All options; ``generator`` names a video model.
+        pairs: Names of photos, two each, or a file with two of them a line; by default the weak pairs, most promising
+            first, up to ``max_bridged_pairs``.
+        is_dry_run: Find pairs and prompts and see what is missing, but make nothing.
+        progress: Called with the stage, what is done and the total.
+
+    Raises:
+        ValueError: Bad input, a generator that is no video model, or clips that cost more than the options allow.
+        WorkspaceBusyError: Another run works in the output folder or in the clip store.
+    """
+    start = time.monotonic()
+    photo_dir, options = Path(photo_dir), options or ReconstructOptions()
+    workspace = Workspace(output_folder(photo_dir, output))
+    with workspace.locked():
+        run = PhotoRun(workspace, options, RunLog(progress))
+        # 1. photos -> the model that makes clips of them
+        photo_set = run.collect(photo_dir)
+        _check_number(photo_set, photo_dir)
+        generator = _generator(photo_set, run, is_dry_run)
+        # 2. photos -> pairs
+        if isinstance(pairs, Path):
+            pairs = read_pair_file(pairs, [photo.name for photo in photo_set.photos])
+            chosen = _named_pairs(pairs, photo_set)
+        else:
+            chosen = _named_pairs(pairs, photo_set) if pairs else _weak_pairs(photo_set, run)
+        # 3. pairs -> clips
+        plans = [
+            generator.plan(pair, request)
+            for pair in chosen
+            for request in clip_requests(options.consistency.num_clips, options.seed)
+        ]
+        missing = {plan.key: plan for plan in plans if generator.is_missing(plan)}
+        estimate = _estimate(generator, list(missing.values()))
+        spent_before = generator.store.spent_usd()
+        if not is_dry_run:
+            generator.prepare(plans)
+        # 4. what became of them
+        return BridgeResult(
+            output=workspace.root,
+            store=generator.store.folder.absolute(),
+            generator=generator.name,
+            is_dry_run=is_dry_run,
+            pairs=chosen,
+            clips=tuple(_told(generator, plan, plan.key in missing, is_dry_run) for plan in plans),
+            estimate=estimate,
+            time_s=time.monotonic() - start,
+            cost_usd=generator.store.spent_usd() - spent_before,
+        )
+
+
+def _check_number(photo_set: PhotoSet, photo_dir: Path) -> None:
+    if len(photo_set.photos) >= 2:
+        return
+    left_out = "; ".join(f"{file.name}: {file.why}" for file in photo_set.skipped[:MAX_NAMED_FILES])
+    more = len(photo_set.skipped) - MAX_NAMED_FILES
+    raise ValueError(
+        f"got {len(photo_set.photos)} usable photos in {photo_dir}, expected at least two"
+        f"{f'; left out: {left_out}' if left_out else ''}{f' and {more} more' if more > 0 else ''}"
+    )
+
+
+def _generator(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> GeneratedClips:
+    @lru_cache(maxsize=8)
+    def load_image(name: str) -> ImageArray:
+        return read_rgb(photo_set.image_dir / name)
+
+    context = GeneratorContext(
+        photo_names=tuple(photo.name for photo in photo_set.photos),
+        load_image=load_image,
+        intrinsics=_not_needed,
+        features_and_matches=_not_needed,
+        options=run.options.bridging,
+        seed=run.options.seed,
+        generation=run.options.generation,
+        store_dir=run.workspace.clips_dir,
+        progress=run.log.tell,
+        is_dry_run=is_dry_run,
+    )
+    name, reason = run.options.generator, ""
+    if name == "auto":
+        choice = local_model(run.options.generation)
+        name, reason = choice.name or name, choice.reason
+    generator = None if name in ("auto", "none") else create_generator(name, context)
+    if not isinstance(generator, GeneratedClips):
+        raise ValueError(
+            f"bridge makes clips with a video model, and the generator {name!r} is none"
+            f"{f' that is usable on this machine ({reason})' if name == 'auto' else ''}; set --generator to one of: "
+            f"{', '.join(video_model_names())}"
+        )
+    return generator
+
+
+def _not_needed(_: object) -> NoReturn:
+    raise AssertionError("video models see photos and nothing else")
+
+
+def _weak_pairs(photo_set: PhotoSet, run: PhotoRun) -> tuple[ImagePair, ...]:
+    base = run.map_base(photo_set)
+    return fallback.pairs_to_bridge(base, run.workspace.root, run.workspace.work_dir, run.options, run.log)
+
+
+def _named_pairs(pairs: Sequence[tuple[str, str]], photo_set: PhotoSet) -> tuple[ImagePair, ...]:
+    """The pairs in name order, each once.
+
+    Raises:
+        ValueError: A name that is no usable photo; the message names the nearest ones, or why it was left out.
+    """
+    known = {photo.name for photo in photo_set.photos}
+    left_out = {file.name: file for file in photo_set.skipped}
+    for name in (name for pair in pairs for name in pair):
+        if name in known:
+            continue
+        if name in left_out:
+            raise ValueError(f"{name!r} is no usable photo: {left_out[name].why}")
+        near = difflib.get_close_matches(name, known, n=3) or sorted(known)[:3]
+        raise ValueError(f"got the photo {name!r}, expected a path below the photo folder, such as {', '.join(near)}")
+    return tuple(dict.fromkeys(ImagePair.sorted(*pair) for pair in pairs))
+
+
+def read_pair_file(path: Path, photo_names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs from a text file as COLMAP takes it: two names a line, apart by a blank; ``#`` begins a comment.
+
+    Args:
+        path: The file.
+        photo_names: Photos that there are; they tell where a name ends that has blanks in it.
+
+    Raises:
+        ValueError: A line that does not hold two names; the message tells which.
+        OSError: It cannot be read.
+    """
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        splits = [(text[: gap.start()], text[gap.end() :]) for gap in re.finditer(r"\s+", text)]
+        if len(splits) > 1:
+            splits = [split for split in splits if set(split) <= set(photo_names)]
+        if len(splits) != 1:
+            raise ValueError(f"{path}, line {number}: got {text!r}, expected the names of two photos")
+        pairs.append(splits[0])
+    return tuple(pairs)
+
+
+def _told(generator: GeneratedClips, plan: ClipPlan, was_missing: bool, is_dry_run: bool) -> BridgeClip:
+    stored, failure = generator.store.find(plan.key), generator.failure(plan)
+    if stored is not None:
+        state = ClipState.MADE if was_missing else ClipState.EXISTS
+    else:
+        state = ClipState.FAILED if failure else ClipState.MISSING
+    return BridgeClip(
+        a=plan.pair.a,
+        b=plan.pair.b,
+        backwards=plan.backwards,
+        prompt=plan.prompt,
+        seed=plan.seed,
+        width_px=plan.format.width_px,
+        height_px=plan.format.height_px,
+        num_frames=plan.format.num_frames,
+        state=state,
+        file="" if stored is None else stored.path.name,
+        detail=failure,
+        flags=() if stored is None or is_dry_run else generator.read(plan.pair, stored).flags,
+    )
+
+
+def _estimate(generator: GeneratedClips, missing: Sequence[ClipPlan]) -> BridgeEstimate:
+    estimates = [generator.expected(plan) for plan in missing]
+    workers = max(1, min(generator.num_workers, len(missing)))
+    times_s = [estimate.time_s for estimate in estimates if estimate.time_s is not None]
+    memories = [estimate.memory_gib for estimate in estimates if estimate.memory_gib is not None]
+    return BridgeEstimate(
+        num_clips=len(missing),
+        workers=workers,
+        time_s=sum(times_s) / workers if len(times_s) == len(estimates) else None,
+        memory_gib=max(memories, default=None),
+        cost_usd=sum(estimate.cost_usd for estimate in estimates),
+        basis="; ".join(dict.fromkeys(estimate.basis for estimate in estimates if estimate.basis)),
+    )

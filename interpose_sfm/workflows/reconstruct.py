@@ -1,0 +1,223 @@
+"""The whole way from photos to models. With fallback.py, the only module that knows the stages."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from interpose_sfm import report
+from interpose_sfm.colmap import databases, features, global_mapper, incremental_mapper, point_cloud, reconstruction
+from interpose_sfm.colmap.cameras import import_cameras
+from interpose_sfm.options import Mapper, ReconstructOptions
+from interpose_sfm.photos import collect
+from interpose_sfm.products import PhotoSet, ViewGraph
+from interpose_sfm.run_log import Progress, RunLog
+from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json
+from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.workspace import Workspace
+from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows.fallback import Base, Extension
+
+
+def reconstruct(
+    photo_dir: Path,
+    output: Path | None = None,
+    options: ReconstructOptions | None = None,
+    progress: Progress | None = None,
+) -> report.ReconstructionResult:
+    """Reconstruct a folder of photos with COLMAP, and bridge what COLMAP leaves apart.
+
+    Where COLMAP connects all photos the result is COLMAP's own. A run that was killed goes on where it stopped.
+
+    Args:
+        photo_dir: Folder with photos, sub-folders included.
+        output: Output folder; ``<photo_dir>_interpose`` beside the photos by default.
+        options: All options.
+        progress: Called with the stage, what is done and the total (0 where unknown).
+
+    Raises:
+        ValueError: Bad input; the message says what was got, what was expected and what to do.
+        WorkspaceBusyError: Another run works in the output folder.
+    """
+    photo_dir = Path(photo_dir)
+    workspace = Workspace(output_folder(photo_dir, output))
+    with workspace.locked():
+        return PhotoRun(workspace, options or ReconstructOptions(), RunLog(progress)).execute(photo_dir)
+
+
+def output_folder(photo_dir: Path, output: Path | None) -> Path:
+    """The output folder that a user named, else ``<photo_dir>_interpose`` beside the photos."""
+    if output is not None:
+        return Path(output)
+    resolved = photo_dir.resolve()
+    return resolved.with_name(f"{resolved.name}_interpose")
+
+
+def find_weak_pairs(
+    photo_dir: Path, options: ReconstructOptions | None = None, progress: Progress | None = None
+) -> ViewGraph:
+    """The view graph of a folder of photos with its weak pairs; leaves nothing on disk."""
+    with TemporaryDirectory(prefix="interpose_sfm-") as folder:
+        workspace = Workspace(Path(folder) / "run")
+        with workspace.locked():
+            run = PhotoRun(workspace, options or ReconstructOptions(), RunLog(progress))
+            photo_set = run.collect(Path(photo_dir))
+            return fallback.build_graph(run.map_base(photo_set), run.options, run.log)
+
+
+# ---------------------------------------------------------------- one run
+
+
+@dataclass(frozen=True)
+class PhotoRun:
+    """One run over a folder of photos, in a locked workspace.
+
+    Attributes:
+        workspace: Its output folder.
+        options: Of all stages.
+        log: Times, warnings and progress.
+    """
+
+    workspace: Workspace
+    options: ReconstructOptions
+    log: RunLog
+
+    def execute(self, photo_dir: Path) -> report.ReconstructionResult:
+        """All stages."""
+        # 1. photos -> images/ and the list of what is usable
+        photo_set = self.collect(photo_dir)
+        # 2. photos -> database and base models, plain COLMAP
+        base = self.map_base(photo_set)
+        # 3.-9. what the base models leave apart -> links -> final models
+        found = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
+        # 10. models and report on disk
+        return self.finish(photo_set, base, found)
+
+    # ------------------------------------------------------------ stages
+
+    def collect(self, photo_dir: Path) -> PhotoSet:
+        """Stage 1."""
+        with self.log.stage("photos"):
+            found = collect.collect_photos(
+                photo_dir,
+                self.workspace.images_dir,
+                self.options.photos,
+                lambda done, total: self.log.tell("photos", done, total),
+            )
+        if self.options.database is not None:
+            found = self._only_in_database(found, self.options.database)
+        return found
+
+    def map_base(self, photo_set: PhotoSet) -> Base:
+        """Stage 2."""
+        options, workspace = self.options, self.workspace
+        names = tuple(photo.name for photo in photo_set.photos)
+        database_path = workspace.base_dir / "database.db"
+        if len(names) < 2:
+            self.log.warnings.append(f"{len(names)} usable photos: a model needs at least two")
+            return Base(database_path, photo_set.image_dir, names)
+        photo_key = content_key(
+            [(p.name, p.sha256, p.focal_px) for p in photo_set.photos],
+            options.camera_mode,
+            options.base,
+            options.seed,
+            "" if options.database is None else hashlib.sha256(options.database.read_bytes()).hexdigest(),
+            report.versions()["pycolmap"],
+        )
+        if not workspace.is_done("photos", photo_key):
+            workspace.forget("photos")
+            shutil.rmtree(workspace.base_dir, ignore_errors=True)
+            workspace.base_dir.mkdir(parents=True)
+            if options.database is not None:
+                databases.copy_database(options.database, database_path)
+            else:
+                import_cameras(database_path, photo_set, options.camera_mode)
+            workspace.mark_done("photos", photo_key, outputs=[database_path])
+        models_dir = workspace.base_dir / "models"
+        if not workspace.is_done("base", photo_key):
+            if options.database is None:
+                with self.log.stage("features"):
+                    features.extract_and_match(
+                        database_path, photo_set.image_dir, names, options.base, options.seed, self.log.progress
+                    )
+            with self.log.stage("mapping"):
+                self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
+            workspace.mark_done("base", photo_key, outputs=[models_dir])
+        models = reconstruction.read_models(models_dir, options.base.min_model_size)
+        registered = tuple(reconstruction.registered_names(model) for model in models)
+        for model in models:
+            thin = reconstruction.thinly_held(model, options.base.min_points_per_photo, options.base.min_model_size)
+            if thin:
+                self.log.warnings.append(
+                    f"held by fewer than {options.base.min_points_per_photo} points, so a link must confirm them: "
+                    + ", ".join(sorted(thin))
+                )
+                reconstruction.remove_photos(model, thin)
+        return Base(database_path, photo_set.image_dir, names, tuple(models), registered)
+
+    def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
+        if self.options.base.mapper is Mapper.GLOBAL:
+            with atomic_directory(models_dir) as folder:
+                global_mapper.map_base(database_path, image_dir, folder, self.options.base, self.options.seed)
+            return
+        registered = [0]
+
+        def on_image() -> None:
+            registered[0] += 1
+            self.log.tell("mapping", min(registered[0] + 1, num_photos), num_photos)
+
+        with atomic_directory(models_dir) as folder:
+            incremental_mapper.map_base(
+                database_path, image_dir, folder, self.options.base, self.options.seed, on_image
+            )
+
+    def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> report.ReconstructionResult:
+        """Stage 10."""
+        workspace, models = self.workspace, found.models
+        with self.log.stage("report"):
+            self.log.tell("report", 0, 1)
+            with atomic_directory(workspace.sparse_dir) as folder:
+                reconstruction.write_models(models, folder)
+            source = found.database_path or base.database_path
+            if source.exists():
+                workspace.put(source, workspace.database_path)
+            if models and models[0].num_points3D():
+                temporary = workspace.work_dir / "points.ply"
+                point_cloud.write_point_cloud(models[0], temporary)
+                temporary.replace(workspace.points_path)
+            else:
+                workspace.points_path.unlink(missing_ok=True)
+        model_dirs = tuple(workspace.sparse_dir / str(index) for index in range(len(models)))
+        paths = [path.relative_to(workspace.root) for path in model_dirs]
+        told = fallback.run_report(photo_set, base, found, paths, self.options, self.log)
+        atomic_write_json(workspace.report_path, told)
+        self.log.tell("report", 1, 1)
+        return report.ReconstructionResult(workspace.root, model_dirs, told)
+
+    def _only_in_database(self, photo_set: PhotoSet, database_path: Path) -> PhotoSet:
+        """The photos that a handed-in database holds; says which it does not."""
+        with TemporaryDirectory(prefix="interpose_sfm-") as folder:
+            databases.copy_database(database_path, Path(folder) / "copy.db")
+            cameras = databases.cameras(Path(folder) / "copy.db")
+        kept = []
+        for photo in photo_set.photos:
+            camera = cameras.get(photo.name)
+            if camera is None:
+                self.log.warnings.append(f"{photo.name} is not in the database and is left out")
+            elif (camera.width_px, camera.height_px) != (photo.width_px, photo.height_px):
+                raise ValueError(
+                    f"{photo.name} has {photo.width_px} x {photo.height_px} px upright, the database says "
+                    f"{camera.width_px} x {camera.height_px}; hand in the photos that the database was made from"
+                )
+            else:
+                kept.append(photo)
+        missing = sorted(cameras.keys() - {photo.name for photo in kept})
+        if missing:
+            raise ValueError(
+                f"the database names {len(missing)} photos that the folder does not hold as usable photos, such as "
+                f"{missing[0]}; hand in the folder that the database was made from"
+            )
+        return replace(photo_set, photos=tuple(kept))

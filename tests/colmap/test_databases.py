@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+
+from geometry_scenes import FOCAL_PX, DatabaseOptions, arc, cloud, observe, write_database
+from interpose_sfm.colmap import databases
+
+NAMES = ("z.jpg", "sub/é.jpg", "a.jpg")
+IDS = (4, 9, 2)
+SCENE = observe(cloud(1, 60), arc([0, 12, 24]), seed=1)
+
+
+def database(folder: Path, **options: object) -> Path:
+    return write_database(
+        folder / "database.db",
+        SCENE,
+        NAMES,
+        DatabaseOptions(rows={(0, 1): SCENE.true_rows(0, 1)}, ids=IDS, **options),  # type: ignore[arg-type]
+    )
+
+
+def rename(path: Path, old: str, new: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        assert connection.execute("UPDATE images SET name = ? WHERE name = ?", (new, old)).rowcount == 1
+
+
+# ---------------------------------------------------------------- copies
+
+
+def test_a_copy_is_equal_and_apart(tmp_path: Path) -> None:
+    source, target = database(tmp_path), tmp_path / "copy.db"
+    before = source.read_bytes()
+    databases.copy_database(source, target)
+    assert databases.photo_names(target) == databases.photo_names(source)
+    with pycolmap.Database.open(target) as copied:
+        np.testing.assert_array_equal(copied.read_two_view_geometry(4, 9).inlier_matches, SCENE.true_rows(0, 1))
+    rename(target, "a.jpg", "b.jpg")
+    assert "b.jpg" in databases.photo_names(target)
+    assert "b.jpg" not in databases.photo_names(source)
+    assert source.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} == {"database.db", "copy.db"}
+
+
+def test_what_stands_in_the_write_ahead_log_is_copied_and_read(tmp_path: Path) -> None:
+    source = database(tmp_path)
+    with contextlib.closing(sqlite3.connect(source)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("UPDATE images SET name = 'new.jpg' WHERE name = 'a.jpg'")
+        writer.commit()
+        assert (tmp_path / "database.db-wal").stat().st_size > 0
+        assert b"new.jpg" not in source.read_bytes()  # in the log alone
+        databases.copy_database(source, tmp_path / "copy.db")
+        assert databases.photo_names(source)[0] == "new.jpg"
+    assert databases.photo_names(tmp_path / "copy.db")[0] == "new.jpg"
+
+
+def test_what_is_no_database_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database, but as long as the header of one would be: 100 bytes" * 2)
+    for name in ("nowhere.db", "text.db"):
+        with pytest.raises(ValueError, match="expected a COLMAP database"):
+            databases.copy_database(tmp_path / name, tmp_path / "copy.db")
+    assert not (tmp_path / "nowhere.db").exists()
+
+
+# ---------------------------------------------------------------- photos and cameras
+
+
+def test_photos_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    assert databases.photo_names(database(tmp_path)) == ("a.jpg", "z.jpg", "sub/é.jpg")
+
+
+@pytest.mark.parametrize("shares_camera", [True, False])
+def test_every_photo_has_its_camera(tmp_path: Path, shares_camera: bool) -> None:
+    path = database(tmp_path, shares_camera=shares_camera)
+    with pycolmap.Database.open(path) as stored:
+        changed = stored.read_camera(1 if shares_camera else 9)
+        changed.focal_length = 500.0
+        changed.has_prior_focal_length = False
+        stored.update_camera(changed)
+    ids = databases.camera_ids(path)
+    assert ids == (dict.fromkeys(NAMES, 1) if shares_camera else dict(zip(NAMES, IDS, strict=True)))
+    found = databases.cameras(path)
+    for name in NAMES:
+        is_changed = shares_camera or name == "sub/é.jpg"
+        assert found[name].focal_px == (500.0 if is_changed else FOCAL_PX)
+        assert found[name].is_trusted == (not is_changed)  # a focal length that is no prior is a guess
+    stored_cameras = databases.stored_cameras(path)
+    assert {name: camera.camera_id for name, camera in stored_cameras.items()} == ids
+
+
+def test_only_frames_of_several_photos_are_rigs(tmp_path: Path) -> None:
+    path = database(tmp_path)
+    assert not databases.has_rigs(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE frame_data SET frame_id = 4 WHERE data_id = 9")
+    assert databases.has_rigs(path)
+
+
+# ---------------------------------------------------------------- matches
+
+
+def test_verified_rows_follow_the_order_of_the_ids_that_are_asked_for(tmp_path: Path) -> None:
+    path = database(tmp_path)
+    truth = SCENE.true_rows(0, 1)
+    assert len(truth) > 30
+    assert not np.array_equal(truth[:, 0], truth[:, 1])
+    for ids, columns in (((4, 9), (0, 1)), ((9, 4), (1, 0))):
+        found = databases.verified_rows(path, *ids)
+        assert found == (truth[:, columns[0]].tolist(), truth[:, columns[1]].tolist())
+    assert databases.verified_rows(path, 4, 2) == ([], [])

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridging_scene import camera, pan, write_folder
+from geometry_scenes import Scene, arc, cloud, observe, pose_error_deg
+from interpose_sfm import geometry
+from interpose_sfm.matching.cache import LearnedCache, open_stores
+from interpose_sfm.options import BridgingOptions, ConsistencyOptions, ReconstructOptions
+from interpose_sfm.pairs.pair_pose import PairOutcome, PairPoser
+from interpose_sfm.pose import clip_calibration
+from interpose_sfm.products import ChoiceReason, Features, ImagePair, Matches, View
+from interpose_sfm.storage.content_keys import image_key
+
+PAIR = ImagePair("a.jpg", "b.jpg")
+FRAMES = pan(seed=5, num_frames=7)
+NOTHING = Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
+
+
+class KnownCache(LearnedCache):
+    """Features and matches of a scene in place of those of the network; the photos do not match."""
+
+    scene: Scene
+
+    def features(self, view: View) -> Features:
+        return self.scene.features[KEYS.index(view.key)]
+
+    def matches(self, a: View, b: View) -> Matches:
+        pair = KEYS.index(a.key), KEYS.index(b.key)
+        return self.scene.matches(*pair) if pair != (0, len(FRAMES) - 1) else NOTHING
+
+
+KEYS = [image_key(frame) for frame in FRAMES]
+
+
+def arc_scene(unit: float = 1.0, turn_deg: float = 48.0) -> Scene:
+    """A way around a cloud of points, seen by the camera of the frames, in metres of this length."""
+    poses = arc([turn_deg * step / 6 for step in range(7)], radius=7 * unit)
+    return observe(unit * cloud(1, 200), poses, noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
+
+
+def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True) -> PairOutcome:
+    """The outcome of one clip."""
+    write_folder(folder / "a__b", FRAMES)
+    options = ReconstructOptions(
+        generator="clips",
+        bridging=BridgingOptions(clip_dir=folder),
+        consistency=ConsistencyOptions(num_random_subsets=3),
+    )
+    photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
+
+    def view(name: str) -> View:
+        return View(image_key(photos[name]), photos[name], replace(camera(photos[name]), is_trusted=is_trusted))
+
+    with open_stores(folder) as (features, matches, hypotheses):
+        cache = KnownCache(features, matches, options.matching)
+        cache.scene = scene
+        poser = PairPoser(view, (PAIR.a, PAIR.b), cache, hypotheses, options)
+        assert poser.num_clips_on_disk(PAIR) == 1
+        return poser.bridge(PAIR)
+
+
+def test_the_depths_of_a_clips_link_are_in_baselines(tmp_path: Path) -> None:
+    """Whatever unit the small reconstruction of the frames has."""
+    scene = arc_scene(unit=20.0)
+    outcome = bridged(tmp_path, scene)
+    assert outcome.choice.reason is ChoiceReason.ACCEPTED
+    link = outcome.link
+    assert link is not None
+    assert max(pose_error_deg(link.b_from_a, scene.b_from_a(0, -1))) < 2.0
+    poses = scene.cam_from_world
+    length = np.linalg.norm(geometry.relative_pose(poses[-1], poses[0]).translation)
+    for number, samples in ((0, link.seen_a), (-1, link.seen_b)):
+        distances_px = np.linalg.norm(scene.features[number].keypoints_px[None] - samples.points_px[:, None], axis=2)
+        points = scene.points_in_world[scene.point_of_row[number][distances_px.argmin(axis=1)]]
+        depths = (points @ poses[number].rotation.T + poses[number].translation)[:, 2]
+        assert len(depths) > 50
+        assert np.median(samples.depths * length / depths) == pytest.approx(1.0, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("scale", "is_trusted", "expected"),
+    [
+        (None, False, ChoiceReason.GUESSED_FOCAL),
+        (1.0, False, ChoiceReason.ACCEPTED),
+        (None, True, ChoiceReason.ACCEPTED),
+    ],
+)
+def test_a_wide_turn_on_a_guessed_focal_length_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float | None, is_trusted: bool, expected: ChoiceReason
+) -> None:
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: scale)
+    outcome = bridged(tmp_path, arc_scene(), is_trusted=is_trusted)  # turns by 48 degrees
+    assert outcome.choice.reason is expected
+    assert (outcome.link is not None) is (expected is ChoiceReason.ACCEPTED)
+    assert outcome.choice.b_from_a is not None  # for the report
+
+
+def test_a_small_turn_may_rest_on_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: None)
+    outcome = bridged(tmp_path, arc_scene(turn_deg=20.0), is_trusted=False)
+    assert outcome.choice.reason is ChoiceReason.ACCEPTED

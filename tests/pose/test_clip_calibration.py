@@ -1,0 +1,106 @@
+"""Focal lengths from the clips between two photos: found where the frames settle them, left alone where not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from geometry_scenes import Scene, arc, cloud, observe
+from interpose_sfm.pose.clip_calibration import MAX_RATIO, focal_scale
+from interpose_sfm.pose.protocol import EstimatorContext
+from interpose_sfm.products import Features, Matches, View
+from interpose_sfm.synthetic.cameras import look_at
+
+NO_IMAGE = np.zeros((2, 2, 3), np.uint8)
+NOTHING = Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
+TURN_DEG = (0, 7, 14, 21, 28, 35, 42, 49, 56)
+
+
+class Film:
+    """Clips of a scene whose frames state a focal length that is off by a factor."""
+
+    def __init__(self, scenes: Sequence[Scene], factors: Sequence[float], reach: int = 2) -> None:
+        self.scenes, self.factors, self.reach = scenes, factors, reach
+        self.num_connected = 99
+
+    @property
+    def clips(self) -> list[list[View]]:
+        return [
+            [
+                View(f"{number}/{frame}", NO_IMAGE, replace(camera, focal_px=factor * camera.focal_px))
+                for frame, camera in enumerate(scene.intrinsics)
+            ]
+            for number, (scene, factor) in enumerate(zip(self.scenes, self.factors, strict=True))
+        ]
+
+    @property
+    def context(self) -> EstimatorContext:
+        def place(view: View) -> tuple[Scene, int]:
+            number, frame = map(int, view.key.split("/"))
+            return self.scenes[number], frame
+
+        def features(view: View) -> Features:
+            scene, frame = place(view)
+            return scene.features[frame]
+
+        def matches(a: View, b: View) -> Matches:
+            scene, i = place(a)
+            j = place(b)[1]
+            is_near = abs(i - j) <= self.reach and max(i, j) < self.num_connected
+            return scene.matches(i, j, seed=i + j) if is_near else NOTHING
+
+        return EstimatorContext(features=features, matches=matches, seed=0)
+
+    def scale(self) -> float | None:
+        return focal_scale(self.clips, self.context)
+
+
+def shot(seed: int = 1, azimuths_deg: Sequence[float] = TURN_DEG) -> Scene:
+    return observe(cloud(seed, 250), arc(azimuths_deg), noise_px=0.5, seed=seed)
+
+
+@pytest.mark.parametrize("factor", [0.65, 0.8, 1.0, 1.25, 1.5])
+def test_a_wrong_focal_length_is_put_right(factor: float) -> None:
+    scale = Film([shot()], [factor]).scale()
+    assert scale is not None
+    assert scale * factor == pytest.approx(1.0, abs=0.03)
+
+
+def test_most_clips_win_over_one_that_errs() -> None:
+    """Every clip is off by a factor of its own; where only one differs it is left out."""
+    scale = Film([shot(1), shot(2), shot(3)], [1.3, 1.3, 0.8]).scale()
+    assert scale is not None
+    assert scale * 1.3 == pytest.approx(1.0, abs=0.03)
+
+
+def test_clips_that_contradict_one_another_say_nothing() -> None:
+    assert MAX_RATIO**2 < 1.35
+    assert Film([shot(1), shot(2)], [1.35, 0.8]).scale() is None
+
+
+def test_no_clip_and_too_few_frames_say_nothing() -> None:
+    assert focal_scale([], Film([], []).context) is None
+    assert Film([shot(azimuths_deg=(0, 7))], [1.2]).scale() is None
+
+
+def test_frames_that_do_not_connect_say_nothing() -> None:
+    assert Film([shot()], [1.2], reach=0).scale() is None
+
+
+@pytest.mark.parametrize(("num_connected", "is_told"), [(5, False), (8, True)])
+def test_a_model_of_a_few_frames_says_nothing(num_connected: int, is_told: bool) -> None:
+    film = Film([shot()], [1.2])
+    film.num_connected = num_connected
+    assert (film.scale() is not None) is is_told
+
+
+@pytest.mark.parametrize(("turn_deg", "is_told"), [(3, False), (16, True)])
+def test_a_camera_that_hardly_turns_says_nothing(turn_deg: float, is_told: bool) -> None:
+    """Focal length and depth cannot be told apart then."""
+    angles = np.radians(np.linspace(0, turn_deg, 9))
+    level = [look_at((7 * np.sin(angle), -7 * np.cos(angle), 0.6), (0, 0, 0)) for angle in angles]
+    scale = Film([observe(cloud(1, 250), level, noise_px=0.5, seed=1)], [1.2]).scale()
+    assert (scale is not None) is is_told

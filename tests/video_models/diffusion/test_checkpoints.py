@@ -1,0 +1,439 @@
+"""Checkpoints of video models: which are refused and why, where they are found, and what memory they need."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from interpose_sfm.options import GenerationOptions, MemoryProfile, NetworkDtype
+from interpose_sfm.registry import missing_requirements
+from interpose_sfm.video_models.diffusion import (
+    MODEL_NAMES,
+    DiffusersModel,
+    catalogue,
+    create_model,
+    loading,
+    local_model,
+    memory,
+    weights,
+)
+from interpose_sfm.video_models.diffusion.catalogue import CHECKPOINTS, Checkpoint, Part
+from interpose_sfm.video_models.diffusion.families import FAMILIES
+from interpose_sfm.video_models.diffusion.local import PREFERRED
+from interpose_sfm.video_models.diffusion.model import footprint_of
+from interpose_sfm.video_models.protocol import ClipTask
+
+TinyCheckpoint = Callable[..., Path]
+
+OPTIONS = GenerationOptions(
+    video_dtype=NetworkDtype.FLOAT32, video_steps=2, video_frames=5, video_long_side_px=64, video_device="cpu"
+)
+
+
+def model_of(folder: Path | str) -> DiffusersModel:
+    return create_model(f"diffusers:{folder}", OPTIONS, "cpu")
+
+
+def make(model: DiffusersModel) -> Any:
+    wanted = model.format_for((4, 3))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, wanted.height_px, wanted.width_px, 3), dtype=np.uint8)
+    task = ClipTask(key="key", first=pictures[0], last=pictures[1], prompt="a static scene", seed=0, format=wanted)
+    return model.make(task, None)  # type: ignore[arg-type]
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.fixture
+def vace(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> Path:
+    """A checkpoint of one's own, to be broken."""
+    return Path(shutil.copytree(tiny_checkpoint("wan-vace"), tmp_path / "vace"))
+
+
+# ---------------------------------------------------------------- the last frame would be ignored
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("wan-flf2v", {"expand_timesteps": True, "in_channels": 16}, "expand_timesteps, as in Wan2.2-TI2V-5B"),
+        ("wan-flf2v", {"pos_embed_seq_len": None}, "looks at one picture only"),
+        ("wan-flf2v", {"in_channels": 16}, "takes 16 channels, expected 36"),
+        ("wan22-i2v", {"in_channels": 16}, "takes 16 channels, expected 36"),
+        ("skyreels-flf2v", {"pos_embed_seq_len": None}, "looks at one picture only"),
+        ("skyreels", {"image_dim": 16, "added_kv_proj_dim": 24}, "wants an image encoder"),
+        ("framepack", {"has_clean_x_embedder": False}, "has_clean_x_embedder"),
+    ],
+)
+def test_checkpoints_without_last_frame_are_refused(
+    name: str, changes: Mapping[str, Any], message: str, tiny_checkpoint: TinyCheckpoint
+) -> None:
+    with pytest.raises(ValueError, match=f"cannot be used for bridging: .*{message}"):
+        model_of(tiny_checkpoint(name, **changes))
+
+
+def test_expanded_timesteps_ignore_the_last_frame_indeed() -> None:
+    """Why they are refused: the pipeline takes the argument and makes the same clip."""
+    from PIL import Image
+
+    from tiny_pipelines import build
+
+    pipe = build("wan-flf2v", expand_timesteps=True, in_channels=16, image_dim=None, pos_embed_seq_len=None)
+    pipe.set_progress_bar_config(disable=True)
+    black, white = (Image.new("RGB", (32, 32), (value,) * 3) for value in (0, 255))
+    clips = [
+        pipe(
+            image=first,
+            last_image=last,
+            prompt="a static scene",
+            width=32,
+            height=32,
+            num_frames=5,
+            num_inference_steps=1,
+            guidance_scale=1.0,
+            generator=torch.Generator().manual_seed(0),
+        ).frames[0]
+        for first, last in ((black, black), (black, white), (white, black))
+    ]
+    np.testing.assert_array_equal(clips[0], clips[1])
+    assert np.abs(clips[0] - clips[2]).max() > 0.01
+
+
+def test_old_ltx_is_refused(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint("ltx"), tmp_path / "ltx"))
+    change_json(folder / "model_index.json", _class_name="LTXPipeline")
+    with pytest.raises(ValueError, match=r"older than LTX-Video 0\.9\.5"):
+        model_of(folder)
+    change_json(folder / "vae/config.json", down_block_types=["LTXVideo095DownBlock3D"])
+    assert model_of(folder).settings["pipeline"] == "LTXConditionPipeline"
+
+
+# ---------------------------------------------------------------- what is not loaded
+
+
+@pytest.mark.parametrize("class_name", ["StableDiffusionPipeline", ["pipeline.py", "Mine"], None])
+def test_other_classes_are_refused_with_the_list(class_name: object, vace: Path) -> None:
+    change_json(vace / "model_index.json", _class_name=class_name)
+    with pytest.raises(ValueError, match=r"expected one .*HunyuanVideoFramepackPipeline, LTX2ConditionPipeline,.*WanV"):
+        model_of(vace)
+
+
+def test_code_of_a_checkpoint_is_not_run(vace: Path) -> None:
+    (vace / "transformer/mine.py").write_text("raise SystemExit('it was run')")
+    change_json(vace / "model_index.json", transformer=["mine", "Mine"])
+    with pytest.raises(ValueError, match=r"its transformer is 'Mine' of 'mine'.*is not run"):
+        model_of(vace)
+
+
+def test_pickled_weights_are_refused(vace: Path) -> None:
+    from safetensors.torch import load_file
+
+    path = vace / "transformer/diffusion_pytorch_model.safetensors"
+    torch.save(load_file(path), path.with_suffix(".bin"))
+    path.unlink()
+    with pytest.raises(ValueError, match="its transformer has pickled weights only"):
+        make(model_of(vace))
+
+
+def test_pickled_weights_beside_safetensors_are_left_alone(vace: Path) -> None:
+    (vace / "transformer/diffusion_pytorch_model.bin").write_bytes(b"not even a pickle")
+    assert make(model_of(vace)).frames
+
+
+def test_incomplete_weights_are_told(vace: Path) -> None:
+    path = vace / "vae/diffusion_pytorch_model.safetensors"
+    whole = path.read_bytes()
+    for cut in (whole[:-10], whole[:100], b"", whole[:8] + b"{" * 40 + whole[48:]):
+        path.write_bytes(cut)
+        with pytest.raises(ValueError, match="get it anew"):
+            make(model_of(vace))
+    path.unlink()
+    with pytest.raises(ValueError, match="its vae has no weights"):
+        make(model_of(vace))
+    shards = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    (vace / "vae/one.safetensors").write_bytes(whole)
+    (vace / "vae/model.safetensors.index.json").write_text(json.dumps(shards))
+    with pytest.raises(ValueError, match=r"its vae lacks two\.safetensors"):
+        make(model_of(vace))
+
+
+def test_weights_of_another_size_are_told(vace: Path) -> None:
+    change_json(vace / "transformer/config.json", ffn_dim=48)
+    with pytest.raises(ValueError, match=r"vace cannot be loaded: .*expected shape"):
+        make(model_of(vace))
+
+
+@pytest.mark.parametrize("part", ["vae", "text_encoder"])
+def test_lacking_tensors_are_told(part: str, vace: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    (path,) = (vace / part).glob("*.safetensors")
+    tensors = load_file(path)
+    tensors.pop(min(tensors))
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"{part} holds [\d,]+ parameters, expected [\d,]+ for"):
+        make(model_of(vace))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_broken_index_is_told(content: str, vace: Path) -> None:
+    (vace / "model_index.json").write_text(content)
+    with pytest.raises(ValueError, match=r"model_index\.json"):
+        model_of(vace)
+
+
+def test_folder_without_pipeline_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no model_index\.json"):
+        model_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["wan", "diffusers", "diffusers:", "wan-vace:99b"])
+def test_unknown_names_are_told_with_the_list(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected one of: wan-flf2v, wan-vace, wan-vace:14b.*diffusers:REPO_OR_PATH"):
+        create_model(name, OPTIONS, "cpu")
+
+
+# ---------------------------------------------------------------- the hub and its cache
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path, str], None]:
+    """Puts a folder into an otherwise empty cache of the hub: (repository, folder, commit)."""
+    from huggingface_hub import constants
+
+    assert constants.HF_HUB_OFFLINE
+    root = tmp_path / "hub"
+    root.mkdir()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root))
+
+    def add(repo: str, folder: Path, commit: str) -> None:
+        home = root / f"models--{repo.replace('/', '--')}"
+        shutil.copytree(folder, home / "snapshots" / commit)
+        (home / "refs").mkdir()
+        (home / "refs/main").write_text(commit)
+
+    return add
+
+
+def test_cached_checkpoints_run_offline_and_tell_their_commit(
+    cache: Callable[[str, Path, str], None], tiny_checkpoint: TinyCheckpoint
+) -> None:
+    commit = "1" * 40
+    cache("tiny/vace", tiny_checkpoint("wan-vace"), commit)
+    model = model_of("tiny/vace")
+    assert model.settings["model"] == "tiny/vace"
+    assert make(model).revision == commit
+    with pytest.raises(ValueError, match=r"hf download tiny/vace --revision v2"):
+        create_model("diffusers:tiny/vace", GenerationOptions(video_revision="v2"), "cpu")
+
+
+@pytest.mark.parametrize("repo", ["tiny/vace", "not a name", "a/b/c"])
+def test_absent_checkpoints_are_told_with_the_command(repo: str, cache: object) -> None:
+    with pytest.raises(ValueError, match=f"'{repo}' are not on this machine.*hf download {repo}.*diffusers:FOLDER"):
+        model_of(repo)
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKPOINTS if ":" not in name])
+def test_named_models_without_weights_tell_the_command(name: str, cache: object) -> None:
+    model = create_model(name, OPTIONS, "cpu")  # builds without network
+    with pytest.raises(ValueError, match=r"not on this machine.*hf download \S+/\S+"):
+        make(model)
+
+
+def test_incomplete_cache_is_told(
+    cache: Callable[[str, Path, str], None], vace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (vace / "vae/diffusion_pytorch_model.safetensors").unlink()
+    cache(CHECKPOINTS["wan-vace"].repo, vace, "2" * 40)
+    with pytest.raises(ValueError, match=r"its vae has no weights.*hf download Wan-AI/Wan2\.1-VACE-1\.3B-diffusers"):
+        make(create_model("wan-vace", OPTIONS, "cpu"))
+    assert catalogue.billions_here(CHECKPOINTS["wan-vace"]) is None
+
+
+def test_model_of_parts_from_several_places(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
+    """As FramePack is published: a transformer, an image encoder, and the rest of HunyuanVideo."""
+    whole = tiny_checkpoint("framepack")
+    home = tmp_path / "home"
+    parts = ("transformer", "image_encoder", "feature_extractor")
+    shutil.copytree(whole, home, ignore=shutil.ignore_patterns(*parts))
+    index = json.loads((whole / "model_index.json").read_text())
+    for name in parts[1:]:
+        del index[name]
+    index.update(_class_name="HunyuanVideoPipeline", transformer=["diffusers", "HunyuanVideoTransformer3DModel"])
+    (home / "model_index.json").write_text(json.dumps(index))
+    shutil.copytree(whole / "transformer", tmp_path / "transformer")
+    published = CHECKPOINTS["framepack"]
+    checkpoint = Checkpoint(
+        family=published.family,
+        repo=str(home),
+        parts={
+            name: Part(
+                repo=str(tmp_path / "transformer" if name == "transformer" else whole),
+                subfolder=part.subfolder,
+                library=part.library,
+                class_name=part.class_name,
+            )
+            for name, part in published.parts.items()
+        },
+    )
+    loaded = loading.load(checkpoint, "", NetworkDtype.FLOAT32)
+    assert type(loaded.pipe).__name__ == "HunyuanVideoFramepackPipeline"
+    assert loaded.revision.count("local ") == 3
+    in_one = loading.load(Checkpoint(family=published.family, repo=str(whole)), "", NetworkDtype.FLOAT32)
+    for name in ("transformer", "image_encoder", "vae"):
+        torch.testing.assert_close(
+            getattr(loaded.pipe, name).state_dict(), getattr(in_one.pipe, name).state_dict(), rtol=0, atol=0
+        )
+    found = catalogue.folders(checkpoint)
+    assert found is not None
+    assert found["image_encoder"] == whole / "image_encoder"
+    shutil.rmtree(tmp_path / "transformer")
+    assert catalogue.folders(checkpoint) is None
+
+
+# ---------------------------------------------------------------- what determines a clip
+
+
+def test_settings_follow_the_weights_and_not_the_folder(vace: Path, tiny_checkpoint: TinyCheckpoint) -> None:
+    settings = model_of(vace).settings
+    assert settings == model_of(tiny_checkpoint("wan-vace")).settings
+    other = create_model(f"diffusers:{vace}", GenerationOptions(video_steps=9), "cpu").settings
+    assert {name for name in settings if settings[name] != other[name]} == {"steps", "dtype"}
+    path = vace / "transformer/diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x3e")
+    changed = model_of(vace).settings
+    assert {name for name in settings if settings[name] != changed[name]} == {"model"}
+
+
+def test_named_models_tell_repository_and_revision() -> None:
+    settings = create_model("ltx:13b", GenerationOptions(video_revision="v1"), "cpu").settings
+    assert settings["model"] == "Lightricks/LTX-Video-0.9.7-dev"
+    assert settings["revision"] == "v1"
+    assert settings["steps"] == FAMILIES["ltx"].steps
+
+
+# ---------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize("name", ["wan-flf2v", "ltx2", "framepack", "wan22-i2v"])
+def test_parameters_are_counted_without_loading(name: str, tiny_checkpoint: TinyCheckpoint) -> None:
+    folder = tiny_checkpoint(name)
+    checkpoint = catalogue.checkpoint_of(f"diffusers:{folder}")
+    pipe = loading.load(checkpoint, "", NetworkDtype.FLOAT32).pipe
+    networks = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    counted = catalogue.billions_here(checkpoint)
+    assert counted is not None
+    assert set(counted) == set(networks)
+    for part, network in networks.items():
+        inside = sum(p.numel() for p in network.parameters())
+        buffers = sum(b.numel() for b in network.buffers())
+        assert inside <= round(1e9 * counted[part]) <= inside + buffers
+
+
+@pytest.mark.parametrize(
+    ("name", "with_24_gb", "with_80_gb"),
+    [
+        ("wan-flf2v", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
+        ("wan-vace", MemoryProfile.FULL, MemoryProfile.FULL),
+        ("wan-vace:14b", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
+        ("ltx", MemoryProfile.FULL, MemoryProfile.FULL),
+        ("ltx:13b", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
+        ("ltx2", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
+        ("framepack", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
+        ("skyreels", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
+        ("skyreels:1.3b", MemoryProfile.FULL, MemoryProfile.FULL),
+    ],
+)
+def test_profiles_of_a_24_and_an_80_gb_card(name: str, with_24_gb: MemoryProfile, with_80_gb: MemoryProfile) -> None:
+    checkpoint = CHECKPOINTS[name]
+    wanted = checkpoint.family.rules.clip_format((4, 3))
+    need = footprint_of(checkpoint, checkpoint.parameters, NetworkDtype.BFLOAT16, wanted)
+    assert memory.choose_profile(MemoryProfile.AUTO, need, 23.5) is with_24_gb  # what such cards have free, in GiB
+    assert memory.choose_profile(MemoryProfile.AUTO, need, 79.0) is with_80_gb
+    assert need.need_gib(MemoryProfile.SEQUENTIAL) + memory.RESERVE_GIB < 23.5
+    assert memory.choose_profile(MemoryProfile.OFFLOAD, need, 79.0) is MemoryProfile.OFFLOAD
+    assert memory.choose_profile(MemoryProfile.OFFLOAD, need, None) is MemoryProfile.FULL
+
+
+def test_footprint_is_parameters_times_bytes() -> None:
+    checkpoint = CHECKPOINTS["wan-flf2v"]
+    rules = checkpoint.family.rules
+    half = footprint_of(checkpoint, checkpoint.parameters, NetworkDtype.BFLOAT16, rules.clip_format((16, 9)))
+    assert half.parts_gib["transformer"] == pytest.approx(16.40e9 * 2 / 2**30)
+    assert half.parts_gib["vae"] == pytest.approx(0.13e9 * 4 / 2**30)
+    whole = footprint_of(checkpoint, checkpoint.parameters, NetworkDtype.FLOAT32, rules.clip_format((16, 9)))
+    assert whole.parts_gib["transformer"] == 2 * half.parts_gib["transformer"]
+    short = footprint_of(checkpoint, checkpoint.parameters, NetworkDtype.BFLOAT16, rules.clip_format((16, 9), 41))
+    assert short.working_gib == pytest.approx(half.working_gib * 41 / 81)
+
+
+def test_estimates(cache: object, tiny_checkpoint: TinyCheckpoint) -> None:
+    model = create_model("wan-vace", GenerationOptions(), "cpu")
+    estimate = model.estimate(model.format_for((4, 3)))
+    assert estimate.memory_gib == pytest.approx(2 * 2.15e9 / 2**30 + 2 * 5.68e9 / 2**30 + 0.5 + 4.7, abs=0.2)
+    assert estimate.time_s is None
+    assert estimate.cost_usd == 0
+    assert "not measured" in estimate.basis
+    tiny = model_of(tiny_checkpoint("ltx"))
+    assert tiny.estimate(tiny.format_for((4, 3))).memory_gib == pytest.approx(0, abs=0.1)
+
+
+# ---------------------------------------------------------------- auto
+
+
+def here(*names: str) -> Callable[[Checkpoint, str], Mapping[str, float] | None]:
+    return lambda checkpoint, revision: next((c.parameters for n in names if (c := CHECKPOINTS[n]) is checkpoint), None)
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "names", "chosen"),
+    [
+        ({}, CHECKPOINTS, None),
+        ({"cuda:0": 79.0}, (), None),
+        ({"cuda:0": 79.0}, CHECKPOINTS, "wan-flf2v"),
+        ({"cuda:0": 10.0, "cuda:1": 79.0}, ("ltx", "skyreels"), "skyreels"),
+        ({"cuda:0": 23.5}, CHECKPOINTS, "wan-vace"),
+        ({"cuda:0": 23.5}, ("wan-flf2v", "ltx"), "ltx"),
+        ({"cuda:0": 23.5}, ("wan-flf2v",), None),
+    ],
+)
+def test_auto_takes_what_fits_and_is_here(free_gib: dict[str, float], names: tuple[str, ...], chosen: str) -> None:
+    choice = local_model(GenerationOptions(), probe=lambda: free_gib, count=here(*names))
+    assert choice.name == chosen
+    assert choice.reason
+
+
+def test_auto_counts_a_small_clip_and_an_explicit_profile() -> None:
+    probe = {"cuda:0": 23.5}
+    slow = GenerationOptions(video_memory=MemoryProfile.SEQUENTIAL)
+    assert local_model(slow, probe=lambda: probe, count=here("wan-flf2v")).name == "wan-flf2v"
+    whole = GenerationOptions(video_memory=MemoryProfile.FULL)
+    assert "too large for 24 GiB: wan-flf2v" in local_model(whole, lambda: probe, here("wan-flf2v")).reason
+    small = GenerationOptions(video_frames=9)
+    almost = {"cuda:0": 13.0}
+    assert local_model(GenerationOptions(), lambda: almost, here("wan-vace")).name is None
+    assert local_model(small, lambda: almost, here("wan-vace")).name == "wan-vace"
+
+
+def test_auto_looks_into_the_cache(cache: Callable[[str, Path, str], None], tiny_checkpoint: TinyCheckpoint) -> None:
+    assert local_model(GenerationOptions(), probe=lambda: {"cuda:0": 8.0}).reason.startswith("no weights")
+    cache(CHECKPOINTS["ltx"].repo, tiny_checkpoint("ltx"), "3" * 40)
+    assert local_model(GenerationOptions(), probe=lambda: {"cuda:0": 8.0}).name == "ltx"
+    assert local_model(GenerationOptions()).name is None  # no GPU here
+
+
+def test_names_and_requirements() -> None:
+    assert MODEL_NAMES == ("wan-flf2v", "wan-vace", "ltx", "ltx2", "framepack", "skyreels", "diffusers")
+    assert set(PREFERRED) == set(CHECKPOINTS)
+    assert missing_requirements(DiffusersModel) == {}
+    assert set(DiffusersModel.requires.values()) == {"pip install 'interpose_sfm[video]'"}
+    for checkpoint in CHECKPOINTS.values():
+        assert weights.find(checkpoint.repo) is None or checkpoint.parameters

@@ -1,0 +1,356 @@
+"""The command `bridge`: clips ahead of a reconstruction, made once, whatever happens in between."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import interpose_sfm
+from bridging_scene import pan
+from crossfade import made
+from interpose_sfm.bridging import factory
+from interpose_sfm.cli import main as cli
+from interpose_sfm.options import GenerationOptions, ReconstructOptions
+from interpose_sfm.products import ClipState
+from interpose_sfm.synthetic import SampleOptions, SampleTruth, write_sample
+from interpose_sfm.workflows.make_clips import bridge_photos, read_pair_file
+from paths import HELPERS
+
+MODELS = {"crossfade": "crossfade:CrossFade", "hosted": "crossfade:Hosted"}
+NAMES = ("a.jpg", "b.jpg", "c d.jpg")
+FAST = ("--max-keypoints=256", "--num-random-subsets=1", "--frames-per-clip=3")
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which the model notes what it makes; its name is in the table for this test."""
+    monkeypatch.setattr(factory, "GENERATORS", {**factory.GENERATORS, **MODELS})
+    monkeypatch.setenv("CROSSFADE_LOG", str(tmp_path / "log"))
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photos of a wide texture."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, frame in zip(NAMES, pan(seed=5, num_frames=3), strict=True):
+        Image.fromarray(frame).save(folder / name, quality=95)
+    return folder
+
+
+def run(*arguments: str | Path) -> tuple[int, Any, str]:
+    """Exit code, JSON on standard output (None without), and standard error of a `bridge`."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main(["bridge", *map(str, arguments), "--json"])
+    return code, json.loads(out.getvalue()) if out.getvalue() else None, err.getvalue()
+
+
+def text_of(*arguments: str | Path) -> str:
+    """What a `bridge` prints for people."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        cli.main(["bridge", *map(str, arguments)])
+    return out.getvalue()
+
+
+def files(store: Path, suffix: str) -> list[str]:
+    return sorted(path.name for path in store.glob(f"*{suffix}"))
+
+
+PAIR = ("--pairs", "a.jpg", "b.jpg")
+
+
+# ---------------------------------------------------------------- what is made
+
+
+def test_the_clips_of_a_pair_are_made(photos: Path, log: Path) -> None:
+    code, found, _ = run(photos, "--generator=crossfade", *PAIR)
+    store = photos.with_name("photos_interpose") / "clips"
+    assert code == 0
+    assert Path(found["store"]) == store
+    assert [clip["backwards"] for clip in found["clips"]] == [False, True, False, True]
+    assert {clip["state"] for clip in found["clips"]} == {"made"}
+    assert len({clip["prompt"] for clip in found["clips"]}) == 2
+    assert len({clip["seed"] for clip in found["clips"]}) == 4
+    assert sorted(clip["file"] for clip in found["clips"]) == files(store, ".mp4")
+    assert (store / "prompts.json").is_file()
+    assert len(made(log)) == 4
+    assert {flag["problem"] for clip in found["clips"] for flag in clip["flags"]} == {"cross-fade"}  # which it is
+
+
+def test_a_second_run_makes_nothing(photos: Path, log: Path) -> None:
+    run(photos, "--generator=crossfade", *PAIR)
+    code, found, _ = run(photos, "--generator=crossfade", *PAIR)
+    assert code == 0
+    assert {clip["state"] for clip in found["clips"]} == {"exists"}
+    assert found["estimate"]["num_clips"] == 0
+    assert len(made(log)) == 4
+    run(photos, "--generator=crossfade", *PAIR, "--num-clips=6")
+    assert len(made(log)) == 6
+
+
+def test_a_pair_in_either_order_is_one_pair(photos: Path, log: Path) -> None:
+    _, found, _ = run(photos, "--generator=crossfade", *PAIR, "b.jpg", "a.jpg", "--num-clips=1")
+    assert found["pairs"] == [{"a": "a.jpg", "b": "b.jpg"}]
+    assert len(made(log)) == 1
+
+
+@pytest.mark.parametrize("prices", [0.0, 0.5])
+def test_a_dry_run_lists_and_makes_nothing(
+    photos: Path, log: Path, tmp_path: Path, prices: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSFADE_USD", str(prices))
+    store = tmp_path / "store"
+    command = (photos, "--generator=hosted", *PAIR, "--dry-run", f"--clip-store={store}")
+    code, found, _ = run(*command)
+    assert code == 0
+    assert {clip["state"] for clip in found["clips"]} == {"missing"}
+    assert found["estimate"]["num_clips"] == 4
+    assert found["estimate"]["workers"] == 2
+    assert found["estimate"]["cost_usd"] == 4 * prices
+    assert found["estimate"]["memory_gib"] == 1.5
+    assert not store.exists()
+    assert not made(log)
+    shown = text_of(*command)
+    assert "4 missing" in shown
+    assert ("about $2.00" in shown) is (prices > 0)
+    assert "a.jpg" in shown
+
+
+def test_the_time_is_known_after_the_first_clip(photos: Path, log: Path) -> None:
+    run(photos, "--generator=crossfade", *PAIR, "--num-clips=1")
+    _, found, _ = run(photos, "--generator=crossfade", *PAIR, "--dry-run")
+    assert found["estimate"]["num_clips"] == 3
+    assert found["estimate"]["time_s"] > 0
+
+
+def test_a_clip_that_fails_is_told_and_the_others_are_made(
+    photos: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSFADE_FAIL", "seed=2")
+    code, found, _ = run(photos, "--generator=crossfade", *PAIR)
+    states = [clip["state"] for clip in found["clips"]]
+    assert code == 1
+    assert sorted(states) == ["failed", "made", "made", "made"]
+    assert "it shows nothing" in found["clips"][states.index("failed")]["detail"]
+    monkeypatch.delenv("CROSSFADE_FAIL")
+    assert run(photos, "--generator=crossfade", *PAIR)[0] == 0
+    assert len(made(log)) == 4
+
+
+# ---------------------------------------------------------------- money
+
+
+def test_nothing_is_spent_unless_it_is_allowed(photos: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSFADE_USD", "0.5")
+    command = (photos, "--generator=hosted", *PAIR)
+    for limit in ((), ("--max-cost=1.99",)):
+        code, found, err = run(*command, *limit)
+        assert (code, found) == (2, None)
+        assert "--max-cost 2.00" in err
+        assert not made(log)
+    code, found, _ = run(*command, "--max-cost=2")
+    assert code == 0
+    assert found["cost_usd"] == 2.0
+    assert run(*command)[0] == 0  # nothing is missing, so nothing has to be allowed
+
+
+# ---------------------------------------------------------------- which pairs
+
+
+def test_a_file_of_pairs(photos: Path, log: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "pairs.txt"
+    listed.write_text("# two pairs\n\na.jpg b.jpg\nb.jpg c d.jpg\n")
+    _, found, _ = run(photos, "--generator=crossfade", "--pair-file", listed, "--num-clips=1")
+    assert [(pair["a"], pair["b"]) for pair in found["pairs"]] == [("a.jpg", "b.jpg"), ("b.jpg", "c d.jpg")]
+    assert read_pair_file(listed, NAMES) == (("a.jpg", "b.jpg"), ("b.jpg", "c d.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--pairs", "a.jpg"), "expected two for each pair"),
+        (("--pairs", "a.jpg", "x.jpg"), "got the photo 'x.jpg'"),
+        (("--pairs", "a.jpg", "a.jpg"), "two different photos"),
+        ((*PAIR, "--pair-file", "p.txt"), "expected one of them"),
+        (("--pair-file", "p.txt"), "line 2"),
+        (("--pair-file", "missing.txt"), "missing.txt"),
+    ],
+)
+def test_pairs_that_are_none_are_refused(
+    photos: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.txt").write_text("a.jpg b.jpg\na.jpg\n")
+    code, _, err = run(photos, "--generator=crossfade", *arguments)
+    assert code == 2
+    assert message in err
+    assert not made(log)
+
+
+@pytest.mark.parametrize("name", ["none", "morph", "clips", "auto", "no-such-model"])
+def test_a_generator_that_is_no_video_model_is_refused_with_the_choice(photos: Path, log: Path, name: str) -> None:
+    folder = ("--clips", str(photos)) if name == "clips" else ()
+    code, _, err = run(photos, f"--generator={name}", *PAIR)
+    assert code == 2
+    assert "wan-flf2v" in err or folder
+    assert "usable on this machine (" in err or name != "auto"  # and why not
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        (0, "got 0 usable photos in {}, expected at least two; left out: notes.txt: not an image"),
+        (1, "got 1 usable photos in {}, expected at least two"),
+    ],
+)
+def test_a_folder_with_too_few_photos_is_refused(
+    photos: Path, log: Path, tmp_path: Path, kept: int, message: str
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    (few / "notes.txt").write_text("no photo")
+    for name in NAMES[:kept]:
+        shutil.copy(photos / name, few)
+    code, _, err = run(few, "--generator=crossfade")
+    assert code == 2
+    assert message.format(few) in err
+    assert not made(log)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleTruth:
+    """Two groups of three photos that nothing connects."""
+    options = SampleOptions(seed=1, width_px=400, photos_per_group=3, num_frames=3, supersampling=1)
+    return write_sample(tmp_path_factory.mktemp("bridge") / "collection", options)
+
+
+def test_by_default_the_weak_pairs_are_bridged_and_reconstruct_uses_their_clips(
+    sample: SampleTruth, log: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    command = (sample.photo_dir, "--output", output, "--num-clips=2", "--max-weak-pairs=2", "--max-keypoints=256")
+    code, found, _ = run(*command, "--generator=crossfade", "--max-bridged-pairs=1")
+    assert code == 0
+    (pair,) = found["pairs"]
+    groups = [{name for name in sample.cam_from_world if name.startswith(side)} for side in ("left", "right")]
+    assert sum(bool({pair["a"], pair["b"]} & group) for group in groups) == 2
+    assert len(made(log)) == 2
+    # On another machine, where there is no such model.
+    store = Path(shutil.copytree(found["store"], tmp_path / "carried"))
+    options = (*command[3:], *FAST[1:], "--max-bridged-pairs=1", "--generator=clips", f"--clips={store}")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        code = cli.main(["reconstruct", str(sample.photo_dir), "--output", str(tmp_path / "new"), *options, "--json"])
+    assert code == 0
+    tried = [word for item in json.loads(out.getvalue())["report"]["pairs"] for word in item["tried"]]
+    assert sum(".mp4" in word for word in tried) == 2
+    assert len(made(log)) == 2
+
+
+# ---------------------------------------------------------------- stops
+
+DRIVER = """
+import sys
+sys.path.insert(0, {tests!r})
+from interpose_sfm.bridging import factory
+from interpose_sfm.cli import main as cli
+factory.GENERATORS = {{**factory.GENERATORS, **{models!r}}}
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def started(photos: Path, *arguments: str, sleep_s: float) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", DRIVER.format(tests=str(HELPERS), models=MODELS), "bridge", str(photos)]
+    return subprocess.Popen(
+        [*command, *arguments],
+        env={**os.environ, "CROSSFADE_SLEEP_S": str(sleep_s)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for(log: Path, word: str, number: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(made(log, word)) < number:
+        assert time.monotonic() < deadline, "the model was never asked"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that are ended with the test."""
+    found: list[subprocess.Popen[bytes]] = []
+    yield found
+    for process in found:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("generator", ["crossfade", "hosted"])
+def test_a_stopped_run_goes_on_where_it_stopped(
+    photos: Path, log: Path, processes: list[subprocess.Popen[bytes]], generator: str, stop: signal.Signals, code: int
+) -> None:
+    process = started(photos, f"--generator={generator}", *PAIR, sleep_s=1.5)
+    processes.append(process)
+    wait_for(log, "end", 1)
+    wait_for(log, "begin", 2)
+    process.send_signal(stop)
+    assert process.wait(60) == code
+    finished, store = set(made(log)), photos.with_name("photos_interpose") / "clips"
+    assert 1 <= len(finished) < 4
+    # What each worker had just finished may be lost to a kill, but nothing is half there.
+    num_workers = 2 if generator == "hosted" else 1
+    assert len(finished) - num_workers <= len(files(store, ".mp4")) <= len(finished)
+    assert {Path(name).stem for name in files(store, ".mp4")} <= {Path(name).stem for name in files(store, ".json")}
+    kept = {json.loads((store / name).with_suffix(".json").read_text())["key"] for name in files(store, ".mp4")}
+
+    exit_code, found, _ = run(photos, f"--generator={generator}", *PAIR)
+    assert exit_code == 0
+    assert sorted(clip["state"] for clip in found["clips"]) == sorted(
+        ["exists"] * len(kept) + ["made"] * (4 - len(kept))
+    )
+    assert len(files(store, ".mp4")) == 4
+    assert not [path for path in store.rglob("*") if "tmp" in path.name]
+    assert all(made(log).count(key) == 1 for key in kept)
+
+
+def test_two_runs_at_once_do_not_make_the_same_clips(
+    photos: Path, log: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    processes.append(started(photos, "--generator=crossfade", *PAIR, sleep_s=3))
+    wait_for(log, "begin", 1)
+    code, _, err = run(photos, "--generator=crossfade", *PAIR)
+    assert code == 2
+    assert "another" in err.lower()
+
+
+# ---------------------------------------------------------------- the library
+
+
+def test_bridge_photos_is_the_command(photos: Path, log: Path, tmp_path: Path) -> None:
+    told = []
+    options = ReconstructOptions(generator="crossfade", generation=GenerationOptions(clip_store=tmp_path / "store"))
+    result = bridge_photos(
+        photos, tmp_path / "out", options, [("b.jpg", "a.jpg")], progress=lambda *step: told.append(step)
+    )
+    assert isinstance(result, interpose_sfm.BridgeResult)
+    assert result.count(ClipState.MADE) == 4
+    assert result.store == tmp_path / "store"
+    assert ("making clips", 4, 4) in told

@@ -1,0 +1,216 @@
+"""The whole way from photos to models, on rendered collections and on real photos where they are at hand."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+
+from interpose_sfm.colmap.reconstruction import poses
+from interpose_sfm.options import BridgingOptions, ReconstructOptions, ViewGraphOptions
+from interpose_sfm.products import LinkVerdict, Pose
+from interpose_sfm.report import ReconstructionResult
+from interpose_sfm.storage.workspace import WorkspaceBusyError
+from interpose_sfm.synthetic import SampleOptions, SampleTruth, auc, pose_errors_deg, write_sample
+from interpose_sfm.workflows import reconstruct
+from paths import DATA, ROOT
+
+WIDTH_PX = 480
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleTruth:
+    """Two groups of four photos that SIFT cannot connect, and a clip between them."""
+    folder = tmp_path_factory.mktemp("sample")
+    return write_sample(folder, SampleOptions(seed=0, width_px=WIDTH_PX, photos_per_group=4))
+
+
+@pytest.fixture(scope="module")
+def folder(sample: SampleTruth) -> Path:
+    return sample.photo_dir
+
+
+def options_with_clips(sample: SampleTruth) -> ReconstructOptions:
+    return ReconstructOptions(bridging=BridgingOptions(clip_dir=sample.clip_dir))
+
+
+@pytest.fixture(scope="module")
+def bridged(sample: SampleTruth, tmp_path_factory: pytest.TempPathFactory) -> ReconstructionResult:
+    return reconstruct.reconstruct(sample.photo_dir, tmp_path_factory.mktemp("run") / "out", options_with_clips(sample))
+
+
+def errors_deg(truth: SampleTruth, model_dir: Path) -> np.ndarray:
+    return pose_errors_deg(truth.cam_from_world, poses(pycolmap.Reconstruction(model_dir)))
+
+
+def test_clip_joins_what_colmap_leaves_apart(sample: SampleTruth, bridged: ReconstructionResult) -> None:
+    report = bridged.report
+    assert report.num_registered_before == 4
+    assert report.num_registered_after == 8
+    errors = errors_deg(sample, bridged.model_dirs[0])
+    assert errors.max() < 2.0
+    assert auc(errors, 5) > 80
+
+
+def test_only_the_clip_pair_is_accepted(bridged: ReconstructionResult) -> None:
+    accepted = [pair for pair in bridged.report.pairs if pair.verdict is LinkVerdict.ACCEPTED]
+    assert [(pair.a, pair.b) for pair in accepted] == [("left_4.jpg", "right_1.jpg")]
+    assert accepted[0].choice is not None
+    assert 0 <= accepted[0].score < 20
+    assert len(accepted[0].tried) == 2
+
+
+def test_output_is_what_colmap_and_others_read(bridged: ReconstructionResult) -> None:
+    root = bridged.output
+    for name in ("database.db", "features.h5", "matches.h5", "hypotheses.h5", "report.json", "points.ply"):
+        assert (root / name).stat().st_size > 0, name
+    document = json.loads((root / "report.json").read_text())
+    assert document["seed"] == 0
+    assert {photo["name"] for photo in document["photos"]} == {p.name for p in bridged.report.photos}
+    assert all(photo["is_registered"] for photo in document["photos"])
+    model = pycolmap.Reconstruction(root / "sparse" / "0")
+    assert model.num_reg_images() == 8
+    with pycolmap.Database.open(root / "database.db") as database:
+        assert database.num_images() == 8
+        for image in model.images.values():
+            assert len(database.read_keypoints(image.image_id)) == image.num_points2D()
+
+
+def test_second_run_changes_nothing_and_is_quick(sample: SampleTruth, bridged: ReconstructionResult) -> None:
+    before = {path: path.read_bytes() for path in sorted((bridged.output / "sparse").rglob("*.bin"))}
+    start = time.monotonic()
+    again = reconstruct.reconstruct(sample.photo_dir, bridged.output, options_with_clips(sample))
+    assert time.monotonic() - start < 60
+    assert _verdicts(again) == _verdicts(bridged)
+    assert before.keys() == set((bridged.output / "sparse").rglob("*.bin"))
+    assert errors_deg(sample, again.model_dirs[0]).max() < 2.0
+
+
+def _verdicts(result: ReconstructionResult) -> list[LinkVerdict]:
+    return [pair.verdict for pair in result.report.pairs]
+
+
+def test_without_clips_nothing_wrong_enters(sample: SampleTruth, tmp_path: Path) -> None:
+    options = ReconstructOptions(generator="none", view_graph=ViewGraphOptions(max_weak_pairs=4))
+    result = reconstruct.reconstruct(sample.photo_dir, tmp_path / "out", options)
+    assert result.report.num_registered_after == 4
+    for model_dir in result.model_dirs:
+        registered = poses(pycolmap.Reconstruction(model_dir))
+        truth = {name: sample.cam_from_world[name] for name in registered}
+        assert pose_errors_deg(truth, registered).max() < 2.0
+
+
+def test_killed_run_goes_on_and_ends_with_the_same_models(
+    sample: SampleTruth, bridged: ReconstructionResult, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    command = [
+        *(sys.executable, "-m", "interpose_sfm", "reconstruct", str(sample.photo_dir), "--output", str(output)),
+        *("--clips", str(sample.clip_dir), "-q"),
+    ]
+    for marker in ("base/database.db", "base/models", "features.h5.parts"):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not (output / marker).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (output / marker).exists()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    result = reconstruct.reconstruct(sample.photo_dir, output, options_with_clips(sample))
+    assert _verdicts(result) == _verdicts(bridged)
+    mine, theirs = (pycolmap.Reconstruction(r.model_dirs[0]) for r in (result, bridged))
+    assert mine.num_reg_images() == theirs.num_reg_images()
+    errors = pose_errors_deg(poses(theirs), poses(mine))
+    assert errors.max() < 0.1
+
+
+def test_two_runs_on_one_folder_exclude_each_other(sample: SampleTruth, tmp_path: Path) -> None:
+    from interpose_sfm.storage.workspace import Workspace
+
+    with Workspace(tmp_path / "out").locked(), pytest.raises(WorkspaceBusyError, match="another run"):
+        reconstruct.reconstruct(sample.photo_dir, tmp_path / "out")
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_photos_are_a_report_not_a_crash(folder: Path, tmp_path: Path, count: int) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "notes.txt").write_text("no photo")
+    if count:
+        (photos / "one.jpg").write_bytes((folder / "left_1.jpg").read_bytes())
+    result = reconstruct.reconstruct(photos, tmp_path / "out")
+    assert result.model_dirs == ()
+    assert len(result.report.photos) == count + 1
+    assert "at least two" in " ".join(result.report.warnings)
+    assert (tmp_path / "out" / "report.json").is_file()
+
+
+def test_missing_folder_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere"):
+        reconstruct.reconstruct(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_weak_pairs_leave_nothing_behind(sample: SampleTruth, tmp_path: Path) -> None:
+    before = sorted(sample.photo_dir.parent.rglob("*"))
+    graph = reconstruct.find_weak_pairs(sample.photo_dir)
+    assert sorted(map(len, graph.models)) == [4, 4]
+    assert len(graph.weak_pairs) == 16
+    assert sorted(sample.photo_dir.parent.rglob("*")) == before
+
+
+def test_handed_in_database_is_copied_and_used(
+    sample: SampleTruth, bridged: ReconstructionResult, tmp_path: Path
+) -> None:
+    database = tmp_path / "mine.db"
+    database.write_bytes((bridged.output / "base" / "database.db").read_bytes())
+    before = database.read_bytes()
+    options = ReconstructOptions(database=database, generator="none", view_graph=ViewGraphOptions(max_weak_pairs=1))
+    result = reconstruct.reconstruct(sample.photo_dir, tmp_path / "out", options)
+    assert result.report.num_registered_before == 4
+    assert "features" not in result.report.timings_s
+    assert database.read_bytes() == before
+
+
+def test_database_of_other_photos_is_refused(
+    sample: SampleTruth, bridged: ReconstructionResult, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "left_1.jpg").write_bytes((sample.photo_dir / "left_1.jpg").read_bytes())
+    options = ReconstructOptions(database=bridged.output / "base" / "database.db")
+    with pytest.raises(ValueError, match="the folder that the database was made from"):
+        reconstruct.reconstruct(photos, tmp_path / "out", options)
+
+
+# ---------------------------------------------------------------- real photos
+
+
+@pytest.mark.photos
+@pytest.mark.parametrize(
+    ("subset", "min_registered", "min_auc30"), [("fountain-P11_s5", 3, 97.0), ("castle-P30_s3", 10, 95.0)]
+)
+def test_real_photos(subset: str, min_registered: int, min_auc30: float, tmp_path: Path) -> None:
+    strecha = DATA / "strecha"
+    if not strecha.is_dir():
+        pytest.skip("no real photos: set INTERPOSE_SFM_DATA")
+    known = json.loads((strecha / "subsets.json").read_text())[subset]
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in known["images"]:
+        (photos / name).symlink_to(strecha / known["scene"] / "images" / name)
+    result = reconstruct.reconstruct(photos, tmp_path / "out")
+    cameras = json.loads((strecha / known["scene"] / "cameras.json").read_text())
+    truth = {}
+    for name in known["images"]:
+        rotation = np.array(cameras[name]["cam_from_world_R"])
+        truth[name] = Pose(rotation, -rotation @ np.array(cameras[name]["center"]))
+    assert result.report.num_registered_after >= min_registered
+    errors = pose_errors_deg(truth, poses(pycolmap.Reconstruction(result.model_dirs[0])))
+    assert auc(errors, 30) >= min_auc30
