@@ -262,10 +262,10 @@ def test_options_reach_the_hook(tmp_path: Path) -> None:
 
 def test_the_process_is_as_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For programs that run scripts by `run_script` and live on."""
-    script = write(tmp_path / "script.py", "import sys\nsys.path.append('x')\nprint(sys.argv)\n")
+    path = write(tmp_path / "script.py", "import sys\nsys.path.append('x')\nprint(sys.argv)\n")
     before = (list(sys.argv), list(sys.path), sys.modules["__main__"], pycolmap.incremental_mapping)
-    assert script.run_script([str(script), "a"], InterposeOptions(), verbose=False, quiet=True) == 0
-    assert capsys.readouterr().out == f"{[str(script), 'a']}\n"
+    assert script.run_script([str(path), "a"], InterposeOptions(), verbose=False, quiet=True) == 0
+    assert capsys.readouterr().out == f"{[str(path), 'a']}\n"
     assert (sys.argv, sys.path, sys.modules["__main__"], pycolmap.incremental_mapping) == before
 
 
