@@ -20,6 +20,7 @@ import pytest
 import interpose_sfm
 from hook_scene import OPTIONS, QUICK, Apart, dump, listing
 from interpose_sfm.cli import main as cli
+from interpose_sfm.cli import script
 from interpose_sfm.options import InterposeOptions
 from paths import ROOT, TESTS
 
