@@ -26,7 +26,7 @@ from interpose_sfm import geometry
 from interpose_sfm.matching import verification
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import ConsensusOptions, MatchingOptions
-from interpose_sfm.pairs import consensus
+from interpose_sfm.pairs.judge import judge_evidence
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import Evidence, Intrinsics, LinkVerdict, Pose
 from interpose_sfm.report import versions
@@ -138,7 +138,7 @@ def pose(camera: dict[str, object]) -> Pose:
 
 def is_accepted(row: Row, options: ConsensusOptions) -> bool:
     """Whether the evidence gate lets the pair through."""
-    return consensus.judge_evidence(row.evidence, True, options)[0] is LinkVerdict.ACCEPTED
+    return judge_evidence(row.evidence, True, options)[0] is LinkVerdict.ACCEPTED
 
 
 def document(rows: list[Row], everything: bool) -> str:

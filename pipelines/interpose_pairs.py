@@ -33,7 +33,8 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.options import BridgingOptions, ReconstructOptions, Strategy
-from interpose_sfm.pairs import consensus, consistency
+from interpose_sfm.pairs import consistency
+from interpose_sfm.pairs.decide import Findings, decide
 from interpose_sfm.products import ChoiceReason, LinkVerdict, Pose, PoseChoice
 from interpose_sfm.report import versions
 from interpose_sfm.storage.atomic import atomic_write_json, atomic_write_text
@@ -133,13 +134,12 @@ def study(folder: Path, name: str, model: str, arguments: argparse.Namespace) ->
             bridging=BridgingOptions(clip_dir=clip_dir, frames_per_clip=arguments.frames_per_clip),
         )
         with opened_pair(folder / "a.jpg", folder / "b.jpg", options) as (poser, pair, knows_cameras):
-            two_view, alone = poser.match(pair)
-            outcome = poser.bridge(pair)
-    choice = outcome.choice
-    verdict, detail = LinkVerdict.INCONSISTENT.value, choice.reason.value
-    if outcome.link is not None:
-        judged = consensus.judge_evidence(outcome.link.evidence, knows_cameras, options.consensus)
-        verdict, detail = judged[0].value, judged[1]
+            findings = Findings(matched=poser.match(pair), bridged=poser.bridge(pair), knows_cameras=knows_cameras)
+    assert findings.matched is not None
+    assert findings.bridged is not None
+    two_view, outcome, choice = findings.matched.two_view, findings.bridged, findings.bridged.choice
+    decision = decide(findings, options.consensus)
+    alone = decide(replace(findings, bridged=None), options.consensus)
     choices = {strategy.value: choice for strategy in Strategy}
     for strategy in Strategy:
         chosen = replace(options.consistency, strategy=strategy, allow_pair_only=False)
@@ -150,8 +150,8 @@ def study(folder: Path, name: str, model: str, arguments: argparse.Namespace) ->
         "published": json.loads((folder / "published.json").read_text(encoding="utf-8")),
         "estimator": arguments.pose_estimator,
         "frames_per_clip": arguments.frames_per_clip,
-        "verdict": verdict,
-        "detail": detail,
+        "verdict": decision.verdict.value,
+        "detail": decision.detail,
         "evidence": None if outcome.link is None else asdict(outcome.link.evidence),
         "chosen": _choice(choice),
         "strategies": {key: _choice(value) for key, value in choices.items()},
@@ -168,7 +168,7 @@ def study(folder: Path, name: str, model: str, arguments: argparse.Namespace) ->
         "alone": {
             "status": two_view.status.value,
             "yaw_deg": None if two_view.b_from_a is None else round(yaw_deg(two_view.b_from_a), 2),
-            "verdict": "" if alone is None else consensus.judge(alone, knows_cameras, options.consensus).verdict.value,
+            "verdict": "" if alone.link is None else alone.verdict.value,
         },
         "tried": list(outcome.tried),
         "seconds": round(time.perf_counter() - start, 1),

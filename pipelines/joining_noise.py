@@ -32,7 +32,7 @@ from interpose_sfm.joining.alignment import MAX_SCALE_SIGMA, Alignment, Apart, a
 from interpose_sfm.joining.ties import Baseline, Length
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs import consensus
-from interpose_sfm.products import Evidence, FloatArray, ImagePair, Link, LinkDecision, LinkVerdict, Pose
+from interpose_sfm.products import Evidence, FloatArray, ImagePair, Link, Pose
 from interpose_sfm.report import versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -212,9 +212,8 @@ def outcome(world: World, seed: int, turn_deg: float, strength: float, num_wrong
     links = [world.link(pair, rng, 1.0, place) for pair, place in zip(pairs, places, strict=True)]
     links = [links[0], *(replace(link, evidence=evidence(strength)) for link in links[1:])]
     baselines = {pair: world.baseline(pair, rng, place) for pair, place in zip(pairs, places, strict=True)}
-    decisions = [LinkDecision(link, LinkVerdict.ACCEPTED) for link in links]
-    settled = consensus.settle(decisions, [world.target, world.source], ConsensusOptions())
-    left = [d.link for d in settled if d.verdict is LinkVerdict.ACCEPTED]
+    fallen = consensus.contradictions(links, [world.target, world.source], ConsensusOptions())
+    left = [link for index, link in enumerate(links) if index not in fallen]
     return judged(world, links, baselines), judged(world, left, baselines)
 
 

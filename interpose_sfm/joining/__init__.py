@@ -1,4 +1,4 @@
-"""Several models, and the links between them, into one.
+"""Links into models: base models continued, and several of them joined into one.
 
 * ``ties.py``: what ties two models: links, lengths of their baselines, what both hold.
 * ``overlaps.py``: these, read off the points of the models.
@@ -7,4 +7,6 @@
 * ``placing.py``: the ties of two models, or of a single photo and a model, collected; photos moved into a model.
 * ``adjustment.py``: one bundle adjustment with links as residuals.
 * ``joiner.py``: the whole way, over all models of a run.
+* ``audit.py``: what an adjusted model says of its links and base models.
+* ``final_mapping.py``, ``global_final_mapping.py``: stage 9: base models continued with the links, joined, audited.
 """

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpose_sfm.colmap import incremental_mapper, link_rows, reconstruction
+from interpose_sfm.joining.audit import audit
 from interpose_sfm.joining.joiner import LinkSource, ModelJoiner
 from interpose_sfm.matching import verification
-from interpose_sfm.options import ReconstructOptions
-from interpose_sfm.pairs import consensus
-from interpose_sfm.pairs.pair_pose import PairPoser
-from interpose_sfm.pairs.records import PairRecord, accepted_links
-from interpose_sfm.products import PAIR_ALONE, ImagePair, Intrinsics, Link, LinkDecision, LinkVerdict, Pose, ViewGraph
+from interpose_sfm.options import BaseOptions, ConsensusOptions
+from interpose_sfm.products import PAIR_ALONE, ImagePair, Intrinsics, Link, Pose
 
 if TYPE_CHECKING:
     import pycolmap
@@ -23,83 +21,115 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BASE_CHANGE_DEG = 5.0  # a continued model that turns the base model's photos further has gone wrong
-WEAK_EVIDENCE = (
-    LinkVerdict.LOW_SHARE,
-    LinkVerdict.LOW_SCORE,
-    LinkVerdict.LOW_DENSITY,
-    LinkVerdict.NOT_CALIBRATED,
-)  # of links that may still be right; what contradicts others may not
-NEIGHBOURS = 3  # base photos around each end of a link that are matched anew, so that its points get a depth
 
 
 @dataclass(frozen=True)
-class FinalMapper:
-    """Stage 9 of a run.
+class Dropped:
+    """A link that an adjusted model contradicts.
 
     Attributes:
+        link: As it was offered, or refitted by the cameras of that model.
+        detail: What speaks against it.
+    """
+
+    link: Link
+    detail: str
+
+
+@dataclass(frozen=True)
+class FinalModels:
+    """What the links made of the base models.
+
+    Attributes:
+        models: Largest first.
+        confirmed: Links beyond the accepted ones that the models rest on, by pair, and why each is believed.
+        dropped: Links that the adjusted models contradict, by pair.
+        warnings: A sentence for everything the user should know.
+    """
+
+    models: tuple[pycolmap.Reconstruction, ...]
+    confirmed: Mapping[ImagePair, str]
+    dropped: Mapping[ImagePair, Dropped]
+    warnings: tuple[str, ...]
+
+
+class FinalMapper:
+    """Stage 9 of a run; made anew for every run.
+
+    Args:
         database_path: A copy of the base stage's database that may be written to.
         image_dir: The photos.
         work_dir: Folder for temporary models.
-        options: Of the run.
-        warnings: Gets a sentence for everything the user should know.
+        base: Options of COLMAP's mapper.
+        limits: When a link is believed.
+        seed: Of everything that is random.
     """
 
-    database_path: Path
-    image_dir: Path
-    work_dir: Path
-    options: ReconstructOptions
-    warnings: list[str]
+    def __init__(
+        self,
+        database_path: Path,
+        image_dir: Path,
+        work_dir: Path,
+        *,
+        base: BaseOptions,
+        limits: ConsensusOptions,
+        seed: int,
+    ) -> None:
+        self.database_path, self.image_dir, self.work_dir = database_path, image_dir, work_dir
+        self.base, self.limits, self.seed = base, limits, seed
+        self.warnings: list[str] = []
+        self._held: dict[ImagePair, Link] = {}  # links that count by now
+        self._dropped: dict[ImagePair, Dropped] = {}
 
     def map_links(
         self,
-        base: Sequence[pycolmap.Reconstruction],
-        records: Sequence[PairRecord],
-        graph: ViewGraph,
-        poser: PairPoser,
-    ) -> list[pycolmap.Reconstruction]:
+        base_models: Sequence[pycolmap.Reconstruction],
+        accepted: Sequence[Link],
+        source: LinkSource,
+        contradicted: Sequence[Link] = (),
+    ) -> FinalModels:
         """Write the accepted links into the database and go on from the base models.
 
         Args:
-            base: Base models, largest first.
-            records: All weak pairs; links that an adjusted model contradicts are marked as dropped.
-            graph: The view graph of the base stage.
-            poser: For learned matches around the ends of links.
-
-        Returns:
-            The final models, largest first.
+            base_models: Largest first.
+            accepted: Links that are believed.
+            source: Of further links, where models could be joined but for one.
+            contradicted: Links of good evidence that others contradict.
         """
-        accepted = accepted_links(records)
-        link_rows.inject_links(self.database_path, [*accepted, *support_links(accepted, graph, poser, self.options)])
-        base_poses = [reconstruction.poses(model) for model in base]
-        models = self._audited(self._continued(base), base_poses, records)
-        models += self._remaining(models, accepted, records) if base else []
+        self._held = {link.pair: link for link in accepted}
+        link_rows.inject_links(self.database_path, [*accepted, *source.support(accepted)])
+        base_poses = [reconstruction.poses(model) for model in base_models]
+        models = self._audited(self.continued(base_models), base_poses)
+        models += self._remaining(models, accepted) if base_models else []
         joiner = ModelJoiner(
             self.database_path,
             self.image_dir,
             self.work_dir / "joining",
-            self.options,
-            accepted,
-            _link_source(records, graph, poser, self.options),
-            [r.decision.link for r in records if r.decision is not None and r.verdict is LinkVerdict.CONTRADICTED],
+            base=self.base,
+            limits=self.limits,
+            seed=self.seed,
         )
-        models = joiner.join_all(models, self._is_no_worse)
-        self.warnings.extend(f"models stay apart: {sentence}" for sentence in joiner.wanted)
-        for record in records:
-            adjusted = joiner.adjusted.get(record.weak.pair)
-            if adjusted is not None and adjusted.is_contradicted and record.decision is not None:
-                record.take(replace(record.decision, verdict=LinkVerdict.DROPPED, detail=adjusted.detail))
-        return reconstruction.drop_covered(self._audited(models, base_poses, records))
+        joined = joiner.join_all(models, accepted, source, self._is_no_worse, contradicted)
+        self.warnings.extend(f"models stay apart: {sentence}" for sentence in joined.apart)
+        self._held.update({link.pair: link for link, _ in joined.confirmed})
+        for pair, adjusted in joined.adjusted.items():
+            if adjusted.is_contradicted and pair in self._held:
+                self._drop(pair, Dropped(self._held[pair], adjusted.detail))
+        return FinalModels(
+            tuple(reconstruction.drop_covered(self._audited(joined.models, base_poses))),
+            {link.pair: why for link, why in joined.confirmed},
+            self._dropped,
+            tuple(self.warnings),
+        )
 
-    def _continued(self, base: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+    def continued(self, base_models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
         """Base models continued with the links, the largest first; without one, models from scratch."""
-        if not base:
+        if not base_models:
             folder = self.work_dir / "scratch"
             folder.mkdir()
-            return incremental_mapper.map_base(
-                self.database_path, self.image_dir, folder, self.options.base, self.options.seed
-            )
+            return incremental_mapper.map_base(self.database_path, self.image_dir, folder, self.base, self.seed)
         models: list[pycolmap.Reconstruction] = []
-        for index, model in enumerate(base):
+        for index, model in enumerate(base_models):
             if any(reconstruction.registered_names(model) <= reconstruction.registered_names(m) for m in models):
                 continue
             folder = self.work_dir / f"model{index}"
@@ -109,7 +139,7 @@ class FinalMapper:
         return models
 
     def _remaining(
-        self, models: Sequence[pycolmap.Reconstruction], links: Sequence[Link], records: Sequence[PairRecord]
+        self, models: Sequence[pycolmap.Reconstruction], links: Sequence[Link]
     ) -> list[pycolmap.Reconstruction]:
         """Models of the linked photos that the others leave out, and of those that links join them to."""
         held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
@@ -121,19 +151,17 @@ class FinalMapper:
             self.database_path,
             self.image_dir,
             self.work_dir / "remaining",
-            self.options.base,
-            self.options.seed,
+            self.base,
+            self.seed,
         )
-        return self._audited(found, [], records)
+        return self._audited(found, [])
 
     def _triangulated(self, model: pycolmap.Reconstruction, folder: Path) -> pycolmap.Reconstruction:
-        return incremental_mapper.triangulate(
-            model, self.database_path, self.image_dir, folder, self.options.base, self.options.seed
-        )
+        return incremental_mapper.triangulate(model, self.database_path, self.image_dir, folder, self.base, self.seed)
 
     def _grown(self, model: pycolmap.Reconstruction, folder: Path) -> pycolmap.Reconstruction:
         return incremental_mapper.continue_model(
-            model, self.database_path, self.image_dir, folder, self.options.base, self.options.seed
+            model, self.database_path, self.image_dir, folder, self.base, self.seed
         )
 
     def _is_no_worse(self, before: Sequence[pycolmap.Reconstruction], after: pycolmap.Reconstruction) -> bool:
@@ -149,87 +177,27 @@ class FinalMapper:
         return False
 
     def _audited(
-        self,
-        models: Sequence[pycolmap.Reconstruction],
-        base_poses: Sequence[Mapping[str, Pose]],
-        records: Sequence[PairRecord],
+        self, models: Sequence[pycolmap.Reconstruction], base_poses: Sequence[Mapping[str, Pose]]
     ) -> list[pycolmap.Reconstruction]:
-        """Models without photos that no agreeing relation holds; links that a model contradicts are marked dropped."""
-        offered = [record for record in records if record.decision is not None]
+        """Models without photos that no agreeing relation holds; links that a model contradicts are dropped."""
         for model in models:
             cameras = reconstruction.model_cameras(model)
-            decisions = [
-                replace(record.decision, link=_refitted(record.decision.link, cameras, self.options.seed))
-                for record in offered
-                if record.decision is not None
-            ]
+            links = [_refitted(link, cameras, self.seed) for link in self._held.values()]
             poses = reconstruction.poses(model)
             nearest_first = sorted(base_poses, key=lambda base: -len(base.keys() & poses.keys()))
-            found = consensus.audit(poses, nearest_first, decisions, self.options.consensus)
+            found = audit(poses, nearest_first, links, self.limits)
             for index, error_deg in found.contradicted.items():
                 detail = f"the adjusted model turns the pair {error_deg:.0f} degrees away from the link"
-                offered[index].take(replace(decisions[index], verdict=LinkVerdict.DROPPED, detail=detail))
+                self._drop(links[index].pair, Dropped(links[index], detail))
             if found.unsupported:
                 names = ", ".join(sorted(found.unsupported))
                 self.warnings.append(f"taken out again, since no accepted link agrees with their pose: {names}")
                 reconstruction.remove_photos(model, found.unsupported)
-        return reconstruction.sort_models(models, self.options.base.min_model_size)
+        return reconstruction.sort_models(models, self.base.min_model_size)
 
-
-def support_links(
-    accepted: Sequence[Link], graph: ViewGraph, poser: PairPoser, options: ReconstructOptions
-) -> list[Link]:
-    """Learned matches between the ends of links and their neighbours in the base models.
-
-    The key points of a link have no depth until they are also matched among photos whose poses are known.
-    """
-    ends = sorted({name for link in accepted for name in (link.pair.a, link.pair.b)})
-    wanted: set[ImagePair] = set()
-    for end in ends:
-        near = [
-            pair
-            for pair in graph.verified
-            if end in (pair.a, pair.b) and any(pair.a in model and pair.b in model for model in graph.models)
-        ]
-        wanted.update(sorted(near, key=lambda pair: (-graph.verified[pair], pair))[:NEIGHBOURS])
-    links = []
-    for pair in sorted(wanted):
-        link = poser.match(pair)[1]
-        if link is not None and consensus.judge(link, False, options.consensus).verdict is LinkVerdict.ACCEPTED:
-            links.append(link)
-    return links
-
-
-def _link_source(
-    records: Sequence[PairRecord], graph: ViewGraph, poser: PairPoser, options: ReconstructOptions
-) -> LinkSource:
-    """Further links of a run: weak pairs that were refused, or not tried because other links seemed to do."""
-    by_pair = {record.weak.pair: record for record in records}
-    late: dict[ImagePair, str] = {}  # pairs that joining was the first to match, and what their links have for them
-
-    def candidates(first: frozenset[str], second: frozenset[str]) -> list[Link]:
-        found = []
-        for record in records:
-            pair = record.weak.pair
-            ends = {pair.a, pair.b}
-            if not (ends & (first - second) and ends & (second - first)):
-                continue
-            if not record.tried:
-                record.match(*poser.match(pair), True, options.consensus)
-                if record.decision is not None and record.verdict is LinkVerdict.ACCEPTED:
-                    late[pair] = record.detail
-                    unused = "the models that it would join do not confirm it"
-                    record.take(replace(record.decision, verdict=LinkVerdict.CONTRADICTED, detail=unused))
-            if record.decision is not None and (record.verdict in WEAK_EVIDENCE or pair in late):
-                found.append(record.decision.link)
-        return found
-
-    def confirm(link: Link, why: str) -> None:
-        record = by_pair[link.pair]
-        alone = late.pop(link.pair, record.detail)
-        record.take(LinkDecision(link, LinkVerdict.ACCEPTED, f"{why}; by itself: {alone}"))
-
-    return LinkSource(candidates, lambda links: support_links(links, graph, poser, options), confirm)
+    def _drop(self, pair: ImagePair, dropped: Dropped) -> None:
+        del self._held[pair]
+        self._dropped[pair] = dropped
 
 
 def _refitted(link: Link, cameras: Mapping[str, Intrinsics], seed: int) -> Link:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,18 +58,17 @@ def _sizes(models: Sequence[pycolmap.Reconstruction]) -> tuple[int, int]:
     return len(frozenset().union(*names)), max(map(len, names), default=0)
 
 
-@dataclass(frozen=True)
 class GlobalFinalMapper(FinalMapper):
     """Stage 9 with the global mapper; audited as the incremental one is."""
 
-    def _continued(self, base: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+    def continued(self, base_models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
         """Models of all photos from the stored poses instead of continued base models."""
         return map_links(
-            base,
+            base_models,
             self.database_path,
             self.image_dir,
             self.work_dir / "global",
-            self.options.base,
-            self.options.seed,
+            self.base,
+            self.seed,
             self.warnings,
         )

@@ -9,10 +9,10 @@ not to be expected: it would have to err by the very rotation between its photos
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, contr
 from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixels
 from interpose_sfm.joining.similarity_fit import fit_statements
 from interpose_sfm.matching import verification
-from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.options import BaseOptions, ConsensusOptions
 from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, Link
 
 if TYPE_CHECKING:
@@ -43,19 +43,33 @@ castle-P30_s4 the right link misses it by at most 1.5 of them (11 degrees), the 
 ROUNDS = 2  # of triangulating and adjusting: the first brings the tracks within reach that the second finds
 
 
+class LinkSource(Protocol):
+    """Where further links come from while models are joined."""
+
+    def candidates(self, first: frozenset[str], second: frozenset[str]) -> Sequence[Link]:
+        """Links, believed or not, of pairs across two sets of photos."""
+        ...
+
+    def support(self, links: Sequence[Link]) -> Sequence[Link]:
+        """Learned matches of the ends of links with their neighbours, which give the links' key points a depth."""
+        ...
+
+
 @dataclass(frozen=True)
-class LinkSource:
-    """Where further links come from while models are joined.
+class Joined:
+    """What joining made of models.
 
     Attributes:
-        candidates: Links, believed or not, of pairs across two sets of photos.
-        support: Learned matches of the ends of links with their neighbours, which give the links' key points a depth.
-        confirm: Told of every candidate that is believed after all, with the reason.
+        models: Those that are left, in the order of the input.
+        confirmed: Candidates that they rest on, and why each is believed.
+        adjusted: By pair, what the last adjustment that kept its model made of a link.
+        apart: For every two models that stay apart: why, and which link is missing.
     """
 
-    candidates: Callable[[frozenset[str], frozenset[str]], Sequence[Link]]
-    support: Callable[[Sequence[Link]], Sequence[Link]]
-    confirm: Callable[[Link, str], None]
+    models: tuple[pycolmap.Reconstruction, ...]
+    confirmed: tuple[tuple[Link, str], ...]
+    adjusted: Mapping[ImagePair, AdjustedLink]
+    apart: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -73,105 +87,122 @@ class _Grown:
     adjusted: Sequence[AdjustedLink]
 
 
-@dataclass
 class ModelJoiner:
-    """Joins the models of a run.
+    """Joins the models of a run; made anew for every run.
 
-    Attributes:
+    Args:
         database_path: Holds the accepted links; gets those that are confirmed on the way.
         image_dir: The photos.
         work_dir: Folder for temporary models.
-        options: Of the run.
-        links: Accepted links; grows by those that are confirmed.
-        source: Of further links.
-        contradicted: Links of good evidence that others contradict. They place nothing, but what they say is heard: of
-            links that agree with one another, all may be wrong.
-        wanted: Gets a sentence for every two models that stay apart: why, and which link is missing.
-        adjusted: By pair, what the last adjustment that kept its model made of a link.
+        base: Options of COLMAP's mapper.
+        limits: When a link is believed.
+        seed: Of everything that is random.
     """
 
-    database_path: Path
-    image_dir: Path
-    work_dir: Path
-    options: ReconstructOptions
-    links: list[Link]
-    source: LinkSource
-    contradicted: Sequence[Link] = ()
-    wanted: list[str] = field(default_factory=list)
-    adjusted: dict[ImagePair, AdjustedLink] = field(default_factory=dict)
-    _num_folders: int = 0
+    def __init__(
+        self,
+        database_path: Path,
+        image_dir: Path,
+        work_dir: Path,
+        *,
+        base: BaseOptions,
+        limits: ConsensusOptions,
+        seed: int,
+    ) -> None:
+        self._database_path, self._image_dir, self._work_dir = database_path, image_dir, work_dir
+        self._base, self._limits, self._seed = base, limits, seed
+        self._links: list[Link] = []
+        self._contradicted: Sequence[Link] = ()
+        self._apart: list[str] = []
+        self._confirmed: dict[ImagePair, tuple[Link, str]] = {}
+        self._adjusted_links: dict[ImagePair, AdjustedLink] = {}
+        self._num_folders = 0
 
     def join_all(
         self,
         models: Sequence[pycolmap.Reconstruction],
+        links: Sequence[Link],
+        source: LinkSource,
         is_no_worse: Callable[[Sequence[pycolmap.Reconstruction], pycolmap.Reconstruction], bool],
-    ) -> list[pycolmap.Reconstruction]:
+        contradicted: Sequence[Link] = (),
+    ) -> Joined:
         """The models, every two that can be joined replaced by one; then single photos by their links.
 
         Args:
             models: Largest first.
+            links: Accepted ones.
+            source: Of further links.
             is_no_worse: Whether the second argument may take the place of the models in the first.
+            contradicted: Links of good evidence that others contradict. They place nothing, but what they say is heard:
+                of links that agree with one another, all may be wrong.
         """
+        self._links, self._contradicted, self._source = list(links), contradicted, source
         left = list(models)
         position = 0
         while position < len(left):
             for other in range(position):
-                merged = self._merged(left[other], left[position])
+                merged = self._merge(left[other], left[position])
                 if merged is not None and is_no_worse([left[other], left[position]], merged.model):
-                    left[other] = self._kept(merged)
+                    self._believe(merged)
+                    left[other] = merged.model
                     del left[position]
                     break
             else:
                 position += 1
         for index, model in enumerate(left):
             left[index] = self._with_single_photos(model, left, is_no_worse)
-        return left
+        return Joined(tuple(left), tuple(self._confirmed.values()), self._adjusted_links, tuple(self._apart))
 
     # ------------------------------------------------------------ two models
 
-    def _merged(self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction) -> _Grown | None:
+    def _merge(self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction) -> _Grown | None:
         names = reconstruction.registered_names(target), reconstruction.registered_names(source)
         if names[1] <= names[0]:
             return None
         target, source = self._triangulated(target), self._triangulated(source)
-        between = self._between(target, source, self.links)
+        between = self._between(target, source, self._links)
         if not between.links and not between.overlaps:
             return None
-        found = between.align(self.options.consensus.max_cycle_deg)
+        found = between.align(self._limits.max_cycle_deg)
         if isinstance(found, Apart) and found.reason in (ApartReason.NO_SCALE, ApartReason.UNSURE_SCALE):
-            confirmed = self._confirmed(between, names)
+            confirmed = self._confirm(between, names)
             if confirmed:
-                link_rows.inject_links(self.database_path, self.source.support(confirmed))
+                link_rows.inject_links(self._database_path, self._source.support(confirmed))
                 target, source = self._triangulated(target), self._triangulated(source)
-                between = self._between(target, source, [*self.links, *confirmed])
-                found = between.align(self.options.consensus.max_cycle_deg)
+                between = self._between(target, source, [*self._links, *confirmed])
+                found = between.align(self._limits.max_cycle_deg)
         else:
             confirmed = []
-        if self.contradicted and isinstance(found, Alignment):
-            everything = self._between(target, source, [*self.links, *confirmed, *self.contradicted])
-            found = _unless_contradicted(found, everything.align(self.options.consensus.max_cycle_deg))
+        if self._contradicted and isinstance(found, Alignment):
+            everything = self._between(target, source, [*self._links, *confirmed, *self._contradicted])
+            found = _unless_contradicted(found, everything.align(self._limits.max_cycle_deg))
         similarity = self._similarity(between, found, target, source, bool(confirmed))
         if isinstance(similarity, str):
-            self.wanted.append(similarity)
+            self._apart.append(similarity)
             return None
-        link_rows.inject_links(self.database_path, confirmed)  # harmless in models that lack one of their photos
-        joined = placing.join(target, source, similarity, self.database_path)
+        link_rows.inject_links(self._database_path, confirmed)  # harmless in models that lack one of their photos
+        joined = placing.join(target, source, similarity, self._database_path)
         return self._adjusted(joined, [names[0], names[1]], confirmed)
 
     def _between(
         self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, links: Sequence[Link]
     ) -> placing.Between:
-        return placing.find_ties(target, source, links, self.database_path, self.options.seed)
+        return placing.find_ties(target, source, links, self._database_path, self._seed)
 
-    def _confirmed(self, between: placing.Between, names: tuple[frozenset[str], frozenset[str]]) -> list[Link]:
+    def _confirm(self, between: placing.Between, names: tuple[frozenset[str], frozenset[str]]) -> list[Link]:
         """Candidates whose own rotation is the one that everything else predicts."""
         rotations = between.statements.rotations()
         predicted = geometry.median_rotation(rotations)
-        limits = self.options.consensus
+        limits = self._limits
         found = []
-        for link in self.source.candidates(*names):
+        for link in self._source.candidates(*names):
             tie = between.tie(link)
-            if tie is None or link.spread_deg > limits.max_spread_deg or len(link.points_a_px) < limits.min_inliers:
+            if (
+                link.pair in self._confirmed
+                or tie is None
+                or link.spread_deg > limits.max_spread_deg
+                or len(link.points_a_px) < limits.min_inliers
+            ):
                 continue
             error_deg = float(geometry.rotation_angle_deg(tie.rotation @ predicted.T))
             logger.info("%s: %.0f degrees from the predicted rotation", link.pair, error_deg)
@@ -197,7 +228,7 @@ class ModelJoiner:
         """
         if isinstance(found, Apart) and found.reason is not ApartReason.UNSURE_SCALE:
             return f"{found.detail}; wanted: {found.wanted}"
-        sightings = _sightings(between, target, source, self.database_path)
+        sightings = _sightings(between, target, source, self._database_path)
         num_sightings = sum(len(s.points_px) for s in sightings)
         both = f"the links between {min(between.source)} and {min(between.target)}"
         if num_sightings < overlaps.MIN_COMMON_POINTS:
@@ -219,7 +250,7 @@ class ModelJoiner:
                 f"only {counts} points that either model has of {both} are seen where they belong; "
                 "wanted: a link with more points"
             )
-        broken = contradiction(statements, fit.target_from_source, self.options.consensus.max_cycle_deg)
+        broken = contradiction(statements, fit.target_from_source, self._limits.max_cycle_deg)
         if broken:
             return f"the points of {both} do not fit what else is known: {broken}; wanted: another link between them"
         return fit.target_from_source
@@ -230,7 +261,7 @@ class ModelJoiner:
         models = {name: model for model in (target, source) for name in reconstruction.registered_names(model)}
         if a not in models or b not in models:
             return False
-        points_a_px, points_b_px = _verified_points(models[a], a, models[b], b, self.database_path)
+        points_a_px, points_b_px = _verified_points(models[a], a, models[b], b, self._database_path)
         if len(points_a_px) < MIN_VERIFIED:
             return False
         cameras = [reconstruction.model_cameras(models[name])[name] for name in (a, b)]
@@ -250,31 +281,32 @@ class ModelJoiner:
         while True:
             held = frozenset().union(*(reconstruction.registered_names(other) for other in [*models, model]))
             mine = reconstruction.registered_names(model)
-            ends = {(link.pair.a, link.pair.b) for link in self.links}
+            ends = {(link.pair.a, link.pair.b) for link in self._links}
             near = {b if a in mine else a for a, b in ends if (a in mine) != (b in mine)}
             name = min(near - held - tried, default=None)
             if name is None:
                 return model
             tried.add(name)
             ready = self._triangulated(model)
-            cameras, max_angle_deg = self._cameras(ready), self.options.consensus.max_cycle_deg
-            found = placing.find_place(ready, name, self.links, cameras, max_angle_deg)
-            if self.contradicted:
-                everything = [*self.links, *self.contradicted]
+            cameras, max_angle_deg = self._cameras(ready), self._limits.max_cycle_deg
+            found = placing.find_place(ready, name, self._links, cameras, max_angle_deg)
+            if self._contradicted:
+                everything = [*self._links, *self._contradicted]
                 found = _unless_contradicted(found, placing.find_place(ready, name, everything, cameras, max_angle_deg))
             if isinstance(found, Apart):
-                self.wanted.append(f"{found.detail}; wanted: {found.wanted}")
+                self._apart.append(f"{found.detail}; wanted: {found.wanted}")
                 continue
-            placed = self._adjusted(placing.attach(ready, name, found, self.database_path), [mine])
+            placed = self._adjusted(placing.attach(ready, name, found, self._database_path), [mine])
             if is_no_worse([model], placed.model):
-                model, tried = self._kept(placed), set()
+                self._believe(placed)
+                model, tried = placed.model, set()
 
     # ------------------------------------------------------------ models
 
     def _cameras(self, model: pycolmap.Reconstruction) -> dict[str, Intrinsics]:
         """Camera of every photo, as the model refined it where it has the camera."""
-        cameras = databases.cameras(self.database_path)
-        for name, camera_id in databases.camera_ids(self.database_path).items():
+        cameras = databases.cameras(self._database_path)
+        for name, camera_id in databases.camera_ids(self._database_path).items():
             if camera_id in model.cameras:
                 cameras[name] = camera_fitting.intrinsics_of(model.camera(camera_id), is_trusted=True)
         return cameras
@@ -283,32 +315,31 @@ class ModelJoiner:
         self, model: pycolmap.Reconstruction, bases: Sequence[frozenset[str]], confirmed: Sequence[Link] = ()
     ) -> _Grown:
         """The model with its tracks completed, adjusted to them and to the links."""
-        mapper = incremental_mapper.mapper_options(self.options.base, self.options.seed)
+        mapper = incremental_mapper.mapper_options(self._base, self._seed)
         found: Sequence[AdjustedLink] = ()
         for _ in range(ROUNDS):
             adjusted = adjustment.adjust(
-                self._triangulated(model), [*self.links, *confirmed], bases=bases, mapper=mapper
+                self._triangulated(model), [*self._links, *confirmed], bases=bases, mapper=mapper
             )
             model, found = adjusted.model, adjusted.links
         return _Grown(self._triangulated(model), confirmed, found)
 
-    def _kept(self, grown: _Grown) -> pycolmap.Reconstruction:
+    def _believe(self, grown: _Grown) -> None:
         """Believe what a model rests on, now that it takes the place of others."""
-        self.links.extend(grown.confirmed)
-        for link in grown.confirmed:
-            self.source.confirm(link, "its rotation is the one that all other links and models predict")
-        self.adjusted.update({link.pair: link for link in grown.adjusted if link.b_from_a is not None})
-        return grown.model
+        self._links.extend(grown.confirmed)
+        why = "its rotation is the one that all other links and models predict"
+        self._confirmed.update({link.pair: (link, why) for link in grown.confirmed})
+        self._adjusted_links.update({link.pair: link for link in grown.adjusted if link.b_from_a is not None})
 
     def _triangulated(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         self._num_folders += 1
         return incremental_mapper.triangulate(
             model,
-            self.database_path,
-            self.image_dir,
-            self.work_dir / str(self._num_folders),
-            self.options.base,
-            self.options.seed,
+            self._database_path,
+            self._image_dir,
+            self._work_dir / str(self._num_folders),
+            self._base,
+            self._seed,
         )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,18 +14,7 @@ from interpose_sfm.options import MatchingOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import Features, ImagePair, Intrinsics, Matches, View
 from interpose_sfm.storage.content_keys import content_key, image_key
-from interpose_sfm.storage.stores import FeatureStore, HypothesisStore, MatchStore, store_key
-
-
-@contextmanager
-def open_stores(folder: Path) -> Iterator[tuple[FeatureStore, MatchStore, HypothesisStore]]:
-    """The HDF5 stores of a run, closed at the end."""
-    with (
-        FeatureStore(folder / "features.h5") as features,
-        MatchStore(folder / "matches.h5") as matches,
-        HypothesisStore(folder / "hypotheses.h5") as hypotheses,
-    ):
-        yield features, matches, hypotheses
+from interpose_sfm.storage.stores import FeatureStore, MatchStore, store_key
 
 
 def photo_view(path: Path, intrinsics: Intrinsics) -> View:

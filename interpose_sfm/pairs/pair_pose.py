@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,17 +35,19 @@ from interpose_sfm.products import (
     Intrinsics,
     Link,
     Matches,
+    PairMatch,
+    PairOutcome,
     Pose,
     PoseChoice,
     PoseHypothesis,
     PoseStatus,
     ScoreKind,
-    TwoView,
     View,
     ViewPoses,
 )
 from interpose_sfm.storage.content_keys import content_key, image_key
-from interpose_sfm.storage.stores import HypothesisStore, store_key
+from interpose_sfm.storage.hypotheses import HypothesisStore
+from interpose_sfm.storage.stores import store_key
 from interpose_sfm.video_models.budget import BudgetError
 from interpose_sfm.video_models.generated import GeneratedClips
 
@@ -57,27 +59,6 @@ MAX_GUESSED_TURN_DEG = 25.0
 the median (docs/results/interpose_pairs.md), so that wider turns err by more than a cycle of links is allowed to."""
 
 MAX_DISTANCE_TO_CHOICE_DEG = 10.0  # hypotheses this near to the choice lend it their correspondences
-
-
-@dataclass(frozen=True)
-class PairOutcome:
-    """What bridging made of one pair.
-
-    Attributes:
-        choice: What the self-consistency stage decided.
-        link: The chosen pose with the correspondences that reach both photos; None where nothing was chosen.
-        tried: What was tried, clip by clip, for the report.
-        flags: Clip -> what its checks found wrong.
-        hypotheses: Of all clips.
-        pair_only: What the estimator says of the two photos alone.
-    """
-
-    choice: PoseChoice
-    link: Link | None
-    tried: tuple[str, ...]
-    flags: Mapping[str, tuple[ClipFlag, ...]] = field(default_factory=dict)
-    hypotheses: tuple[PoseHypothesis, ...] = ()
-    pair_only: PoseHypothesis | None = None
 
 
 class PairPoser:
@@ -135,16 +116,16 @@ class PairPoser:
         """Whether one of the generators imagines its frames, rather than morphing or reading them."""
         return any(isinstance(generator, GeneratedClips) for generator in self._generators)
 
-    def match(self, pair: ImagePair) -> tuple[TwoView, Link | None]:
+    def match(self, pair: ImagePair) -> PairMatch:
         """The pair alone, by learned matches: its two-view geometry, and the link it offers if there is a pose."""
         a, b = self._views(pair.a), self._views(pair.b)
         features_a, features_b, matches = self._features_and_matches(pair)
         found = verification.verify(features_a, a.intrinsics, features_b, b.intrinsics, matches, self._options.seed)
         if found.b_from_a is None:
-            return found, None
+            return PairMatch(found, None)
         points_a_px, points_b_px = verification.matched_points(features_a, features_b, matches, found.inliers)
         link = Link(pair, found.b_from_a, found.spread_deg, points_a_px, points_b_px, found.evidence, PAIR_ALONE)
-        return found, link
+        return PairMatch(found, link)
 
     def num_clips_on_disk(self, pair: ImagePair) -> int:
         """Clips that exist already for the pair."""
@@ -178,7 +159,7 @@ class PairPoser:
         a, b, note, is_guess = self._calibrated(pair, list(found.values()))
         tried += note
         clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in found.items()}
-        pair_only = _hypothesis(check_poses(self._estimator.estimate([a, b]), [a, b], self._estimator.name), "", ())
+        pair_only = self._estimated(pair, "", a, (), b, [()])[0]
         hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
         options = replace(self._options.consistency, allow_pair_only=False)
         choice = consistency.choose(pair, hypotheses, pair_only, options)
@@ -218,7 +199,18 @@ class PairPoser:
         traits = traits_of(self._estimator)
         pool = consistency.frame_pool(len(frames), traits.frame_pool)
         drawn = consistency.draw_subsets(len(pool), self._options.consistency, self._options.seed)
-        subsets = tuple(tuple(pool[index] for index in subset) for subset in drawn)
+        return self._estimated(pair, clip, a, frames, b, [tuple(pool[index] for index in subset) for subset in drawn])
+
+    def _estimated(
+        self,
+        pair: ImagePair,
+        clip: str,
+        a: View,
+        frames: Sequence[View],
+        b: View,
+        subsets: Sequence[tuple[int, ...]],
+    ) -> tuple[PoseHypothesis, ...]:
+        """One hypothesis per subset of frames, each with the estimate behind it; taken from the store where it is."""
         key = store_key(
             pair.a,
             pair.b,
@@ -226,9 +218,9 @@ class PairPoser:
             content_key(
                 [view.key for view in (a, *frames, b)],
                 [view.intrinsics for view in (a, *frames, b)],
-                subsets,
+                tuple(subsets),
                 self._estimator.name,
-                traits.settings_key,
+                traits_of(self._estimator).settings_key,
                 self._options.matching,
                 self._options.seed,
                 weights_id(),
@@ -257,19 +249,16 @@ class PairPoser:
         Its evidence is that of the weakest step over these hypotheses. That the clips of one model agree with one
         another is none: they imagine a scene in the same wrong way (``docs/results/interpose_pairs.md``).
         """
-        assert choice.b_from_a is not None
-        near = [
-            h
-            for h in hypotheses
-            if h.clip == choice.clip
-            and h.b_from_a is not None
-            and geometry.signed_pose_distance_deg(h.b_from_a, choice.b_from_a) <= MAX_DISTANCE_TO_CHOICE_DEG
+        chosen = choice.b_from_a
+        assert chosen is not None
+        near = [h for h in hypotheses if h.clip == choice.clip and _is_near(h, chosen)]
+        if traits_of(self._estimator).gains_from_more_views:  # small steps carry the most correspondences through
+            frames = clips[choice.clip]
+            whole = self._estimated(choice.pair, choice.clip, a, frames, b, [tuple(range(len(frames)))])
+            near += [hypothesis for hypothesis in whole if _is_near(hypothesis, chosen)]
+        estimates = [  # those that an earlier version stored without are made anew
+            h.estimate if h.estimate is not None else self._estimate(a, clips[choice.clip], h.frames, b) for h in near
         ]
-        estimates = [self._estimate(a, clips[h.clip], h.frames, b) for h in near]
-        if traits_of(self._estimator).gains_from_more_views:
-            whole = self._estimate(a, clips[choice.clip], range(len(clips[choice.clip])), b)
-            if whole.has_pose and _is_near(whole, choice.b_from_a):  # small steps carry the most through
-                estimates.append(whole)
         evidence = min(
             (e.evidence for e in estimates if e.evidence is not None), key=lambda e: e.strength, default=None
         )
@@ -280,7 +269,7 @@ class PairPoser:
         to_baselines = 1.0 / _baseline(deepest)
         return Link(
             choice.pair,
-            choice.b_from_a,
+            chosen,
             choice.spread_deg,
             points_a_px,
             points_b_px,
@@ -343,12 +332,9 @@ def frame_intrinsics(photo: Intrinsics, frame_from_photo: FrameMapping, clip: Cl
     )
 
 
-def _is_near(poses: ViewPoses, b_from_a: Pose) -> bool:
-    last = poses.cam_from_first[-1]
-    if last is None:
-        return False
-    distance_deg = geometry.signed_pose_distance_deg(geometry.with_unit_translation(last), b_from_a)
-    return distance_deg <= MAX_DISTANCE_TO_CHOICE_DEG
+def _is_near(hypothesis: PoseHypothesis, b_from_a: Pose) -> bool:
+    found = hypothesis.b_from_a
+    return found is not None and geometry.signed_pose_distance_deg(found, b_from_a) <= MAX_DISTANCE_TO_CHOICE_DEG
 
 
 def _baseline(poses: ViewPoses) -> float:
@@ -363,7 +349,7 @@ def _hypothesis(poses: ViewPoses, clip: str, subset: tuple[int, ...]) -> PoseHyp
     if poses.has_pose and last is not None:
         b_from_a = geometry.with_unit_translation(last)
     status = poses.status if b_from_a is not None or not poses.has_pose else PoseStatus.DEGENERATE
-    return PoseHypothesis(clip, subset, status, b_from_a, poses.spread_deg, len(poses.points_a_px))
+    return PoseHypothesis(clip, subset, status, b_from_a, poses.spread_deg, len(poses.points_a_px), poses)
 
 
 def _merged(estimates: Sequence[ViewPoses]) -> tuple[FloatArray, FloatArray]:

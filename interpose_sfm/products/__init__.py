@@ -20,7 +20,7 @@ from interpose_sfm.products.clips import (
     FrameMapping,
     Settings,
 )
-from interpose_sfm.products.links import PAIR_ALONE, Link, LinkDecision, LinkVerdict
+from interpose_sfm.products.links import PAIR_ALONE, Link, LinkDecision, LinkVerdict, PairMatch, PairOutcome
 from interpose_sfm.products.matches import Evidence, Features, Matches
 from interpose_sfm.products.pairs import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
 from interpose_sfm.products.photos import Photo, PhotoSet, SkippedFile, SkipReason
@@ -61,6 +61,8 @@ __all__ = [
     "LinkDecision",
     "LinkVerdict",
     "Matches",
+    "PairMatch",
+    "PairOutcome",
     "Photo",
     "PhotoSet",
     "Pose",

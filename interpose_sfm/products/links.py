@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from interpose_sfm._compat import StrEnum
 from interpose_sfm.products.arrays import FloatArray
 from interpose_sfm.products.cameras import Pose
+from interpose_sfm.products.clips import ClipFlag
 from interpose_sfm.products.matches import Evidence
 from interpose_sfm.products.pairs import ImagePair
-from interpose_sfm.products.poses import DepthSamples
+from interpose_sfm.products.poses import DepthSamples, PoseChoice, PoseHypothesis, TwoView
 
 
 class LinkVerdict(StrEnum):
@@ -59,9 +61,49 @@ class Link:
 
 
 @dataclass(frozen=True)
-class LinkDecision:
-    """A link, and what the consensus says of it."""
+class PairMatch:
+    """What learned matches of two photos say.
 
-    link: Link
+    Attributes:
+        two_view: Their two-view geometry.
+        link: The link that it offers; None without a pose.
+    """
+
+    two_view: TwoView
+    link: Link | None
+
+
+@dataclass(frozen=True)
+class PairOutcome:
+    """What bridging made of one pair.
+
+    Attributes:
+        choice: What the self-consistency stage decided.
+        link: The chosen pose with the correspondences that reach both photos; None where nothing was chosen.
+        tried: What was tried, clip by clip, for the report.
+        flags: Clip -> what its checks found wrong.
+        hypotheses: Of all clips.
+        pair_only: What the estimator says of the two photos alone.
+    """
+
+    choice: PoseChoice
+    link: Link | None
+    tried: tuple[str, ...]
+    flags: Mapping[str, tuple[ClipFlag, ...]] = field(default_factory=dict)
+    hypotheses: tuple[PoseHypothesis, ...] = ()
+    pair_only: PoseHypothesis | None = None
+
+
+@dataclass(frozen=True)
+class LinkDecision:
+    """What became of a pair.
+
+    Attributes:
+        verdict: Whether its link is believed, or why not.
+        detail: One sentence with the figures behind the verdict.
+        link: The link that the verdict is about; None where none was offered.
+    """
+
     verdict: LinkVerdict
-    detail: str = ""
+    detail: str
+    link: Link | None = None

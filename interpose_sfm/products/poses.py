@@ -122,6 +122,8 @@ class PoseHypothesis:
         b_from_a: Rotation and unit translation (zero for a pure rotation); None without a usable pose.
         spread_deg: The estimator's own uncertainty.
         num_inliers: Correspondences between A and B that support the pose.
+        estimate: What the estimator said of the views, for the link that the pose may become; None for hypotheses that
+            were stored without it.
     """
 
     clip: str
@@ -130,6 +132,7 @@ class PoseHypothesis:
     b_from_a: Pose | None
     spread_deg: float
     num_inliers: int
+    estimate: ViewPoses | None = field(default=None, compare=False, repr=False)
 
 
 class ScoreKind(StrEnum):

@@ -1,4 +1,4 @@
-"""Crash-safe HDF5 stores of what is expensive to compute: features, matches, pose hypotheses.
+"""Crash-safe HDF5 stores of what is expensive to compute, such as features and matches.
 
 A store is one HDF5 file: a group per item, named by the hash of its key, with the key as attribute ``key`` and one
 dataset per array. HDF5 files that are open for writing do not survive a kill. So the file itself is never written in
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from interpose_sfm.products import Features, Matches, Pose, PoseHypothesis, PoseStatus
+from interpose_sfm.products import Features, Matches
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, fsync_path
 from interpose_sfm.storage.locks import FileLock, LockHeldError
 
@@ -311,10 +311,10 @@ class FeatureStore(Store[Features]):
 
     def _write(self, group: Any, value: Features) -> None:
         n = len(value.keypoints_px)
-        _put(group, "keypoints_px", value.keypoints_px, np.float64, (n, 2))
-        _put(group, "descriptors", value.descriptors, np.float32, (n, None))
-        _put(group, "scores", value.scores, np.float32, (n,))
-        _put(group, "size_px", np.array(value.size_px, dtype=np.int64), np.int64, (2,))
+        put_array(group, "keypoints_px", value.keypoints_px, np.float64, (n, 2))
+        put_array(group, "descriptors", value.descriptors, np.float32, (n, None))
+        put_array(group, "scores", value.scores, np.float32, (n,))
+        put_array(group, "size_px", np.array(value.size_px, dtype=np.int64), np.int64, (2,))
 
     def _read(self, group: Any) -> Features:
         width, height = group["size_px"][()].tolist()
@@ -333,68 +333,21 @@ class MatchStore(Store[Matches]):
 
     def _write(self, group: Any, value: Matches) -> None:
         n = len(value.indices)
-        _put(group, "indices", value.indices, np.uint32, (n, 2))
-        _put(group, "scores", value.scores, np.float32, (n,))
+        put_array(group, "indices", value.indices, np.uint32, (n, 2))
+        put_array(group, "scores", value.scores, np.float32, (n,))
 
     def _read(self, group: Any) -> Matches:
         return Matches(indices=group["indices"][()], scores=group["scores"][()])
 
 
-class HypothesisStore(Store[tuple[PoseHypothesis, ...]]):
-    """All pose hypotheses of one clip of one pair, see `store_key`; row i of every dataset belongs to hypothesis i.
-
-    The frames of all hypotheses follow one another in ``frames``; ``frame_counts`` says how many each has. Without a
-    pose (``has_pose``) the rows of ``rotations`` and ``translations`` are NaN.
-    """
-
-    kind = "hypotheses"
-
-    def _write(self, group: Any, value: tuple[PoseHypothesis, ...]) -> None:
-        n = len(value)
-        poses = [hypothesis.b_from_a for hypothesis in value]
-        rotations, translations = np.full((n, 3, 3), np.nan), np.full((n, 3), np.nan)
-        for i, pose in enumerate(poses):
-            if pose is not None:
-                rotations[i] = _checked("rotation", pose.rotation, np.float64, (3, 3))
-                translations[i] = _checked("translation", pose.translation, np.float64, (3,))
-        frames = [frame for hypothesis in value for frame in hypothesis.frames]
-        _put_texts(group, "clips", [hypothesis.clip for hypothesis in value])
-        _put_texts(group, "statuses", [hypothesis.status.value for hypothesis in value])
-        _put(group, "frames", np.array(frames, dtype=np.int64), np.int64, (len(frames),))
-        counts = np.array([len(hypothesis.frames) for hypothesis in value], dtype=np.int64)
-        _put(group, "frame_counts", counts, np.int64, (n,))
-        _put(group, "has_pose", np.array([pose is not None for pose in poses], dtype=np.bool_), np.bool_, (n,))
-        _put(group, "rotations", rotations, np.float64, (n, 3, 3))
-        _put(group, "translations", translations, np.float64, (n, 3))
-        spreads = np.array([hypothesis.spread_deg for hypothesis in value], dtype=np.float64)
-        _put(group, "spreads_deg", spreads, np.float64, (n,))
-        inliers = np.array([hypothesis.num_inliers for hypothesis in value], dtype=np.int64)
-        _put(group, "num_inliers", inliers, np.int64, (n,))
-
-    def _read(self, group: Any) -> tuple[PoseHypothesis, ...]:
-        counts = group["frame_counts"][()]
-        frames = np.split(group["frames"][()], np.cumsum(counts)[:-1])
-        clips, statuses = group["clips"].asstr()[()], group["statuses"].asstr()[()]
-        has_pose, rotations, translations = group["has_pose"][()], group["rotations"][()], group["translations"][()]
-        spreads, inliers = group["spreads_deg"][()].tolist(), group["num_inliers"][()].tolist()
-        return tuple(
-            PoseHypothesis(
-                clip=str(clips[i]),
-                frames=tuple(frames[i].tolist()),
-                status=PoseStatus(statuses[i]),
-                b_from_a=Pose(rotations[i].copy(), translations[i].copy()) if has_pose[i] else None,
-                spread_deg=spreads[i],
-                num_inliers=inliers[i],
-            )
-            for i in range(len(counts))
-        )
+def put_array(
+    group: Any, name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int | None, ...]
+) -> None:
+    """Write an array as a dataset, if it has the type and the shape (None: any) with which it can be read back."""
+    group.create_dataset(name, data=checked_array(name, array, dtype, shape))
 
 
-def _put(group: Any, name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
-    group.create_dataset(name, data=_checked(name, array, dtype, shape))
-
-
-def _checked(name: str, array: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
+def checked_array(name: str, array: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
     """The array, if it has the type and the shape (None: any) with which it can be read back exactly."""
     found = np.asarray(array)
     fits = len(found.shape) == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
@@ -404,7 +357,8 @@ def _checked(name: str, array: Any, dtype: type[np.generic], shape: tuple[int | 
     return found
 
 
-def _put_texts(group: Any, name: str, texts: Sequence[str]) -> None:
+def put_texts(group: Any, name: str, texts: Sequence[str]) -> None:
+    """Write texts as a dataset."""
     import h5py
 
     for text in texts:

@@ -20,6 +20,7 @@ from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_directory, atomic_w
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.fallback import Base, Extension
+from interpose_sfm.workflows.run_report import run_report
 
 if TYPE_CHECKING:
     import pycolmap
@@ -201,7 +202,7 @@ class _Run:
             models = list(self.models)
         found = replace(found, models=tuple(models))
         output = self.call.output or Output(Path(), is_single=False)
-        told = fallback.run_report(photo_set, base, found, output.paths(len(models)), self.options, self.log)
+        told = run_report(photo_set, base, found, output.paths(len(models)), self.options, self.log)
         if has_gained:
             self._write(models, found.database_path)
         else:  # what an earlier call has added is not of these models

@@ -1,31 +1,37 @@
 """The fallback itself: from a database and base models, whoever made them, to the models that links extend.
 
-`pipeline.py` runs it behind its own base stage, `hook.py` behind pycolmap's mapper.
+`reconstruct.py` runs it behind its own base stage, `drop_in_run.py` behind pycolmap's mapper.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from interpose_sfm import report
 from interpose_sfm.colmap import calibration, camera_fitting, databases, reconstruction
-from interpose_sfm.joining.final_mapping import FinalMapper
+from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
 from interpose_sfm.joining.global_final_mapping import GlobalFinalMapper
-from interpose_sfm.matching.cache import LearnedCache, PhotoViews, open_stores
+from interpose_sfm.matching.cache import LearnedCache, PhotoViews
 from interpose_sfm.options import Mapper, ReconstructOptions
-from interpose_sfm.pairs import consensus
-from interpose_sfm.pairs.pair_pose import PairOutcome, PairPoser
-from interpose_sfm.pairs.records import PairRecord, accepted_links, connected_groups, most_promising, promising
+from interpose_sfm.pairs.consensus import contradictions
+from interpose_sfm.pairs.further_links import FurtherLinks
+from interpose_sfm.pairs.pair_pose import NO_BRIDGING, PairPoser
+from interpose_sfm.pairs.records import (
+    MIN_STRENGTH_TO_BRIDGE,
+    PairRecord,
+    accepted_links,
+    connected_groups,
+    promising,
+)
 from interpose_sfm.pairs.view_graph import build_view_graph
 from interpose_sfm.pose.dust3r.stores import NetworkStores, open_network_stores
-from interpose_sfm.products import ChoiceReason, ImagePair, Intrinsics, LinkVerdict, PhotoSet, ViewGraph
+from interpose_sfm.products import ImagePair, Intrinsics, LinkVerdict, PairMatch, ViewGraph
 from interpose_sfm.run_log import RunLog
-from interpose_sfm.storage.stores import HypothesisStore
+from interpose_sfm.storage.run_stores import RunStores, open_stores
 from interpose_sfm.storage.workspace import CLIPS_NAME
 
 if TYPE_CHECKING:
@@ -58,7 +64,7 @@ class Extension:
     """What the fallback made of a base.
 
     Attributes:
-        records: Weak pairs in rank order, and what became of each.
+        records: The last record of every weak pair, in rank order.
         models: Final models, largest first; the base models themselves where nothing was gained.
         database_path: The extended copy of the database; None where no link was accepted.
     """
@@ -92,17 +98,15 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
     if not graph.weak_pairs:
         return Extension((), base.models)
     with _opened(base, graph, store_dir, work_dir, options, log) as run:
-        views = PhotoViews(base.image_dir, _cameras(base))
-        poser = run.poser(views)
         # 4. weak pairs -> learned matches -> links
-        run.match_weak_pairs(poser, views)
-        views, poser = run.calibrate(views, poser)
+        run.match_weak_pairs()
+        run.calibrate()
         # 5.-7. what is still apart -> bridging clips -> hypotheses -> choices -> links
-        run.bridge(poser, views)
+        run.bridge()
         # 8. links -> mutually consistent set
         run.settle()
         # 9. links into the database, base models continued
-        return run.map_links(poser)
+        return run.map_links()
 
 
 def pairs_to_bridge(
@@ -119,187 +123,161 @@ def pairs_to_bridge(
         return ()
     options = replace(options, generator="none")
     with _opened(base, graph, store_dir, work_dir, options, log) as run:
-        views = PhotoViews(base.image_dir, _cameras(base))
-        poser = run.poser(views)
-        run.match_weak_pairs(poser, views)
-        views, poser = run.calibrate(views, poser)
-        found = promising(run.records, graph, poser)
-    return tuple(record.weak.pair for record in found[: options.view_graph.max_bridged_pairs])
+        run.match_weak_pairs()
+        run.calibrate()
+        found = promising(run.records, graph, run.poser.num_clips_on_disk)
+    return tuple(record.pair for record in found[: options.view_graph.max_bridged_pairs])
 
 
 @contextmanager
 def _opened(
     base: Base, graph: ViewGraph, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
 ) -> Iterator[_Fallback]:
-    records = tuple(PairRecord(weak) for weak in graph.weak_pairs)
     with open_stores(store_dir) as stores, open_network_stores(store_dir) as network_stores:
-        cache = LearnedCache(stores[0], stores[1], options.matching)
-        clips_dir = store_dir / CLIPS_NAME
-        yield _Fallback(base, graph, records, cache, stores[2], network_stores, clips_dir, work_dir, options, log)
+        yield _Fallback(base, graph, stores, network_stores, store_dir / CLIPS_NAME, work_dir, options, log)
 
 
-@dataclass(frozen=True)
 class _Fallback:
-    base: Base
-    graph: ViewGraph
-    records: tuple[PairRecord, ...]
-    cache: LearnedCache
-    hypotheses: HypothesisStore
-    network_stores: NetworkStores
-    clips_dir: Path
-    work_dir: Path
-    options: ReconstructOptions
-    log: RunLog
+    """One run of stages 4 to 9. It owns the records of the pairs; no stage changes them."""
 
-    def poser(self, views: PhotoViews) -> PairPoser:
-        """What finds relative poses, with these cameras."""
-        return PairPoser(
-            views.loader(self.cache),
-            self.base.names,
-            self.cache,
-            self.hypotheses,
-            self.options,
-            self.network_stores,
-            self.clips_dir,
-            self.log.tell,
+    def __init__(
+        self,
+        base: Base,
+        graph: ViewGraph,
+        stores: RunStores,
+        network_stores: NetworkStores,
+        clips_dir: Path,
+        work_dir: Path,
+        options: ReconstructOptions,
+        log: RunLog,
+    ) -> None:
+        self._base, self._graph, self._work_dir = base, graph, work_dir
+        self._options, self._limits, self._log = options, options.consensus, log
+        self._stores, self._network_stores, self._clips_dir = stores, network_stores, clips_dir
+        self._cache = LearnedCache(stores.features, stores.matches, options.matching)
+        self.records = [PairRecord(weak) for weak in graph.weak_pairs]
+        self._index = {record.pair: index for index, record in enumerate(self.records)}
+        self._see(_cameras(base))
+
+    def _see(self, cameras: Mapping[str, Intrinsics]) -> None:
+        """Look at the photos through these cameras."""
+        self._views = PhotoViews(self._base.image_dir, cameras)
+        self.poser = PairPoser(
+            self._views.loader(self._cache),
+            self._base.names,
+            self._cache,
+            self._stores.hypotheses,
+            self._options,
+            self._network_stores,
+            self._clips_dir,
+            self._log.tell,
         )
 
-    def match_weak_pairs(self, poser: PairPoser, views: PhotoViews) -> None:
+    # ------------------------------------------------------------ stages
+
+    def match_weak_pairs(self) -> None:
         """Stage 4: in rank order, until every photo is connected and has had its share of tries."""
-        with self.log.stage("learned matching"):
+        with self._log.stage("learned matching"):
             tries: Counter[str] = Counter()
             for index, record in enumerate(self.records):
-                self.log.tell("learned matching", index, len(self.records))
-                pair = record.weak.pair
-                group = connected_groups(self.graph, accepted_links(self.records))
+                self._log.tell("learned matching", index, len(self.records))
+                pair = record.pair
+                group = connected_groups(self._graph, accepted_links(self.records))
                 if group[pair.a] is group[pair.b] and max(tries[pair.a], tries[pair.b]) >= TRIES_ONCE_CONNECTED:
-                    record.detail = "not needed: other links connect the photos already"
+                    self._add(index, skipped="not needed: other links connect the photos already")
                     continue
                 tries.update((pair.a, pair.b))
-                record.match(*poser.match(pair), views.know(pair), self.options.consensus)
-            self.log.tell("learned matching", len(self.records), len(self.records))
+                self._match(index)
+            self._log.tell("learned matching", len(self.records), len(self.records))
 
-    def calibrate(self, views: PhotoViews, poser: PairPoser) -> tuple[PhotoViews, PairPoser]:
+    def calibrate(self) -> None:
         """Where cameras are guessed, learn their focal lengths from the links and verify the matches once more."""
-        links = accepted_links(self.records)
-        camera_ids = databases.camera_ids(self.base.database_path)
-        cameras = calibration.calibrate_focal_lengths(views.cameras, camera_ids, links, self.options.seed)
-        if cameras == views.cameras:
-            return views, poser
-        views = replace(views, cameras=cameras)
-        poser = self.poser(views)
-        for record in self.records:
-            if record.tried:
-                record.match(*poser.match(record.weak.pair), views.know(record.weak.pair), self.options.consensus)
-        return views, poser
-
-    def bridge(self, poser: PairPoser, views: PhotoViews) -> None:
-        """Stages 5 to 7: spend the budget of clips on the pairs that would connect what is still apart."""
-        if self.options.generator == "none":
+        links, camera_ids = accepted_links(self.records), databases.camera_ids(self._base.database_path)
+        cameras = calibration.calibrate_focal_lengths(self._views.cameras, camera_ids, links, self._options.seed)
+        if cameras == self._views.cameras:
             return
-        with self.log.stage("bridging"):
-            budget = self.options.view_graph.max_bridged_pairs
-            for done in range(budget):
-                record = most_promising(self.records, self.graph, poser)
-                if record is None:
-                    break
-                self.log.tell("bridging", done, budget)
-                self._bridge_one(record, poser.bridge(record.weak.pair), views)
+        self._see(cameras)
+        for index, record in enumerate(self.records):
+            if record.tried:
+                self._match(index)
 
-    def _bridge_one(self, record: PairRecord, outcome: PairOutcome, views: PhotoViews) -> None:
-        record.choice, record.tried = outcome.choice, (*record.tried, *(outcome.tried or ("no clip",)))
-        record.clip_flags = outcome.flags
-        if outcome.link is not None:
-            decision = consensus.judge(outcome.link, views.know(record.weak.pair), self.options.consensus)
-            record.take(decision)
-        elif outcome.choice.reason is not ChoiceReason.NO_HYPOTHESIS:
-            record.verdict = LinkVerdict.INCONSISTENT
-            record.detail = (
-                f"{outcome.choice.reason}, {outcome.choice.score_kind} {outcome.choice.score_deg:.1f} degrees"
-            )
+    def bridge(self) -> None:
+        """Stages 5 to 7: spend the budget of clips on the pairs that would connect what is still apart."""
+        if self._options.generator == NO_BRIDGING:
+            return
+        min_strength = 0.0 if self.poser.has_video_model else MIN_STRENGTH_TO_BRIDGE
+        with self._log.stage("bridging"):
+            budget = self._options.view_graph.max_bridged_pairs
+            for done in range(budget):
+                found = promising(self.records, self._graph, self.poser.num_clips_on_disk, min_strength)
+                if not found:
+                    break
+                self._log.tell("bridging", done, budget)
+                pair = found[0].pair
+                self._add(self._index[pair], bridged=self.poser.bridge(pair))
 
     def settle(self) -> None:
-        """Stage 8."""
-        with self.log.stage("consensus"):
-            offered = [record for record in self.records if record.decision is not None]
-            decisions = [record.decision for record in offered if record.decision is not None]
-            poses = [reconstruction.poses(model) for model in self.base.models]
-            for record, decision in zip(
-                offered, consensus.settle(decisions, poses, self.options.consensus), strict=True
-            ):
-                record.take(decision)
+        """Stage 8: links that contradict the base models or one another fall."""
+        with self._log.stage("consensus"):
+            accepted = [i for i, record in enumerate(self.records) if record.verdict is LinkVerdict.ACCEPTED]
+            poses = [reconstruction.poses(model) for model in self._base.models]
+            fallen = contradictions(accepted_links(self.records), poses, self._limits)
+            for position, why in fallen.items():
+                self._add(accepted[position], contradiction=why)
 
-    def map_links(self, poser: PairPoser) -> Extension:
-        """Stage 9."""
-        if not accepted_links(self.records):
-            return Extension(self.records, self.base.models)
-        with self.log.stage("final mapping"):
-            self.log.tell("final mapping", 0, 1)
-            database_path = self.work_dir / "database.db"
-            databases.copy_database(self.base.database_path, database_path)
-            kind = GlobalFinalMapper if self.options.base.mapper is Mapper.GLOBAL else FinalMapper
-            mapper = kind(database_path, self.base.image_dir, self.work_dir, self.options, self.log.warnings)
-            models = mapper.map_links(self.base.models, self.records, self.graph, poser)
-            self.log.tell("final mapping", 1, 1)
-        return Extension(self.records, tuple(models), database_path)
-
-
-def run_report(
-    photo_set: PhotoSet,
-    base: Base,
-    found: Extension,
-    model_paths: Sequence[Path],
-    options: ReconstructOptions,
-    log: RunLog,
-) -> report.RunReport:
-    """What a run tells its user.
-
-    Args:
-        photo_set: Used and left-out photos.
-        base: Before the fallback.
-        found: After it.
-        model_paths: Where each final model lies.
-        options: Of the run.
-        log: Times and warnings.
-    """
-    before = base.registered
-    after = [reconstruction.registered_names(model) for model in found.models]
-    _warn_of_apart(found.records, found.models, log.warnings)
-    return report.RunReport(
-        photos=report.photo_reports(photo_set, before, after, [(r.weak.pair, r.verdict) for r in found.records]),
-        pairs=tuple(record.report([reconstruction.poses(model) for model in found.models]) for record in found.records),
-        models=tuple(
-            report.ModelReport(
-                path=path.as_posix(),
-                photos=tuple(sorted(names)),
-                num_points=model.num_points3D(),
-                mean_reprojection_error_px=model.compute_mean_reprojection_error(),
+    def map_links(self) -> Extension:
+        """Stage 9: what the links make of the base models, and what the models say of the links."""
+        accepted = accepted_links(self.records)
+        if not accepted:
+            return Extension(tuple(self.records), self._base.models)
+        with self._log.stage("final mapping"):
+            self._log.tell("final mapping", 0, 1)
+            database_path = self._work_dir / "database.db"
+            databases.copy_database(self._base.database_path, database_path)
+            kind = GlobalFinalMapper if self._options.base.mapper is Mapper.GLOBAL else FinalMapper
+            mapper = kind(
+                database_path,
+                self._base.image_dir,
+                self._work_dir,
+                base=self._options.base,
+                limits=self._limits,
+                seed=self._options.seed,
             )
-            for path, model, names in zip(model_paths, found.models, after, strict=True)
-        ),
-        num_registered_before=max(map(len, before), default=0),
-        num_registered_after=max(map(len, after), default=0),
-        num_registered_before_any=len(frozenset().union(*before)),
-        num_registered_after_any=len(frozenset().union(*after)),
-        timings_s={stage: round(seconds, 3) for stage, seconds in log.timings_s.items()},
-        versions=report.versions(),
-        options=report.option_values(options),
-        seed=options.seed,
-        warnings=tuple(log.warnings),
-    )
+            source = FurtherLinks(tuple(self.records), self._graph, self.poser.match, self._limits)
+            contradicted = [
+                record.decision.link
+                for record in self.records
+                if record.verdict is LinkVerdict.CONTRADICTED and record.decision.link is not None
+            ]
+            final = mapper.map_links(self._base.models, accepted, source, contradicted)
+            self._log.warnings.extend(final.warnings)
+            self._hear(final, source.matched_late)
+            self._log.tell("final mapping", 1, 1)
+        return Extension(tuple(self.records), final.models, database_path)
 
+    # ------------------------------------------------------------ records
 
-def _warn_of_apart(
-    records: Sequence[PairRecord], models: Sequence[pycolmap.Reconstruction], warnings: list[str]
-) -> None:
-    """Say which accepted links could not bring their photos into one model."""
-    members = [reconstruction.registered_names(model) for model in models]
-    for link in accepted_links(records):
-        if not any(link.pair.a in names and link.pair.b in names for names in members):
-            warnings.append(
-                f"{link.pair.a} and {link.pair.b} are linked but in no common model: they share "
-                f"{len(link.points_a_px)} points, too few of which are known in both models"
-            )
+    def _add(self, index: int, **found: Any) -> None:
+        """Make the next record of a pair from what a step found."""
+        record = self.records[index]
+        self.records[index] = record.after(replace(record.findings, **found), self._limits)
+
+    def _match(self, index: int) -> None:
+        pair = self.records[index].pair
+        self._add(index, matched=self.poser.match(pair), knows_cameras=self._views.know(pair))
+
+    def _hear(self, final: FinalModels, matched_late: Mapping[ImagePair, PairMatch]) -> None:
+        """Take over what joining found out: late matches, confirmed links, dropped ones."""
+        for index, record in enumerate(self.records):
+            pair = record.pair
+            if pair in matched_late:
+                self._add(index, matched=matched_late[pair], knows_cameras=True)
+                if self.records[index].verdict is LinkVerdict.ACCEPTED and pair not in final.confirmed:
+                    self._add(index, contradiction="the models that it would join do not confirm it")
+            if pair in final.confirmed:
+                self._add(index, confirmation=final.confirmed[pair])
+            if pair in final.dropped:
+                self._add(index, dropped=final.dropped[pair].detail, dropped_link=final.dropped[pair].link)
 
 
 def _cameras(base: Base) -> dict[str, Intrinsics]:

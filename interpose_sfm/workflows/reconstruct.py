@@ -20,6 +20,7 @@ from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.fallback import Base, Extension
+from interpose_sfm.workflows.run_report import run_report
 
 
 def reconstruct(
@@ -192,7 +193,7 @@ class PhotoRun:
                 workspace.points_path.unlink(missing_ok=True)
         model_dirs = tuple(workspace.sparse_dir / str(index) for index in range(len(models)))
         paths = [path.relative_to(workspace.root) for path in model_dirs]
-        told = fallback.run_report(photo_set, base, found, paths, self.options, self.log)
+        told = run_report(photo_set, base, found, paths, self.options, self.log)
         atomic_write_json(workspace.report_path, told)
         self.log.tell("report", 1, 1)
         return report.ReconstructionResult(workspace.root, model_dirs, told)

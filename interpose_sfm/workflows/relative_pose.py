@@ -5,19 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.cameras import import_cameras
-from interpose_sfm.matching.cache import LearnedCache, PhotoViews, open_stores
+from interpose_sfm.matching.cache import LearnedCache, PhotoViews
 from interpose_sfm.options import CameraMode, ReconstructOptions
-from interpose_sfm.pairs import consensus
-from interpose_sfm.pairs.pair_pose import PairPoser
+from interpose_sfm.pairs.decide import Findings
+from interpose_sfm.pairs.pair_pose import NO_BRIDGING, PairPoser
+from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.photos import collect
 from interpose_sfm.pose.dust3r.stores import open_network_stores
-from interpose_sfm.products import ChoiceReason, Evidence, ImagePair, LinkVerdict, Pose, PoseChoice
+from interpose_sfm.products import Evidence, ImagePair, LinkVerdict, Pose, PoseChoice, WeakPair
+from interpose_sfm.storage.run_stores import open_stores
 
 Progress = Callable[[str, int, int], None]
 
@@ -92,15 +94,15 @@ def opened_pair(
         import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)
         views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))
         with (
-            open_stores(root / "run") as (features, matches, hypotheses),
+            open_stores(root / "run") as stores,
             open_network_stores(root / "run") as network_stores,
         ):
-            cache = LearnedCache(features, matches, options.matching)
+            cache = LearnedCache(stores.features, stores.matches, options.matching)
             poser = PairPoser(
                 views.loader(cache),
                 (pair.a, pair.b),
                 cache,
-                hypotheses,
+                stores.hypotheses,
                 options,
                 network_stores,
                 Path(path_a).absolute().parent / CLIP_STORE,
@@ -130,38 +132,38 @@ def _solve(
         if progress is not None:
             progress(stage, done, 1)
 
+    limits = options.consensus
+    record = PairRecord(WeakPair(pair, (), 0))
     tell("learned matching", 0)
-    two_view, link = poser.match(pair)
+    record = record.after(Findings(matched=poser.match(pair), knows_cameras=knows_cameras), limits)
     tell("learned matching", 1)
-    verdict, detail = LinkVerdict.NO_GEOMETRY, two_view.status.value
-    if link is not None:
-        decision = consensus.judge(link, knows_cameras, options.consensus)
-        verdict, detail = decision.verdict, decision.detail
-    alone = RelativePoseResult(
-        pair,
-        LinkVerdict.ACCEPTED if verdict is LinkVerdict.ROTATION_ONLY else verdict,  # a pure rotation is an answer here
-        detail,
-        two_view.b_from_a,
-        two_view.spread_deg,
-        None,
-        two_view.evidence,
-        ("learned matching",),
-    )
-    if alone.verdict is LinkVerdict.ACCEPTED or options.generator == "none":
+    alone = _result(record)
+    if alone.verdict is LinkVerdict.ACCEPTED or options.generator == NO_BRIDGING:
         return alone
     tell("bridging", 0)
-    outcome = poser.bridge(pair)
+    record = record.after(replace(record.findings, bridged=poser.bridge(pair)), limits)
     tell("bridging", 1)
-    tried = (*alone.tried, *outcome.tried)
-    choice = outcome.choice
-    if choice.b_from_a is None:
-        return RelativePoseResult(
-            pair, verdict, detail, alone.b_from_a, alone.spread_deg, choice, alone.evidence, tried
-        )
-    verdict, detail = LinkVerdict.INCONSISTENT, f"{choice.reason}: {choice.score_kind} {choice.score_deg:.1f} degrees"
-    evidence = None
-    if choice.reason is ChoiceReason.ACCEPTED and outcome.link is not None:
-        evidence = outcome.link.evidence
-        verdict, detail = consensus.judge_evidence(evidence, knows_cameras, options.consensus)
-        detail = f"{choice.score_kind} {choice.score_deg:.1f} degrees; weakest step: {detail}"
-    return RelativePoseResult(pair, verdict, detail, choice.b_from_a, choice.spread_deg, choice, evidence, tried)
+    return _result(record)
+
+
+def _result(record: PairRecord) -> RelativePoseResult:
+    """A record as the answer; a pure rotation is one here, though nothing can be triangulated from it."""
+    matched, bridged = record.findings.matched, record.findings.bridged
+    assert matched is not None
+    choice = None if bridged is None else bridged.choice
+    b_from_a, spread_deg = matched.two_view.b_from_a, matched.two_view.spread_deg
+    evidence: Evidence | None = matched.two_view.evidence
+    if bridged is not None and bridged.choice.b_from_a is not None:
+        b_from_a, spread_deg = bridged.choice.b_from_a, bridged.choice.spread_deg
+        evidence = None if bridged.link is None else bridged.link.evidence
+    is_rotation = record.verdict is LinkVerdict.ROTATION_ONLY
+    return RelativePoseResult(
+        record.pair,
+        LinkVerdict.ACCEPTED if is_rotation else record.verdict,
+        record.decision.detail,
+        b_from_a,
+        spread_deg,
+        choice,
+        evidence,
+        record.tried,
+    )

@@ -15,7 +15,6 @@ from geometry_scenes import (
     Scene,
     arc,
     cloud,
-    evidence,
     link_of,
     observe,
     pose_error_deg,
@@ -25,25 +24,22 @@ from geometry_scenes import (
 )
 from interpose_sfm import geometry
 from interpose_sfm.colmap import reconstruction
-from interpose_sfm.joining.final_mapping import FinalMapper, support_links
-from interpose_sfm.matching.cache import LearnedCache, open_stores
-from interpose_sfm.options import BaseOptions, ReconstructOptions
+from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
+from interpose_sfm.matching.cache import LearnedCache
+from interpose_sfm.options import BaseOptions, ConsensusOptions, ReconstructOptions
+from interpose_sfm.pairs.further_links import FurtherLinks
 from interpose_sfm.pairs.pair_pose import PairPoser
-from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.products import (
     DepthSamples,
     Features,
     ImagePair,
     IndexArray,
     Link,
-    LinkDecision,
-    LinkVerdict,
     Matches,
     View,
     ViewGraph,
-    WeakPair,
-    WeakReason,
 )
+from interpose_sfm.storage.run_stores import open_stores
 
 OPTIONS = ReconstructOptions(base=BaseOptions(num_threads=1), generator="none")
 NAMES = tuple(f"{view}.jpg" for view in range(8))
@@ -65,14 +61,14 @@ class KnownCache(LearnedCache):
 
 @contextmanager
 def poser_of(scene: Scene, folder: Path) -> Iterator[PairPoser]:
-    with open_stores(folder) as (features, matches, hypotheses):
-        cache = KnownCache(features, matches, OPTIONS.matching)
+    with open_stores(folder) as stores:
+        cache = KnownCache(stores.features, stores.matches, OPTIONS.matching)
         cache.scene = scene
 
         def view(name: str) -> View:
             return View(name, np.zeros((2, 2, 3), np.uint8), scene.intrinsics[NAMES.index(name)])
 
-        yield PairPoser(view, NAMES, cache, hypotheses, OPTIONS)
+        yield PairPoser(view, NAMES, cache, stores.hypotheses, OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -100,19 +96,28 @@ def true_rows(views: Sequence[int], ids: np.ndarray | None = None) -> dict[tuple
     return {(a, b): rows[np.isin(SCENE.point_of_row[a][rows[:, 0]], ids)] for (a, b), rows in found.items()}
 
 
-def record(offered: Link, verdict: LinkVerdict = LinkVerdict.ACCEPTED) -> PairRecord:
-    found = PairRecord(WeakPair(offered.pair, (WeakReason.DISCONNECTED,), 0))
-    found.tried = ("learned matching",)
-    found.take(LinkDecision(offered, verdict, "as judged"))
-    return found
+@dataclass(frozen=True)
+class Offers:
+    """Further links: refused ones, and learned matches of the ends of links with their neighbours."""
+
+    graph: ViewGraph
+    poser: PairPoser
+    refused: Sequence[Link] = ()
+
+    def candidates(self, first: frozenset[str], second: frozenset[str]) -> Sequence[Link]:
+        return self.refused
+
+    def support(self, links: Sequence[Link]) -> Sequence[Link]:
+        return FurtherLinks((), self.graph, self.poser.match, ConsensusOptions()).support(links)
 
 
-def run(base: Base, records: Sequence[PairRecord], folder: Path) -> tuple[list[pycolmap.Reconstruction], list[str]]:
-    warnings: list[str] = []
+def run(base: Base, folder: Path, accepted: Sequence[Link] = (), refused: Sequence[Link] = ()) -> FinalModels:
     (folder / "work").mkdir()
     with poser_of(SCENE, folder) as poser:
-        mapper = FinalMapper(base.database_path, folder, folder / "work", OPTIONS, warnings)
-        return mapper.map_links(base.models, records, base.graph, poser), warnings
+        mapper = FinalMapper(
+            base.database_path, folder, folder / "work", base=OPTIONS.base, limits=OPTIONS.consensus, seed=0
+        )
+        return mapper.map_links(base.models, accepted, Offers(base.graph, poser, refused))
 
 
 def worst_error_deg(model: pycolmap.Reconstruction) -> float:
@@ -140,61 +145,34 @@ def overlapping(tmp_path: Path) -> Base:
 
 
 def test_an_accepted_link_joins_the_base_models(halves: Base, tmp_path: Path) -> None:
-    accepted = record(link_of(SCENE, NAMES, 3, 4))
-    models, warnings = run(halves, [accepted], tmp_path)
-    assert [reconstruction.registered_names(model) for model in models] == [frozenset(NAMES)]
-    assert worst_error_deg(models[0]) < 1.0
-    assert accepted.verdict is LinkVerdict.ACCEPTED
-    assert warnings == []
+    final = run(halves, tmp_path, [link_of(SCENE, NAMES, 3, 4)])
+    assert [reconstruction.registered_names(model) for model in final.models] == [frozenset(NAMES)]
+    assert worst_error_deg(final.models[0]) < 1.0
+    assert (final.confirmed, final.dropped, final.warnings) == ({}, {}, ())
 
 
 def test_without_a_link_the_base_models_are_left_alone(halves: Base, tmp_path: Path) -> None:
-    refused = record(link_of(SCENE, NAMES, 3, 4), LinkVerdict.LOW_SHARE)
-    models, _ = run(halves, [refused], tmp_path)
+    models = run(halves, tmp_path, refused=[link_of(SCENE, NAMES, 3, 4)]).models
     assert sorted(sorted(reconstruction.registered_names(m)) for m in models) == [list(NAMES[:4]), list(NAMES[4:])]
-    assert refused.verdict is LinkVerdict.LOW_SHARE
     for before, after in zip(halves.models, models, strict=True):
         assert reconstruction.largest_change_deg(before, after) == pytest.approx(0.0, abs=1e-9)
         assert before.num_points3D() == after.num_points3D()
 
 
-@pytest.mark.parametrize(
-    ("verdict", "is_confirmed"),
-    [
-        (LinkVerdict.LOW_SHARE, True),
-        (LinkVerdict.LOW_SCORE, True),
-        (LinkVerdict.CONTRADICTED, False),
-        (LinkVerdict.INCONSISTENT, False),
-    ],
-)
-def test_a_refused_link_is_believed_where_all_else_predicts_it(
-    overlapping: Base, tmp_path: Path, verdict: LinkVerdict, is_confirmed: bool
-) -> None:
-    """But not what contradicts others."""
-    refused = record(link_of(SCENE, NAMES, 1, 5), verdict)
-    models, warnings = run(overlapping, [refused], tmp_path)
-    if is_confirmed:
-        assert [model.num_reg_images() for model in models] == [8]
-        assert worst_error_deg(models[0]) < 1.5
-        assert refused.verdict is LinkVerdict.ACCEPTED
-        assert refused.detail.endswith("by itself: as judged")
-        assert not any("stay apart" in sentence for sentence in warnings)
-    else:
-        assert sorted(model.num_reg_images() for model in models) == [4, 5]
-        assert refused.verdict is verdict
-        assert any("stay apart" in sentence and "wanted: " in sentence for sentence in warnings)
+def test_a_refused_link_is_believed_where_all_else_predicts_it(overlapping: Base, tmp_path: Path) -> None:
+    refused = link_of(SCENE, NAMES, 1, 5)
+    final = run(overlapping, tmp_path, refused=[refused])
+    assert [model.num_reg_images() for model in final.models] == [8]
+    assert worst_error_deg(final.models[0]) < 1.5
+    assert list(final.confirmed) == [refused.pair]
+    assert final.confirmed[refused.pair]
+    assert not any("stay apart" in sentence for sentence in final.warnings)
 
 
-def test_a_pair_that_was_not_tried_is_matched_when_it_is_needed(overlapping: Base, tmp_path: Path) -> None:
-    """Though its evidence is good: it has to be confirmed as well, or else it must not count as accepted."""
-    untried = PairRecord(WeakPair(ImagePair(NAMES[1], NAMES[5]), (WeakReason.DISCONNECTED,), 0))
-    elsewhere = PairRecord(WeakPair(ImagePair(NAMES[0], NAMES[2]), (WeakReason.FEW_MATCHES,), 0))
-    models, _ = run(overlapping, [untried, elsewhere], tmp_path)
-    assert untried.tried == ("learned matching",)
-    assert untried.verdict is LinkVerdict.ACCEPTED
-    assert [model.num_reg_images() for model in models] == [8]
-    assert elsewhere.tried == ()  # within one model
-    assert elsewhere.verdict is LinkVerdict.NOT_TRIED
+def test_without_a_candidate_models_stay_apart_and_the_missing_link_is_named(overlapping: Base, tmp_path: Path) -> None:
+    final = run(overlapping, tmp_path)
+    assert sorted(model.num_reg_images() for model in final.models) == [4, 5]
+    assert any("stay apart" in sentence and "wanted: " in sentence for sentence in final.warnings)
 
 
 def test_a_photo_that_only_the_depths_of_a_clip_place_stays(tmp_path: Path) -> None:
@@ -207,39 +185,23 @@ def test_a_photo_that_only_the_depths_of_a_clip_place_stays(tmp_path: Path) -> N
     depths = (points @ pose.rotation.T + pose.translation)[:, 2] / length
     seen = DepthSamples(SCENE.features[3].keypoints_px, depths)
     clip = replace(exact, points_a_px=np.zeros((0, 2)), points_b_px=np.zeros((0, 2)), source="clip-0", seen_a=seen)
-    offered = record(clip)
-    models, _ = run(base, [offered], tmp_path)
-    assert frozenset({*NAMES[:4], NAMES[7]}) in [reconstruction.registered_names(model) for model in models]
-    assert offered.verdict is LinkVerdict.ACCEPTED
+    final = run(base, tmp_path, [clip])
+    assert frozenset({*NAMES[:4], NAMES[7]}) in [reconstruction.registered_names(model) for model in final.models]
+    assert final.dropped == {}
 
 
 def test_a_link_whose_rotation_the_final_model_contradicts_is_dropped(halves: Base, tmp_path: Path) -> None:
     exact = link_of(SCENE, NAMES, 0, 6)
     nowhere = np.zeros((0, 2))
-    wrong = record(
-        replace(
-            exact,
-            b_from_a=turned(exact.b_from_a, 70.0),
-            points_a_px=nowhere,
-            points_b_px=nowhere,
-            source="clip-0",
-        )
+    wrong = replace(
+        exact,
+        b_from_a=turned(exact.b_from_a, 70.0),
+        points_a_px=nowhere,
+        points_b_px=nowhere,
+        source="clip-0",
     )
-    right = record(link_of(SCENE, NAMES, 3, 4))
-    models, _ = run(halves, [right, wrong], tmp_path)
-    assert [model.num_reg_images() for model in models] == [8]
-    assert worst_error_deg(models[0]) < 1.0
-    assert wrong.verdict is LinkVerdict.DROPPED
-    assert "70 degrees" in wrong.detail
-    assert right.verdict is LinkVerdict.ACCEPTED
-
-
-def test_the_ends_of_links_are_matched_with_their_best_neighbours(halves: Base, tmp_path: Path) -> None:
-    with poser_of(SCENE, tmp_path) as poser:
-        found = support_links([link_of(SCENE, NAMES, 3, 4)], halves.graph, poser, OPTIONS)
-    pairs = {(NAMES.index(f.pair.a), NAMES.index(f.pair.b)) for f in found}
-    assert pairs == {(0, 3), (1, 3), (2, 3), (4, 5), (4, 6), (4, 7)}
-    for support in found:
-        a, b = NAMES.index(support.pair.a), NAMES.index(support.pair.b)
-        assert max(pose_error_deg(support.b_from_a, SCENE.b_from_a(a, b))) < 1.0
-        assert support.evidence.num_inliers >= evidence().num_inliers / 2
+    final = run(halves, tmp_path, [link_of(SCENE, NAMES, 3, 4), wrong])
+    assert [model.num_reg_images() for model in final.models] == [8]
+    assert worst_error_deg(final.models[0]) < 1.0
+    assert list(final.dropped) == [wrong.pair]
+    assert "70 degrees" in final.dropped[wrong.pair].detail

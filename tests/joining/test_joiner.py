@@ -28,13 +28,13 @@ from geometry_scenes import (
 )
 from interpose_sfm import geometry
 from interpose_sfm.colmap import link_rows, reconstruction
-from interpose_sfm.joining.joiner import LinkSource, ModelJoiner
+from interpose_sfm.joining.joiner import ModelJoiner
 from interpose_sfm.matching import verification
-from interpose_sfm.options import BaseOptions, ReconstructOptions
+from interpose_sfm.options import BaseOptions, ConsensusOptions
 from interpose_sfm.products import DepthSamples, FloatArray, IndexArray, Link, Pose
 from interpose_sfm.synthetic import look_at
 
-OPTIONS = ReconstructOptions(base=BaseOptions(num_threads=1))
+BASE = BaseOptions(num_threads=1)
 SHARED = 3
 NAMES = tuple(f"{view}.jpg" for view in range(9))
 UNIT = 0.4  # of the target in units of the source
@@ -97,26 +97,38 @@ class Joining:
     candidates: Sequence[Link] = ()
     contradicted: Sequence[Link] = ()
     keeps: bool = True
-    confirmed: list[Link] = field(default_factory=list)
     asked: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)
 
     def run(self) -> list[pycolmap.Reconstruction]:
         path = self.folder / "database.db"
         shutil.copyfile(self.database_path, path)
         link_rows.inject_links(path, self.links)  # as the database of accepted links is handed in
+        joiner = ModelJoiner(path, self.folder, self.folder / "work", base=BASE, limits=ConsensusOptions(), seed=0)
+        models = [pycolmap.Reconstruction(model) for model in self.models]
+        self.result = joiner.join_all(models, self.links, Offers(self), self._is_no_worse, self.contradicted)
+        return list(self.result.models)
 
-        def offer(first: frozenset[str], second: frozenset[str]) -> Sequence[Link]:
-            self.asked.append((first, second))
-            return self.candidates
-
-        source = LinkSource(offer, lambda links: [], lambda link, why: self.confirmed.append(link))
-        self.joiner = ModelJoiner(
-            path, self.folder, self.folder / "work", OPTIONS, list(self.links), source, self.contradicted
-        )
-        return self.joiner.join_all([pycolmap.Reconstruction(m) for m in self.models], self._is_no_worse)
+    @property
+    def confirmed(self) -> list[Link]:
+        """Candidates that were believed."""
+        return [link for link, _ in self.result.confirmed]
 
     def _is_no_worse(self, before: Sequence[pycolmap.Reconstruction], after: pycolmap.Reconstruction) -> bool:
         return self.keeps and all(reconstruction.largest_change_deg(model, after) < 5 for model in before)
+
+
+@dataclass(frozen=True)
+class Offers:
+    """The candidates of a joining, and what it asked for."""
+
+    joining: Joining
+
+    def candidates(self, first: frozenset[str], second: frozenset[str]) -> Sequence[Link]:
+        self.joining.asked.append((first, second))
+        return self.joining.candidates
+
+    def support(self, links: Sequence[Link]) -> Sequence[Link]:
+        return []
 
 
 def position_error(scene: Scene, model: pycolmap.Reconstruction) -> float:
@@ -157,9 +169,8 @@ def test_a_candidate_that_all_else_predicts_joins(original: Two, tmp_path: Path)
     assert sizes(models) == [8]
     assert position_error(original.scene, models[0]) < 0.02
     assert [found.pair for found in joining.confirmed] == [offered.pair]
-    assert [found.pair for found in joining.joiner.links] == [offered.pair]
-    assert joining.joiner.adjusted[offered.pair].is_kept
-    assert joining.joiner.wanted == []
+    assert joining.result.adjusted[offered.pair].is_kept
+    assert joining.result.apart == ()
     assert joining.asked == [(frozenset(NAMES[:4]), frozenset(NAMES[3:8]))]
 
 
@@ -174,16 +185,15 @@ def test_a_candidate_may_err_by_what_cycles_may(original: Two, tmp_path: Path) -
 def assert_apart(joining: Joining) -> None:
     assert sizes(joining.run()) == [4, 5]
     assert joining.confirmed == []
-    assert list(joining.joiner.links) == list(joining.links)
-    assert joining.joiner.adjusted == {}
-    assert len(joining.joiner.wanted) == 1
-    assert "wanted: " in joining.joiner.wanted[0]
+    assert joining.result.adjusted == {}
+    assert len(joining.result.apart) == 1
+    assert "wanted: " in joining.result.apart[0]
 
 
 def test_without_a_candidate_the_models_stay_apart_and_the_missing_link_is_named(original: Two, tmp_path: Path) -> None:
     joining = joining_of(original, tmp_path)
     assert_apart(joining)
-    assert "scale" in joining.joiner.wanted[0]
+    assert "scale" in joining.result.apart[0]
     assert len(joining.asked) == 1
 
 
@@ -216,7 +226,7 @@ def test_candidates_need_a_sure_pose(
     offered = dataclasses.replace(link_of(original.scene, NAMES, 2, 4), **changes)  # type: ignore[arg-type]
     joining = joining_of(original, tmp_path, candidates=[offered], keeps=False)
     joining.run()
-    assert (len(joining.joiner.wanted) == 0) == is_believed  # joined, though not kept, or never tried
+    assert (len(joining.result.apart) == 0) == is_believed  # joined, though not kept, or never tried
 
 
 def test_candidates_without_depths_are_not_believed(original: Two, tmp_path: Path) -> None:
@@ -267,8 +277,7 @@ def test_what_is_worse_is_not_kept_and_nothing_is_confirmed_by_it(original: Two,
     joining = joining_of(original, tmp_path, candidates=[link_of(original.scene, NAMES, 1, 5)], keeps=False)
     assert sizes(joining.run()) == [4, 5]
     assert joining.confirmed == []
-    assert joining.joiner.links == []
-    assert joining.joiner.adjusted == {}
+    assert joining.result.adjusted == {}
 
 
 # ---------------------------------------------------------------- accepted links
@@ -370,19 +379,19 @@ def test_single_photos_follow_one_another_by_the_depths_of_clips(original: Two, 
     models = joining.run()
     assert [reconstruction.registered_names(model) for model in models] == [frozenset({NAMES[0], *NAMES[3:]})]
     assert position_error(original.scene, models[0]) < 0.03
-    assert joining.joiner.wanted == []
-    assert not any(found.is_contradicted for found in joining.joiner.adjusted.values())
-    assert joining.joiner.adjusted.keys() == {found.pair for found in links}
+    assert joining.result.apart == ()
+    assert not any(found.is_contradicted for found in joining.result.adjusted.values())
+    assert joining.result.adjusted.keys() == {found.pair for found in links}
 
 
 def test_a_single_photo_is_not_placed_where_that_is_worse_or_its_distance_open(original: Two, tmp_path: Path) -> None:
     placed = clip_link(original.scene, 5, 8)
     worse = Joining(original.database_path, [original.source], tmp_path, links=[placed], keeps=False)
     assert sizes(worse.run()) == [5]
-    assert worse.joiner.adjusted == {}
+    assert worse.result.adjusted == {}
     (tmp_path / "open").mkdir()
     bare = dataclasses.replace(placed, seen_a=DepthSamples(), seen_b=DepthSamples())
     without = Joining(original.database_path, [original.source], tmp_path / "open", links=[bare])
     assert sizes(without.run()) == [5]
-    assert len(without.joiner.wanted) == 1
-    assert NAMES[8] in without.joiner.wanted[0]
+    assert len(without.result.apart) == 1
+    assert NAMES[8] in without.result.apart[0]

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from interpose_sfm import geometry
-from interpose_sfm.matching.cache import LearnedCache, PhotoViews, open_stores, photo_view
+from interpose_sfm.matching.cache import LearnedCache, PhotoViews, photo_view
 from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
 from interpose_sfm.options import MatchingOptions
 from interpose_sfm.products import Features, ImageArray, ImagePair, Intrinsics, Matches, View
 from interpose_sfm.storage.content_keys import image_key
+from interpose_sfm.storage.run_stores import open_stores
 from interpose_sfm.synthetic import RenderOptions, Scene, Viewpoint, center_in_world, orbit, render
 
 pytest.importorskip("torch")
@@ -243,13 +244,13 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def store_dir(views: list[tuple[View, np.ndarray]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stores that a run has filled with two photos, their matches and a frame."""
     folder = tmp_path_factory.mktemp("stores")
-    with open_stores(folder) as (feature_store, match_store, _):
-        cache = LearnedCache(feature_store, match_store, OPTIONS)
+    with open_stores(folder) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
         for view, _ in views:
             cache.keep(view)
         cache.matches(views[0][0], views[1][0])
         cache.matches(views[0][0], frame_of(views[1][0]))
-        assert (len(feature_store), len(match_store)) == (3, 2)
+        assert (len(stores.features), len(stores.matches)) == (3, 2)
     return folder
 
 
@@ -262,8 +263,8 @@ def test_photos_are_computed_once(
     store_dir: Path, views: list[tuple[View, np.ndarray]], features: list[Features], matches: Matches, forbidden: object
 ) -> None:
     del forbidden
-    with open_stores(store_dir) as (feature_store, match_store, _):
-        cache = LearnedCache(feature_store, match_store, OPTIONS)
+    with open_stores(store_dir) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
         for view, _ in views:
             cache.keep(view)
         np.testing.assert_array_equal(cache.features(views[0][0]).keypoints_px, features[0].keypoints_px)
@@ -277,8 +278,8 @@ def test_other_options_are_computed_anew(
     store_dir: Path, views: list[tuple[View, np.ndarray]], changes: dict[str, float], forbidden: object
 ) -> None:
     del forbidden
-    with open_stores(store_dir) as (feature_store, match_store, _):
-        cache = LearnedCache(feature_store, match_store, replace(OPTIONS, **changes))  # type: ignore[arg-type]
+    with open_stores(store_dir) as stores:
+        cache = LearnedCache(stores.features, stores.matches, replace(OPTIONS, **changes))  # type: ignore[arg-type]
         cache.keep(views[0][0])
         with pytest.raises(NeverError):
             cache.features(views[0][0])
@@ -295,8 +296,8 @@ def test_frames_have_fewer_key_points_and_are_stored(
 
     monkeypatch.setattr(LearnedMatcher, "extract", refuse)
     monkeypatch.setattr(LearnedMatcher, "match", refuse)
-    with open_stores(store_dir) as (feature_store, match_store, _):
-        cache = LearnedCache(feature_store, match_store, OPTIONS)
+    with open_stores(store_dir) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
         cache.keep(photo)
         first = cache.matches(photo, frame)
         assert cache.matches(photo, frame) is first
@@ -320,8 +321,8 @@ def test_photos_are_loaded_by_name(
         Image.fromarray(view.image).save(tmp_path / name)
     cameras = {NAMES[0]: CAMERA, NAMES[1]: replace(CAMERA, is_trusted=False)}
     photos = PhotoViews(tmp_path, cameras)
-    with open_stores(store_dir) as (feature_store, match_store, _):
-        cache = LearnedCache(feature_store, match_store, OPTIONS)
+    with open_stores(store_dir) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
         load = photos.loader(cache)
         a, b = load(NAMES[0]), load(NAMES[1])
         assert (a.key, b.key) == (views[0][0].key, views[1][0].key)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -9,12 +11,15 @@ import pytest
 from bridging_scene import camera, pan, write_folder
 from geometry_scenes import Scene, arc, cloud, observe, pose_error_deg
 from interpose_sfm import geometry
-from interpose_sfm.matching.cache import LearnedCache, open_stores
+from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.options import BridgingOptions, ConsistencyOptions, ReconstructOptions
-from interpose_sfm.pairs.pair_pose import PairOutcome, PairPoser
+from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose import clip_calibration
-from interpose_sfm.products import ChoiceReason, Features, ImagePair, Matches, View
+from interpose_sfm.pose.matcher import MatcherEstimator
+from interpose_sfm.products import ChoiceReason, Features, ImagePair, Matches, PairOutcome, View, ViewPoses
 from interpose_sfm.storage.content_keys import image_key
+from interpose_sfm.storage.hypotheses import HypothesisStore
+from interpose_sfm.storage.run_stores import open_stores
 
 PAIR = ImagePair("a.jpg", "b.jpg")
 FRAMES = pan(seed=5, num_frames=7)
@@ -44,8 +49,9 @@ def arc_scene(unit: float = 1.0, turn_deg: float = 48.0) -> Scene:
 
 
 def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True) -> PairOutcome:
-    """The outcome of one clip."""
-    write_folder(folder / "a__b", FRAMES)
+    """The outcome of one clip; what the stores of the folder hold is not computed again."""
+    if not (folder / "a__b").exists():
+        write_folder(folder / "a__b", FRAMES)
     options = ReconstructOptions(
         generator="clips",
         bridging=BridgingOptions(clip_dir=folder),
@@ -56,10 +62,10 @@ def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True) -> PairOutco
     def view(name: str) -> View:
         return View(image_key(photos[name]), photos[name], replace(camera(photos[name]), is_trusted=is_trusted))
 
-    with open_stores(folder) as (features, matches, hypotheses):
-        cache = KnownCache(features, matches, options.matching)
+    with open_stores(folder) as stores:
+        cache = KnownCache(stores.features, stores.matches, options.matching)
         cache.scene = scene
-        poser = PairPoser(view, (PAIR.a, PAIR.b), cache, hypotheses, options)
+        poser = PairPoser(view, (PAIR.a, PAIR.b), cache, stores.hypotheses, options)
         assert poser.num_clips_on_disk(PAIR) == 1
         return poser.bridge(PAIR)
 
@@ -104,3 +110,43 @@ def test_a_small_turn_may_rest_on_a_guess(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: None)
     outcome = bridged(tmp_path, arc_scene(turn_deg=20.0), is_trusted=False)
     assert outcome.choice.reason is ChoiceReason.ACCEPTED
+
+
+def test_a_resumed_run_estimates_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the hypotheses nor what the link is made of."""
+    first = bridged(tmp_path, arc_scene())
+    assert first.link is not None
+
+    def fail(self: MatcherEstimator, views: Sequence[View]) -> NoReturn:
+        raise AssertionError(f"{len(views)} views were estimated again")
+
+    monkeypatch.setattr(MatcherEstimator, "estimate", fail)
+    second = bridged(tmp_path, arc_scene())
+    assert second.link is not None
+    np.testing.assert_array_equal(second.link.points_a_px, first.link.points_a_px)
+    np.testing.assert_array_equal(second.link.seen_b.depths, first.link.seen_b.depths)
+    assert second.link.evidence == first.link.evidence
+    assert geometry.pose_distance_deg(second.link.b_from_a, first.link.b_from_a) == 0.0
+
+
+def test_hypotheses_of_an_earlier_version_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They lack the estimates behind them; only those that the link is made of are made anew."""
+    first = bridged(tmp_path, arc_scene())
+    with HypothesisStore(tmp_path / "hypotheses.h5") as store:
+        for key in list(store.keys()):  # a store is no dictionary
+            stored = store.get(key)
+            assert stored is not None
+            store.put(key, tuple(replace(hypothesis, estimate=None) for hypothesis in stored))
+    asked: list[int] = []
+    estimate = MatcherEstimator.estimate
+
+    def counted(self: MatcherEstimator, views: Sequence[View]) -> ViewPoses:
+        asked.append(len(views))
+        return estimate(self, views)
+
+    monkeypatch.setattr(MatcherEstimator, "estimate", counted)
+    second = bridged(tmp_path, arc_scene())
+    assert 0 < len(asked) <= len(first.hypotheses) + 1
+    assert first.link is not None
+    assert second.link is not None
+    np.testing.assert_array_equal(second.link.points_a_px, first.link.points_a_px)

@@ -1,34 +1,40 @@
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
 
 from geometry_scenes import arc, camera, evidence, link, turned
 from interpose_sfm import geometry
-from interpose_sfm.matching.cache import LearnedCache, open_stores
+from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.options import BridgingOptions, ConsensusOptions, ReconstructOptions
+from interpose_sfm.pairs.decide import Findings
+from interpose_sfm.pairs.further_links import FurtherLinks
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pairs.records import (
     MIN_STRENGTH_TO_BRIDGE,
+    WEAK_EVIDENCE,
     PairRecord,
     accepted_links,
     connected_groups,
-    most_promising,
 )
 from interpose_sfm.pairs.records import promising as promising_pairs
+from interpose_sfm.pairs.reporting import pair_report
 from interpose_sfm.products import (
     ChoiceReason,
     Evidence,
     ImagePair,
+    Link,
     LinkDecision,
     LinkVerdict,
+    PairMatch,
+    PairOutcome,
     Pose,
     PoseChoice,
     PoseStatus,
@@ -39,7 +45,9 @@ from interpose_sfm.products import (
     WeakPair,
     WeakReason,
 )
+from interpose_sfm.storage.run_stores import open_stores
 
+LIMITS = ConsensusOptions()
 NAMES = ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg")
 POSES = dict(zip(NAMES, arc([0, 15, 30, 45, 60, 75]), strict=True))
 GRAPH = ViewGraph(NAMES, {}, (), (frozenset(NAMES[:3]), frozenset(NAMES[3:5])), frozenset({"f.jpg"}), ())
@@ -53,12 +61,20 @@ def true_pose(a: str, b: str) -> Pose:
     return geometry.with_unit_translation(geometry.relative_pose(POSES[b], POSES[a]))
 
 
+def weak(a: str, b: str) -> WeakPair:
+    return WeakPair(ImagePair(f"{a}.jpg", f"{b}.jpg"), (WeakReason.DISCONNECTED,), 0)
+
+
 def record(a: str, b: str, strength: float = 0.3, verdict: LinkVerdict = LinkVerdict.LOW_SHARE) -> PairRecord:
     """A weak pair that was matched, with the verdict on its link."""
-    names = f"{a}.jpg", f"{b}.jpg"
-    found = PairRecord(WeakPair(ImagePair(*names), (WeakReason.DISCONNECTED,), 0))
-    found.take(LinkDecision(link(*names, true_pose(*names), of_strength(strength)), verdict, "why"))
-    return found
+    pair = weak(a, b).pair
+    offered = link(pair.a, pair.b, true_pose(pair.a, pair.b), of_strength(strength))
+    return PairRecord(weak(a, b), Findings(matched=matched(offered)), LinkDecision(verdict, "why", offered))
+
+
+def matched(offered: Link) -> PairMatch:
+    rows = np.arange(offered.evidence.num_inliers, dtype=np.uint32)
+    return PairMatch(TwoView(PoseStatus.OK, offered.b_from_a, rows, offered.evidence, offered.spread_deg), offered)
 
 
 @contextmanager
@@ -69,18 +85,19 @@ def poser_with_clips(folder: Path, pairs: Sequence[str]) -> Iterator[PairPoser]:
     for pair in pairs:
         (clip_dir / f"{pair[0]}__{pair[1]}.mp4").touch()
     options = ReconstructOptions(generator="auto", bridging=BridgingOptions(clip_dir=clip_dir))
-    with open_stores(folder) as (features, matches, hypotheses):
-        cache = LearnedCache(features, matches, options.matching)
+    with open_stores(folder) as stores:
+        cache = LearnedCache(stores.features, stores.matches, options.matching)
 
         def view(name: str) -> View:
             return View(name, np.zeros((2, 2, 3), np.uint8), camera())
 
-        yield PairPoser(view, NAMES, cache, hypotheses, options)
+        yield PairPoser(view, NAMES, cache, stores.hypotheses, options)
 
 
 def promising(folder: Path, records: Sequence[PairRecord], clips: Sequence[str] = ()) -> PairRecord | None:
     with poser_with_clips(folder, clips) as poser:
-        return most_promising(records, GRAPH, poser)
+        min_strength = 0.0 if poser.has_video_model else MIN_STRENGTH_TO_BRIDGE
+        return next(iter(promising_pairs(records, GRAPH, poser.num_clips_on_disk, min_strength)), None)
 
 
 # ---------------------------------------------------------------- what to bridge next
@@ -97,11 +114,10 @@ def test_matches_that_are_too_weak_give_nothing_to_morph_along(tmp_path: Path, s
     assert promising(tmp_path, [only]) is (only if is_tried else None)
 
 
-def test_a_video_model_needs_no_matches_and_takes_the_strongest_pair_first(tmp_path: Path) -> None:
+def test_a_video_model_needs_no_matches_and_takes_the_strongest_pair_first() -> None:
     none, few, within = record("a", "d", 0.0), record("b", "f", 0.4 * MIN_STRENGTH_TO_BRIDGE), record("a", "b", 0.9)
-    with poser_with_clips(tmp_path, []) as poser, mock.patch.object(PairPoser, "has_video_model", True):
-        assert most_promising([none, few, within], GRAPH, poser) is few
-        assert promising_pairs([none, few, within], GRAPH, poser) == [few, none]
+    found = promising_pairs([none, few, within], GRAPH, lambda pair: 0)
+    assert [found_record.pair for found_record in found] == [few.pair, none.pair]
 
 
 @pytest.mark.parametrize("pair", ["ad", "ab", "de"])
@@ -119,9 +135,8 @@ def test_of_several_pairs_with_clips_the_strongest_is_next(tmp_path: Path) -> No
 def test_what_is_accepted_or_was_bridged_or_never_matched_is_not_tried_again(tmp_path: Path) -> None:
     accepted = record("a", "d", 0.9, LinkVerdict.ACCEPTED)
     bridged = record("b", "f", 0.9)
-    bridged.choice = PoseChoice(
-        bridged.weak.pair, ChoiceReason.INCONSISTENT, None, "", ScoreKind.NONE, math.nan, math.nan
-    )
+    refused = PoseChoice(bridged.pair, ChoiceReason.INCONSISTENT, None, "", ScoreKind.NONE, math.nan, math.nan)
+    bridged = replace(bridged, findings=replace(bridged.findings, bridged=PairOutcome(refused, None, ())))
     unmatched = PairRecord(WeakPair(ImagePair("c.jpg", "f.jpg"), (WeakReason.UNREGISTERED,), 0))
     assert promising(tmp_path, [accepted, bridged, unmatched], ["ad", "bf", "cf"]) is None
 
@@ -140,34 +155,20 @@ def test_photos_that_a_refused_link_would_connect_are_apart(tmp_path: Path) -> N
     assert accepted_links([refused, other]) == []
 
 
-# ---------------------------------------------------------------- what is known
-
-
-def test_matching_gives_the_verdict_of_the_link_or_says_why_there_is_none() -> None:
-    found = PairRecord(WeakPair(ImagePair("a.jpg", "d.jpg"), (WeakReason.DISCONNECTED,), 0))
-    assert found.verdict is LinkVerdict.NOT_TRIED
-    good = link("a.jpg", "d.jpg", true_pose("a.jpg", "d.jpg"))
-    two_view = TwoView(PoseStatus.OK, good.b_from_a, np.arange(100, dtype=np.uint32), good.evidence, 0.5)
-    found.match(two_view, good, True, ConsensusOptions())
-    assert (found.verdict, found.tried) == (LinkVerdict.ACCEPTED, ("learned matching",))
-    assert accepted_links([found]) == [good]
-    nothing = replace(two_view, status=PoseStatus.FEW_INLIERS, b_from_a=None, evidence=of_strength(0.1))
-    found.match(nothing, None, True, ConsensusOptions())
-    assert (found.verdict, found.detail) == (LinkVerdict.NO_GEOMETRY, "too few inliers")
-    assert found.evidence == of_strength(0.1)
-    assert accepted_links([found]) == []
+# ---------------------------------------------------------------- what the report tells
 
 
 @pytest.mark.parametrize("verdict", [LinkVerdict.ACCEPTED, LinkVerdict.DROPPED, LinkVerdict.LOW_SHARE])
 def test_the_report_says_how_the_final_model_agrees_with_a_link(verdict: LinkVerdict) -> None:
     found = record("a", "d", verdict=verdict)
-    assert found.decision is not None
+    assert found.decision.link is not None
     pose = found.decision.link.b_from_a
     wrong_way = geometry.rotation_from_axis_angle(np.cross(pose.translation, (0, 0, 1)), 4.0) @ pose.translation
     off = replace(found.decision.link, b_from_a=Pose(turned(pose, 7.0).rotation, wrong_way), source="clip-1")
-    found.take(LinkDecision(off, verdict, "why"))
     elsewhere = {name: POSES[name] for name in ("a.jpg", "b.jpg")}
-    reported = found.report([elsewhere, POSES]).link
+    told = pair_report(replace(found, decision=LinkDecision(verdict, "why", off)), [elsewhere, POSES])
+    assert (told.verdict, told.detail, told.tried) == (verdict, "why", ("learned matching",))
+    reported = told.link
     assert reported is not None
     assert reported.residual_rotation_deg == pytest.approx(7.0, abs=1e-6)
     assert reported.residual_direction_deg == pytest.approx(4.0, abs=1e-6)
@@ -180,7 +181,7 @@ def test_the_report_says_how_the_final_model_agrees_with_a_link(verdict: LinkVer
 def test_a_link_that_no_final_model_holds_is_not_kept_and_has_no_residual() -> None:
     found = record("a", "d", verdict=LinkVerdict.ACCEPTED)
     for models in ([], [{"a.jpg": POSES["a.jpg"]}, {"d.jpg": POSES["d.jpg"]}]):
-        reported = found.report(models).link
+        reported = pair_report(found, models).link
         assert reported is not None
         assert not reported.is_kept
         assert math.isnan(reported.residual_rotation_deg)
@@ -188,8 +189,77 @@ def test_a_link_that_no_final_model_holds_is_not_kept_and_has_no_residual() -> N
 
 
 def test_a_pair_without_a_link_reports_none() -> None:
-    found = PairRecord(WeakPair(ImagePair("a.jpg", "d.jpg"), (WeakReason.DISCONNECTED,), 3)).report([POSES])
+    found = pair_report(PairRecord(weak("a", "d")), [POSES])
     assert found.link is None
     assert found.verdict is LinkVerdict.NOT_TRIED
     assert math.isnan(found.spread_deg)
     assert found.evidence == {}
+
+
+# ---------------------------------------------------------------- further links
+
+
+@dataclass
+class Matching:
+    """Learned matches that are known, and which of them were asked for."""
+
+    links: Mapping[ImagePair, Link]
+    asked: list[ImagePair] = field(default_factory=list)
+
+    def __call__(self, pair: ImagePair) -> PairMatch:
+        self.asked.append(pair)
+        return matched(self.links[pair])
+
+
+def link_between(a: str, b: str, found: Evidence | None = None) -> Link:
+    return link(f"{a}.jpg", f"{b}.jpg", true_pose(f"{a}.jpg", f"{b}.jpg"), found or evidence())
+
+
+SIDES = frozenset(NAMES[:3]), frozenset(NAMES[3:5])
+
+
+@pytest.mark.parametrize("verdict", list(LinkVerdict))
+def test_only_links_that_lack_evidence_of_their_own_are_offered(verdict: LinkVerdict) -> None:
+    source = FurtherLinks([record("a", "d", verdict=verdict)], GRAPH, Matching({}), LIMITS)
+    assert len(source.candidates(*SIDES)) == (verdict in (*WEAK_EVIDENCE, LinkVerdict.INCONSISTENT))
+
+
+def test_what_clips_disagree_about_may_still_be_right_by_the_photos() -> None:
+    """But not where the photos' own link is refused for more than its evidence."""
+    for cues, number in ((evidence(share=0.5), 1), (evidence(num_inliers=10), 0)):
+        offered = link_between("a", "d", cues)
+        choice = PoseChoice(offered.pair, ChoiceReason.INCONSISTENT, None, "", ScoreKind.D_MED, 40.0, 40.0)
+        findings = Findings(matched=matched(offered), bridged=PairOutcome(choice, None, ("clip-0",)))
+        found = PairRecord(weak("a", "d")).after(findings, LIMITS)
+        assert found.verdict is LinkVerdict.INCONSISTENT
+        assert len(FurtherLinks([found], GRAPH, Matching({}), LIMITS).candidates(*SIDES)) == number
+
+
+def test_pairs_that_were_not_tried_are_matched_when_they_are_needed() -> None:
+    """Only those across the two models, and each once."""
+    untried, within = PairRecord(weak("a", "d")), PairRecord(weak("a", "b"))
+    matching = Matching({untried.pair: link_between("a", "d")})
+    source = FurtherLinks([untried, within], GRAPH, matching, LIMITS)
+    for _ in range(2):
+        assert [found.pair for found in source.candidates(*SIDES)] == [untried.pair]
+    assert matching.asked == [untried.pair]
+    assert list(source.matched_late) == [untried.pair]
+    assert untried.verdict is LinkVerdict.NOT_TRIED  # the record is the workflow's to change
+
+
+def test_a_late_match_without_a_sure_pose_is_no_candidate() -> None:
+    untried = PairRecord(weak("a", "d"))
+    unsure = replace(link_between("a", "d"), spread_deg=20.0)
+    assert FurtherLinks([untried], GRAPH, Matching({untried.pair: unsure}), LIMITS).candidates(*SIDES) == []
+
+
+def test_the_ends_of_links_are_matched_with_their_best_neighbours() -> None:
+    pairs = [ImagePair(f"{a}.jpg", f"{b}.jpg") for a, b in itertools.combinations("abc", 2)]
+    pairs += [ImagePair("d.jpg", "e.jpg"), ImagePair("a.jpg", "d.jpg")]  # the last one is in no model
+    graph = replace(GRAPH, verified={pair: 100 - index for index, pair in enumerate(pairs)})
+    matching = Matching({pair: link_between(pair.a[0], pair.b[0]) for pair in pairs})
+    weak_one = ImagePair("d.jpg", "e.jpg")
+    matching.links = {**matching.links, weak_one: link_between("d", "e", evidence(share=0.5))}
+    found = FurtherLinks([], graph, matching, LIMITS).support([link_between("b", "d")])
+    assert [offer.pair for offer in found] == [pairs[0], pairs[2]]
+    assert matching.asked == [pairs[0], pairs[2], weak_one]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,20 @@ import h5py
 import numpy as np
 import pytest
 
-from interpose_sfm.products import Features, Matches, Pose, PoseHypothesis, PoseStatus
+from interpose_sfm.products import (
+    DepthSamples,
+    Evidence,
+    Features,
+    Intrinsics,
+    Matches,
+    Pose,
+    PoseHypothesis,
+    PoseStatus,
+    ViewPoses,
+)
 from interpose_sfm.storage.atomic import TEMP_PREFIX
-from interpose_sfm.storage.stores import FeatureStore, HypothesisStore, MatchStore, Store, StoreError, store_key
+from interpose_sfm.storage.hypotheses import HypothesisStore
+from interpose_sfm.storage.stores import FeatureStore, MatchStore, Store, StoreError, store_key
 from paths import ROOT
 
 KEYS = [
@@ -70,6 +82,30 @@ def hypotheses(seed: int) -> tuple[PoseHypothesis, ...]:
     )
 
 
+def estimates(seed: int) -> tuple[PoseHypothesis, ...]:
+    """Hypotheses with what is behind them: everything, or next to nothing."""
+    rng = np.random.default_rng(seed)
+    pose = Pose(rng.normal(size=(3, 3)), rng.normal(size=3))
+    full = ViewPoses(
+        PoseStatus.OK,
+        (pose, None, pose),
+        spread_deg=0.25,
+        points_a_px=rng.uniform(size=(5, 2)),
+        points_b_px=rng.uniform(size=(5, 2)),
+        depths_a=np.array([1.0, np.nan, 2.0, 3.0, 4.0]),
+        depths_b=rng.uniform(size=5),
+        evidence=Evidence(120, 100, 100 / 120, 0.75, 0.5, 12.25, True),
+        seen_a=DepthSamples(rng.uniform(size=(4, 2)), rng.uniform(size=4)),
+        seen_b=DepthSamples(),
+        intrinsics=(Intrinsics(640, 480, 512.5, 320.0, 240.0, -0.01, True),) * 3,
+    )
+    nothing = ViewPoses(PoseStatus.DISCONNECTED, (None, None))
+    return tuple(
+        replace(hypothesis, estimate=estimate)
+        for hypothesis, estimate in zip(hypotheses(seed), (full, nothing, None, full), strict=True)
+    )
+
+
 def assert_equal(found: Any, expected: Any) -> None:
     """Equal values, bits and types all the way down."""
     assert type(found) is type(expected)
@@ -103,6 +139,7 @@ CASES: list[tuple[type[Store[Any]], Any]] = [
     (HypothesisStore, hypotheses(1)),
     (HypothesisStore, hypotheses(2)[:1]),
     (HypothesisStore, hypotheses(3)[1:2] * 44),
+    (HypothesisStore, estimates(4)),
 ]
 
 

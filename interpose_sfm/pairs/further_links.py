@@ -1,0 +1,68 @@
+"""Links that are asked for while models are joined: refused ones, pairs that were not tried, and support."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from interpose_sfm.options import ConsensusOptions
+from interpose_sfm.pairs.decide import Findings, decide_alone
+from interpose_sfm.pairs.records import WEAK_EVIDENCE, PairRecord, weak_link
+from interpose_sfm.products import ImagePair, Link, LinkVerdict, PairMatch, ViewGraph
+
+NEIGHBOURS = 3  # base photos around each end of a link that are matched anew, so that its points get a depth
+
+Match = Callable[[ImagePair], PairMatch]
+"""Learned matches of a pair, each made once."""
+
+
+class FurtherLinks:
+    """Where joining gets more links from than those that are accepted.
+
+    The records are looked at, never changed: what was matched on the way is kept in `matched_late`.
+
+    Args:
+        records: All weak pairs, as the consensus left them.
+        graph: The view graph of the base stage.
+        match: Makes learned matches.
+        limits: When a link is believed.
+    """
+
+    def __init__(self, records: Sequence[PairRecord], graph: ViewGraph, match: Match, limits: ConsensusOptions) -> None:
+        self._records, self._graph, self._match, self._limits = records, graph, match, limits
+        self.matched_late: dict[ImagePair, PairMatch] = {}
+
+    def candidates(self, first: frozenset[str], second: frozenset[str]) -> list[Link]:
+        """Links across two sets of photos that only lack evidence of their own, or were not needed so far."""
+        links = []
+        for record in self._records:
+            ends = {record.pair.a, record.pair.b}
+            if not (ends & (first - second) and ends & (second - first)):
+                continue
+            link = self._late_link(record) if not record.tried else weak_link(record, self._limits)
+            if link is not None:
+                links.append(link)
+        return links
+
+    def _late_link(self, record: PairRecord) -> Link | None:
+        """The link of a pair that nobody has matched yet, unless its pose itself is of no use."""
+        if record.pair not in self.matched_late:
+            self.matched_late[record.pair] = self._match(record.pair)
+        findings = Findings(matched=self.matched_late[record.pair], knows_cameras=True)
+        decision = decide_alone(findings, self._limits)
+        return decision.link if decision.verdict in (LinkVerdict.ACCEPTED, *WEAK_EVIDENCE) else None
+
+    def support(self, links: Sequence[Link]) -> list[Link]:
+        """Learned matches between the ends of links and their neighbours in the base models.
+
+        The key points of a link have no depth until they are also matched among photos whose poses are known.
+        """
+        wanted: set[ImagePair] = set()
+        for end in sorted({name for link in links for name in (link.pair.a, link.pair.b)}):
+            near = [
+                pair
+                for pair in self._graph.verified
+                if end in (pair.a, pair.b) and any(pair.a in model and pair.b in model for model in self._graph.models)
+            ]
+            wanted.update(sorted(near, key=lambda pair: (-self._graph.verified[pair], pair))[:NEIGHBOURS])
+        decisions = [decide_alone(Findings(matched=self._match(pair)), self._limits) for pair in sorted(wanted)]
+        return [d.link for d in decisions if d.link is not None and d.verdict is LinkVerdict.ACCEPTED]

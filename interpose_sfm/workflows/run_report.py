@@ -1,0 +1,78 @@
+"""The report of a run, from what its stages have left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interpose_sfm import report
+from interpose_sfm.colmap import reconstruction
+from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.pairs.records import PairRecord, accepted_links
+from interpose_sfm.pairs.reporting import pair_report
+from interpose_sfm.products import PhotoSet
+from interpose_sfm.run_log import RunLog
+from interpose_sfm.workflows.fallback import Base, Extension
+
+if TYPE_CHECKING:
+    import pycolmap
+
+
+def run_report(
+    photo_set: PhotoSet,
+    base: Base,
+    extension: Extension,
+    model_paths: Sequence[Path],
+    options: ReconstructOptions,
+    log: RunLog,
+) -> report.RunReport:
+    """What a run tells its user.
+
+    Args:
+        photo_set: Used and left-out photos.
+        base: Before the fallback.
+        extension: After it.
+        model_paths: Where each final model lies.
+        options: Of the run.
+        log: Times and warnings.
+    """
+    before = base.registered
+    after = [reconstruction.registered_names(model) for model in extension.models]
+    _warn_of_apart(extension.records, extension.models, log.warnings)
+    poses = [reconstruction.poses(model) for model in extension.models]
+    return report.RunReport(
+        photos=report.photo_reports(photo_set, before, after, [(r.pair, r.verdict) for r in extension.records]),
+        pairs=tuple(pair_report(record, poses) for record in extension.records),
+        models=tuple(
+            report.ModelReport(
+                path=path.as_posix(),
+                photos=tuple(sorted(names)),
+                num_points=model.num_points3D(),
+                mean_reprojection_error_px=model.compute_mean_reprojection_error(),
+            )
+            for path, model, names in zip(model_paths, extension.models, after, strict=True)
+        ),
+        num_registered_before=max(map(len, before), default=0),
+        num_registered_after=max(map(len, after), default=0),
+        num_registered_before_any=len(frozenset().union(*before)),
+        num_registered_after_any=len(frozenset().union(*after)),
+        timings_s={stage: round(seconds, 3) for stage, seconds in log.timings_s.items()},
+        versions=report.versions(),
+        options=report.option_values(options),
+        seed=options.seed,
+        warnings=tuple(log.warnings),
+    )
+
+
+def _warn_of_apart(
+    records: Sequence[PairRecord], models: Sequence[pycolmap.Reconstruction], warnings: list[str]
+) -> None:
+    """Say which accepted links could not bring their photos into one model."""
+    members = [reconstruction.registered_names(model) for model in models]
+    for link in accepted_links(records):
+        if not any(link.pair.a in names and link.pair.b in names for names in members):
+            warnings.append(
+                f"{link.pair.a} and {link.pair.b} are linked but in no common model: they share "
+                f"{len(link.points_a_px)} points, too few of which are known in both models"
+            )
