@@ -1,6 +1,7 @@
 """The fallback itself: from a database and base models, whoever made them, to the models that links extend.
 
-`pipeline.py` runs it behind its own base stage, `hook.py` behind pycolmap's mapper.
+These are stages 3 to 9 of ``docs/architecture.md``. `reconstruct` runs them behind its own base stage, `drop_in_run`
+behind pycolmap's mapper.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
     with _opened(base, graph, store_dir, work_dir, options, log) as run:
         views = PhotoViews(base.image_dir, _cameras(base))
         poser = run.poser(views)
-        # 4. weak pairs -> learned matches -> links
+        # 4. weak pairs -> learned matches -> links, by which guessed focal lengths are known better
         run.match_weak_pairs(poser, views)
         views, poser = run.calibrate(views, poser)
         # 5.-7. what is still apart -> bridging clips -> hypotheses -> choices -> links
@@ -180,7 +181,7 @@ class _Fallback:
             self.log.tell("learned matching", len(self.records), len(self.records))
 
     def calibrate(self, views: PhotoViews, poser: PairPoser) -> tuple[PhotoViews, PairPoser]:
-        """Where cameras are guessed, learn their focal lengths from the links and verify the matches once more."""
+        """Stage 4 again, where cameras are guessed: learn focal lengths from the links and verify by them once more."""
         links = accepted_links(self.records)
         camera_ids = databases.camera_ids(self.base.database_path)
         cameras = calibration.calibrate_focal_lengths(views.cameras, camera_ids, links, self.options.seed)
@@ -219,7 +220,7 @@ class _Fallback:
             )
 
     def settle(self) -> None:
-        """Stage 8."""
+        """Stage 8: links that contradict base models or one another are refused."""
         with self.log.stage("consensus"):
             offered = [record for record in self.records if record.decision is not None]
             decisions = [record.decision for record in offered if record.decision is not None]
@@ -230,7 +231,7 @@ class _Fallback:
                 record.take(decision)
 
     def map_links(self, poser: PairPoser) -> Extension:
-        """Stage 9."""
+        """Stage 9: accepted links -> final models."""
         if not accepted_links(self.records):
             return Extension(self.records, self.base.models)
         with self.log.stage("final mapping"):
@@ -252,7 +253,7 @@ def run_report(
     options: ReconstructOptions,
     log: RunLog,
 ) -> report.RunReport:
-    """What a run tells its user.
+    """Stage 10: what a run tells its user.
 
     Args:
         photo_set: Used and left-out photos.
