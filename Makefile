@@ -15,10 +15,11 @@ demo: venv ## render a small photo collection, reconstruct it and print the erro
 test: lint colmap ## check style and types, then run the tests
 	$(VENV)/bin/python -m pytest
 
-lint: venv ## check style and types
+lint: venv ## check style, types and which package imports which
 	$(VENV)/bin/python -m ruff check
 	$(VENV)/bin/python -m ruff format --check
 	$(VENV)/bin/python -m mypy
+	$(VENV)/bin/lint-imports --no-logo
 
 format: venv ## put the code in the house format
 	$(VENV)/bin/python -m ruff check --fix
@@ -39,7 +40,7 @@ colmap:
 	@command -v colmap >/dev/null || tools/colmap_command_line.sh
 
 clean: ## remove what the tools and the demo wrote
-	rm -rf build dist demo_output .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf build dist demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environment as well

@@ -105,7 +105,7 @@ def test_dependencies_have_lower_bounds() -> None:
 def test_tools_are_pinned() -> None:
     """Another version of ruff or mypy finds other faults, and a check must not fail for that."""
     dev = requirements("options.extras_require", "dev")
-    for tool in ("mypy", "ruff"):
+    for tool in ("import-linter", "mypy", "ruff"):
         assert any(re.fullmatch(rf"{tool}==[0-9.]+", requirement) for requirement in dev)
 
 

@@ -1,4 +1,7 @@
-"""One run of the drop-in: pycolmap's models in, extended ones out, everything else in a folder beside the database."""
+"""One run of the drop-in: pycolmap's models in, extended ones out, everything else in a folder beside the database.
+
+pycolmap has done stages 1 and 2 of ``docs/architecture.md``; their results are only made ready for the others.
+"""
 
 from __future__ import annotations
 
@@ -110,12 +113,12 @@ def extended(
     workspace = Workspace(call.database_path.with_name(folder))
     with workspace.locked():
         run = _Run(workspace, call, models, _stage_options(models, call, settings), RunLog(call.check))
-        # 1. the user's database, photos and models -> what the fallback starts from
+        # 1.-2. the user's database, photos and models -> what the fallback starts from
         photo_set, base = run.prepare(wanted)
-        # 2. base -> links -> extended models
+        # 3.-9. base -> links -> extended models
         found = fallback.extend_base(base, workspace.root, workspace.work_dir, run.options, run.log)
         call.check()
-        # 3. models and report on disk
+        # 10. models and report on disk
         return run.finish(photo_set, base, found)
 
 
@@ -163,7 +166,7 @@ class _Run:
     log: RunLog
 
     def prepare(self, wanted: Sequence[str]) -> tuple[PhotoSet, Base]:
-        """The photos that can be matched, and the base: copies of everything, since the fallback may change it."""
+        """In place of stages 1 and 2: usable photos, and copies of all else, since the fallback may change it."""
         import pycolmap
 
         database_path = self.workspace.work_dir / "base.db"
@@ -192,7 +195,7 @@ class _Run:
         return tuple(usable)
 
     def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> list[pycolmap.Reconstruction] | None:
-        """Write what was gained and the report."""
+        """Stage 10: write what was gained and the report."""
         before = [reconstruction.registered_names(model) for model in self.models]
         models = _in_order(found.models, before)
         has_gained = _is_gain(before, [reconstruction.registered_names(model) for model in models])

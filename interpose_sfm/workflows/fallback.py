@@ -1,6 +1,7 @@
 """The fallback itself: from a database and base models, whoever made them, to the models that links extend.
 
-`reconstruct.py` runs it behind its own base stage, `drop_in_run.py` behind pycolmap's mapper.
+These are stages 3 to 9 of ``docs/architecture.md``. `reconstruct` runs them behind its own base stage, `drop_in_run`
+behind pycolmap's mapper.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
     if not graph.weak_pairs:
         return Extension((), base.models)
     with _opened(base, graph, store_dir, work_dir, options, log) as run:
-        # 4. weak pairs -> learned matches -> links
+        # 4. weak pairs -> learned matches -> links, by which guessed focal lengths are known better
         run.match_weak_pairs()
         run.calibrate()
         # 5.-7. what is still apart -> bridging clips -> hypotheses -> choices -> links
@@ -191,7 +192,7 @@ class _Fallback:
             self._log.tell("learned matching", len(self.records), len(self.records))
 
     def calibrate(self) -> None:
-        """Where cameras are guessed, learn their focal lengths from the links and verify the matches once more."""
+        """Stage 4 again, where cameras are guessed: learn focal lengths from the links and verify by them once more."""
         links, camera_ids = accepted_links(self.records), databases.camera_ids(self._base.database_path)
         cameras = calibration.calibrate_focal_lengths(self._views.cameras, camera_ids, links, self._options.seed)
         if cameras == self._views.cameras:

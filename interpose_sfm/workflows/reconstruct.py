@@ -1,4 +1,4 @@
-"""The whole way from photos to models. With fallback.py, the only module that knows the stages."""
+"""The whole way from photos to models: stages 1, 2 and 10 of ``docs/architecture.md``, around those of `fallback`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class PhotoRun:
     # ------------------------------------------------------------ stages
 
     def collect(self, photo_dir: Path) -> PhotoSet:
-        """Stage 1."""
+        """Stage 1: photos -> upright images, and what is left out."""
         with self.log.stage("photos"):
             found = collect.collect_photos(
                 photo_dir,
@@ -113,7 +113,7 @@ class PhotoRun:
         return found
 
     def map_base(self, photo_set: PhotoSet) -> Base:
-        """Stage 2."""
+        """Stage 2: photos -> database and base models."""
         options, workspace = self.options, self.workspace
         names = tuple(photo.name for photo in photo_set.photos)
         database_path = workspace.base_dir / "database.db"
@@ -176,7 +176,7 @@ class PhotoRun:
             )
 
     def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> report.ReconstructionResult:
-        """Stage 10."""
+        """Stage 10: models, point cloud and report."""
         workspace, models = self.workspace, found.models
         with self.log.stage("report"):
             self.log.tell("report", 0, 1)
