@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from interpose_sfm.products import Features, Matches
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, fsync_path
-from interpose_sfm.storage.locks import FileLock, LockHeldError
+from interpose_sfm.storage.locks import LockHeldError, acquire_lock
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,6 +38,7 @@ FORMAT_VERSION = 1
 """Version of the store files; a file of another version is refused."""
 
 _T = TypeVar("_T")
+_LOCK = "lock"
 _COUNTER = itertools.count()
 
 
@@ -79,9 +80,8 @@ class Store(ABC, Generic[_T]):
         self._pending: dict[str, str] = {}  # group name -> key of the items that are parts still
         self._file: Any = None
         self._is_open = False
-        self._lock = FileLock(self._parts / "lock")
         try:
-            self._lock.acquire()
+            self._lock = acquire_lock(self._parts / _LOCK)
         except LockHeldError as error:
             raise StoreError(f"{self.path} is already open ({error.holder}); close it there first") from None
         try:
@@ -177,7 +177,9 @@ class Store(ABC, Generic[_T]):
             raise ValueError(f"{self.path} is closed")
 
     def _unlock(self) -> None:
-        self._lock.release(remove=True)
+        if self._lock.is_locked:  # not in a forked process
+            (self._parts / _LOCK).unlink(missing_ok=True)
+            self._lock.release()
         try:
             self._parts.rmdir()
         except OSError as error:  # parts are left after a failed fold, or somebody else has just opened the store

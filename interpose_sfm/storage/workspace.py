@@ -7,14 +7,14 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json, recover_directory, remove_path
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.json_values import to_jsonable
-from interpose_sfm.storage.locks import FileLock, LockHeldError
+from interpose_sfm.storage.locks import LockHeldError, acquire_lock
 
 logger = logging.getLogger(__name__)
 
@@ -84,27 +84,24 @@ class Workspace:
             ValueError: if the folder cannot be used, see `Workspace`, or cannot be written.
         """
         self._check_root()
-        lock = FileLock(self.root / _LOCK)
-        try:
-            lock.acquire()
-            self._prepare()
-        except LockHeldError as error:
-            raise WorkspaceBusyError(
-                f"{self.root} is in use by another run ({error.holder}); wait for it, stop it, or choose another "
-                "output folder"
-            ) from None
-        except OSError as error:
-            lock.release()
-            raise ValueError(f"cannot write to the output folder {self.root} ({error}); choose another one") from error
-        except BaseException:
-            lock.release()
-            raise
-        try:
-            yield self
-        finally:
-            with suppress(OSError):  # emptied by the next run otherwise
-                remove_path(self.work_dir)
-            lock.release()
+        with ExitStack() as stack:
+            try:
+                stack.callback(acquire_lock(self.root / _LOCK).release)
+                self._prepare()
+            except LockHeldError as error:
+                raise WorkspaceBusyError(
+                    f"{self.root} is in use by another run ({error.holder}); wait for it, stop it, or choose another "
+                    "output folder"
+                ) from None
+            except OSError as error:
+                raise ValueError(
+                    f"cannot write to the output folder {self.root} ({error}); choose another one"
+                ) from error
+            try:
+                yield self
+            finally:
+                with suppress(OSError):  # emptied by the next run otherwise
+                    remove_path(self.work_dir)
 
     def put(self, source: Path, target: Path) -> None:
         """Copy a file into the place of another one as a whole; only while the folder is locked."""

@@ -22,7 +22,7 @@ from typing import Any
 from interpose_sfm.clips.files import INDEX_NAME, clip_stem, photo_keys
 from interpose_sfm.clips.record import ClipRecord, read_record, record_path
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, atomic_write_json
-from interpose_sfm.storage.locks import FileLock, LockHeldError
+from interpose_sfm.storage.locks import LockHeldError, acquire_lock
 from interpose_sfm.storage.workspace import WorkspaceBusyError
 
 TASK_FORMAT = 1
@@ -70,9 +70,8 @@ class ClipStore:
             WorkspaceBusyError: Another process makes clips there.
             ValueError: The folder cannot be written.
         """
-        lock = FileLock(self.folder / _LOCK)
         try:
-            lock.acquire()
+            lock = acquire_lock(self.folder / _LOCK)
         except LockHeldError as error:
             raise WorkspaceBusyError(
                 f"the clip store {self.folder} is in use by another run ({error.holder}); wait for it, stop it, or "

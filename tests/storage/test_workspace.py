@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import errno
 import itertools
 import json
 import logging
@@ -637,6 +638,27 @@ def test_a_worker_that_outlives_a_killed_run_does_not_keep_the_lock(tmp_path: Pa
     finally:
         os.kill(child, signal.SIGKILL)
         process.stdout.close()
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".interpose_sfm.lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(ValueError, match="cannot write to the output folder"), Workspace(tmp_path / "run").locked():
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_file_system_without_locks_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with Workspace(tmp_path / "run").locked() as workspace:
+        assert workspace.work_dir.is_dir()
+    assert "do not start a second run there" in caplog.text
 
 
 RACER = """
