@@ -310,7 +310,7 @@ def test_damaged_notes_are_not_taken_for_none(text: str, tmp_path: Path) -> None
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {paths!r}
 import test_clip_store as t
 folder = t.store(Path(sys.argv[1]))
 with folder.locked():
@@ -323,7 +323,8 @@ with folder.locked():
 
 
 def test_a_kill_at_any_moment_leaves_whole_clips(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WRITE_FOREVER.format(tests=str(HELPERS)), str(tmp_path)]
+    paths = [str(HELPERS), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", WRITE_FOREVER.format(paths=paths), str(tmp_path)]
     for round_ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
