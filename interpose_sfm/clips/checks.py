@@ -195,23 +195,6 @@ class ClipMeter:
             self._fades.append(Fade(_step(first, last), residual))
 
 
-def measure_frames(frames: Iterable[ImageArray]) -> ClipMeasures:
-    """Measure a clip given as frames, each (height, width, 3) uint8 RGB."""
-    meter = ClipMeter()
-    for frame in frames:
-        meter.add(frame)
-    return meter.measures()
-
-
-def measure_file(path: Path) -> ClipMeasures:
-    """Measure a video file or a folder of frames.
-
-    Raises:
-        UnreadableClipError: It cannot be decoded.
-    """
-    return measure_frames(stream_frames(path, _MAX_FRAME_PX))
-
-
 def end_correlation(photo: ImageArray, frame: ImageArray) -> float:
     """How well a frame at the end of a clip shows the photo, wherever that lies in it; black borders do not matter.
 

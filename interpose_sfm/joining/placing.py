@@ -103,25 +103,6 @@ def find_ties(
     return Between(poses_t, poses_s, tuple(link for link, *_ in ends), baselines, held)
 
 
-def find_join(
-    target: pycolmap.Reconstruction,
-    source: pycolmap.Reconstruction,
-    links: Sequence[Link],
-    database_path: Path,
-    seed: int,
-    max_angle_deg: float = MAX_TURN_DEG,
-) -> Alignment | Apart:
-    """The similarity between two models, from everything that ties them; arguments as of `find_ties`.
-
-    Args:
-        max_angle_deg: By which a link may miss the similarity.
-
-    Returns:
-        The alignment, or why the models stay apart and which link is missing.
-    """
-    return find_ties(target, source, links, database_path, seed).align(max_angle_deg)
-
-
 def find_place(
     target: pycolmap.Reconstruction,
     name: str,

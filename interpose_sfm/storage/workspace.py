@@ -13,13 +13,12 @@ from typing import Any
 
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json, recover_directory, remove_path
 from interpose_sfm.storage.content_keys import content_key
-from interpose_sfm.storage.json_values import to_jsonable
 from interpose_sfm.storage.locks import LockHeldError, acquire_lock
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("photos", "base", "view_graph", "matching", "bridging", "consensus", "mapping", "report")
-"""The stages of a run in their order; a stage that is done anew makes all later ones undone."""
+STAGES = ("photos", "base")
+"""The stages of a run that are kept, in their order; a stage that is done anew makes all later ones undone."""
 
 FORMAT_VERSION = 1
 """Version of the folder layout. A folder of a newer version is refused."""
@@ -121,20 +120,19 @@ class Workspace:
             logger.warning("stage %s is done again: %s is missing in %s", stage, ", ".join(missing), self.root)
         return not missing
 
-    def mark_done(self, stage: str, key: str, payload: object = None, *, outputs: Sequence[Path] = ()) -> None:
+    def mark_done(self, stage: str, key: str, *, outputs: Sequence[Path] = ()) -> None:
         """Record that a stage is finished; with another key than before, all later stages are forgotten.
 
         Args:
             stage: One of `STAGES`.
             key: Content key of all that the stage depends on: inputs, options, versions, weights, seed.
-            payload: Small result for `payload`, anything that `to_jsonable` takes.
             outputs: Files and folders in the workspace without which the stage is not done.
         """
         stages = self._stages()
         if stages.get(_checked(stage), {}).get("key") != key:
             stages = _before(stages, stage)
         names = [Path(path).absolute().relative_to(self.root).as_posix() for path in outputs]
-        self._write_stages({**stages, stage: {"key": key, "payload": to_jsonable(payload), "outputs": names}})
+        self._write_stages({**stages, stage: {"key": key, "outputs": names}})
 
     def forget(self, stage: str) -> None:
         """Forget that a stage and all later ones are done.
@@ -145,10 +143,6 @@ class Workspace:
         kept = _before(stages, _checked(stage))
         if len(kept) < len(stages):
             self._write_stages(kept)
-
-    def payload(self, stage: str) -> Any:
-        """What `mark_done` was given for a stage, in its JSON form; None if the stage is not done."""
-        return self._stages().get(_checked(stage), {}).get("payload")
 
     def _write_stages(self, stages: dict[str, Any]) -> None:
         document = {"format": FORMAT_VERSION, "stages": stages, "check": content_key(stages)}

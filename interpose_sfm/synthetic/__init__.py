@@ -12,7 +12,7 @@ from interpose_sfm.synthetic.sample import (
 )
 from interpose_sfm.synthetic.scene import DEFAULT_TEXELS_PER_M, Rectangle, Scene
 from interpose_sfm.synthetic.scoring import auc, pose_errors_deg
-from interpose_sfm.synthetic.textures import Texture, make_texture, mix_textures
+from interpose_sfm.synthetic.textures import Texture, make_texture
 
 __all__ = [
     "DEFAULT_TEXELS_PER_M",
@@ -29,7 +29,6 @@ __all__ = [
     "interpolate",
     "look_at",
     "make_texture",
-    "mix_textures",
     "orbit",
     "plan_sample",
     "pose_errors_deg",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from interpose_sfm.products import FloatArray
-from interpose_sfm.synthetic.textures import Texture, make_texture, mix_textures
+from interpose_sfm.synthetic.textures import Texture, make_texture
 
 DEFAULT_TEXELS_PER_M = 96.0
 _WALL_RGBS = ((165, 150, 128), (148, 126, 112), (172, 166, 150), (138, 142, 132), (160, 138, 140))
@@ -102,37 +102,6 @@ class Scene:
         for y in (1.2, 2.7):
             x, y, size = rng.uniform(4.4, 5.2), y + rng.uniform(-0.3, 0.3), rng.uniform(0.45, 0.7)
             builder.add_box(f"side crate {y:.1f}", (x, y, 0.0), (x + size, y + size, rng.uniform(0.5, 0.8)))
-        return builder.scene()
-
-    @classmethod
-    def mirrored_facades(
-        cls, seed: int, *, similarity: float = 1.0, texels_per_m: float = DEFAULT_TEXELS_PER_M
-    ) -> Scene:
-        """A court whose opposite facades look alike although they are 20 m apart and face each other.
-
-        The facade ``south`` (y = -10) faces +y, its twin ``north`` (y = 10) faces -y. Each has a bay of its own, so
-        that the surroundings tell them apart but the facades do not.
-
-        Args:
-            seed: Of textures and boxes.
-            similarity: Share of the area on which the facades are equal, in [0, 1].
-            texels_per_m: Texture density.
-
-        Raises:
-            ValueError: The similarity is out of range.
-        """
-        if not 0.0 <= similarity <= 1.0:
-            raise ValueError(f"the similarity must lie in [0, 1], got {similarity}")
-        builder = _Builder(seed, texels_per_m)
-        builder.add_ground(12.0)
-        builder.add_wall("west", (-10.0, -10.0), (-10.0, 10.0), 5.0, num_windows=8)
-        builder.add_wall("east", (10.0, 10.0), (10.0, -10.0), 5.0, num_windows=8)
-        south = builder.add_wall("south", (8.0, -10.0), (-8.0, -10.0), 6.0, num_windows=14)
-        north = builder.draw_texture("north", south.size_m, _WALL_RGBS[0], num_windows=14)
-        mixed = mix_textures(builder.layout_rng, south.texture, north, 1.0 - similarity)
-        builder.add_wall("north", (-8.0, 10.0), (8.0, 10.0), 6.0, texture=mixed)
-        builder.add_box("south bay", (6.2, -10.0, 0.0), (7.6, -9.0, 3.0))
-        builder.add_box("north bay", (-1.0, 9.2, 0.0), (0.2, 10.0, 2.2))
         return builder.scene()
 
 

@@ -103,30 +103,6 @@ def make_texture(
     return _with_levels(np.clip(np.asarray(picture, np.float32) + grain, 0, 255).astype(np.uint8), texels_per_m)
 
 
-def mix_textures(rng: np.random.Generator, first: Texture, second: Texture, share_of_second: float) -> Texture:
-    """Replace a share of the first texture's area, in patches of a sixth of its width, by the second's.
-
-    Args:
-        rng: Chooses the patches.
-        first, second: Textures of equal size.
-        share_of_second: In [0, 1].
-
-    Raises:
-        ValueError: Sizes differ, or the share is out of range.
-    """
-    if first.levels[0].shape != second.levels[0].shape or first.texels_per_m != second.texels_per_m:
-        raise ValueError(f"textures of one size expected, got {first.levels[0].shape} and {second.levels[0].shape}")
-    if not 0.0 <= share_of_second <= 1.0:
-        raise ValueError(f"the share must lie in [0, 1], got {share_of_second}")
-    height, width = first.levels[0].shape[:2]
-    side = max(1, math.ceil(width / 6))
-    rows, columns = math.ceil(height / side), math.ceil(width / side)
-    is_second = np.zeros(rows * columns, bool)
-    is_second[rng.permutation(rows * columns)[: round(share_of_second * rows * columns)]] = True
-    mask = np.kron(is_second.reshape(rows, columns), np.ones((side, side), bool))[:height, :width]
-    return _with_levels(np.where(mask[..., None], second.levels[0], first.levels[0]), first.texels_per_m)
-
-
 def _noise(rng: np.random.Generator, size_m: tuple[float, float], texels_per_m: float) -> NDArray[np.float32]:
     """(h, w, 3) sum of smooth random fields; mostly brightness, a little colour."""
     width, height = _texel_size(size_m, texels_per_m)

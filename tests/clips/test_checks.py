@@ -17,7 +17,6 @@ from interpose_sfm.clips.checks import (
     check_clip,
     check_frames,
     describe_flags,
-    measure_frames,
     photos_differ,
 )
 from interpose_sfm.clips.video import UnreadableClipError, stream_frames
@@ -188,7 +187,7 @@ def test_ends_that_do_not_show_the_photos(which: str) -> None:
     "frames", [[], [texture(1, 64, 64)], [texture(1, 64, 64)] * 2, [np.zeros((40, 40, 3), np.uint8)] * 9]
 )
 def test_clips_with_nothing_to_measure_are_measured_all_the_same(frames: Frames) -> None:
-    measures = measure_frames(frames)
+    measures = check_frames(frames).measures
     assert isinstance(measures, ClipMeasures)
     assert measures.num_frames == len(frames)
     assert ClipProblem.FROZEN in check_clip(measures).problems
@@ -203,7 +202,7 @@ def test_memory_does_not_grow_with_the_clip() -> None:
             passed.append(index)
             yield texture(1, 96 + index % 2, 96)[:, :96]
 
-    measure_frames(frames())  # type: ignore[arg-type]
+    check_frames(frames())  # type: ignore[arg-type]
     assert len(passed) == 60
 
 

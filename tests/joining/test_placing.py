@@ -37,6 +37,12 @@ CAMERAS = dict.fromkeys(NAMES, camera())
 TARGET_FROM_SOURCE = Similarity(0.4, geometry.rotation_exp([0.3, -0.5, 1.0]), np.array([1.0, -4.0, 3.0]))
 
 
+def find_join(
+    target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, links: Sequence[Link], database: Path
+) -> Alignment | Apart:
+    return placing.find_ties(target, source, links, database, 0).align()
+
+
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two groups of four views that match among themselves, and one verified pair between them."""
@@ -254,7 +260,7 @@ def test_points_are_found_where_a_photo_sees_them(target: pycolmap.Reconstructio
 def test_a_photo_in_both_joins_without_links(
     target: pycolmap.Reconstruction, overlapping: pycolmap.Reconstruction, database: Path
 ) -> None:
-    found = aligned(placing.find_join(target, overlapping, [], database, 0))
+    found = aligned(find_join(target, overlapping, [], database))
     assert found.cue is ScaleCue.OVERLAP
     assert scale_error(found) < 0.01
     joined = placing.join(target, overlapping, found.target_from_source, database)
@@ -272,7 +278,7 @@ def test_a_photo_that_a_model_has_wrong_is_not_believed(
     wrong.frame(image.frame_id).set_cam_from_world(image.camera_id, geometry.to_rigid3d(pose))
     assert overlaps.photo_overlap(target, wrong, NAMES[3]) is None
     assert overlaps.photo_overlap(wrong, target, NAMES[3]) is None
-    refused = placing.find_join(target, wrong, [], database, 0)
+    refused = find_join(target, wrong, [], database)
     assert isinstance(refused, Apart)
     assert refused.reason is ApartReason.NO_LINK
 
@@ -300,9 +306,9 @@ def test_a_photo_in_both_without_common_places_leaves_the_scale_to_a_link(
     found = overlaps.photo_overlap(parts[0], parts[1], NAMES[3])
     assert found is not None
     assert found.scale is None
-    assert isinstance(placing.find_join(parts[0], parts[1], [], database, 0), Apart)
+    assert isinstance(find_join(parts[0], parts[1], [], database), Apart)
     exact = without_points(link_of(SCENE, NAMES, 0, 7))
-    assert scale_error(aligned(placing.find_join(parts[0], parts[1], [exact], database, 0))) < 0.02
+    assert scale_error(aligned(find_join(parts[0], parts[1], [exact], database))) < 0.02
 
 
 # ---------------------------------------------------------------- links
@@ -311,7 +317,7 @@ def test_a_photo_in_both_without_common_places_leaves_the_scale_to_a_link(
 def test_points_in_common_join(
     target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, database: Path
 ) -> None:
-    found = aligned(placing.find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database, 0))
+    found = aligned(find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database))
     assert found.cue is ScaleCue.OVERLAP
     assert scale_error(found) < 0.01
     assert worst_error_deg(placing.join(target, source, found.target_from_source, database)) < 1.0
@@ -321,7 +327,7 @@ def test_depths_of_one_link_join_where_no_point_is_common(
     target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, database: Path
 ) -> None:
     exact = link_of(SCENE, NAMES, 0, 6)  # not verified in the database
-    found = aligned(placing.find_join(target, source, [exact], database, 0))
+    found = aligned(find_join(target, source, [exact], database))
     assert found.cue is ScaleCue.DEPTHS
     assert scale_error(found) < 0.03
     assert worst_error_deg(placing.join(target, source, found.target_from_source, database)) < 2.0
@@ -331,11 +337,11 @@ def test_links_without_any_points_join(
     target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, database: Path
 ) -> None:
     links = [without_points(link_of(SCENE, NAMES, a, b)) for a, b in ((0, 4), (1, 6), (7, 2), (2, 5))]
-    found = aligned(placing.find_join(target, source, links, database, 0))
+    found = aligned(find_join(target, source, links, database))
     assert found.cue is ScaleCue.DIRECTIONS
     assert [r.pair for r in found.residuals] == [entry.pair for entry in links]
     assert worst_error_deg(placing.join(target, source, found.target_from_source, database)) < 1.0
-    one = placing.find_join(target, source, links[:1], database, 0)
+    one = find_join(target, source, links[:1], database)
     assert isinstance(one, Apart)
     assert one.reason is ApartReason.NO_SCALE
 
@@ -346,7 +352,7 @@ def test_a_link_that_contradicts_the_common_points_keeps_apart(
     true = link_of(SCENE, NAMES, 3, 4)
     wrong = without_points(link_of(SCENE, NAMES, 0, 6))
     wrong = dataclasses.replace(wrong, b_from_a=turned(wrong.b_from_a, 60))
-    refused = placing.find_join(target, source, [true, wrong], database, 0)
+    refused = find_join(target, source, [true, wrong], database)
     assert isinstance(refused, Apart)
     assert refused.reason is ApartReason.CONTRADICTION
 
@@ -417,7 +423,7 @@ def test_a_single_photo_is_placed_by_two_links_without_points(target: pycolmap.R
 def test_a_joined_model_is_triangulated_over_the_join(
     target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, database: Path, tmp_path: Path
 ) -> None:
-    found = aligned(placing.find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database, 0))
+    found = aligned(find_join(target, source, [link_of(SCENE, NAMES, 3, 4)], database))
     joined = placing.join(target, source, found.target_from_source, database)
     ready = incremental_mapper.triangulate(
         joined, database, tmp_path, tmp_path / "ready", BaseOptions(num_threads=1), 0

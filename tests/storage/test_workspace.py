@@ -398,7 +398,7 @@ def run(content, log):
             for name in NAMES:
                 (new / name).write_text(content)
         os.write(log, b"folder ")
-        workspace.mark_done("mapping", content, outputs=[workspace.sparse_dir])
+        workspace.mark_done("base", content, outputs=[workspace.sparse_dir])
         os.write(log, b"stage ")
 
 def crash_at(step):  # at the step-th file operation below the root, just before it happens
@@ -429,7 +429,7 @@ def was_killed_at(step, replaces):
     with workspace.locked():
         files = [workspace.sparse_dir / name for name in NAMES] if workspace.sparse_dir.exists() else []
         texts = {file.read_text() for file in files}
-        stages = [key for key in ("old", "new") if workspace.is_done("mapping", key)]
+        stages = [key for key in ("old", "new") if workspace.is_done("base", key)]
         names = sorted(os.listdir(root))
     print(step, replaces, os.WIFSIGNALED(status), acknowledged, sorted(texts), stages, names, sep=";")
     return os.WIFSIGNALED(status)
@@ -703,19 +703,10 @@ def done(workspace: Workspace, key: str = "k") -> list[str]:
     return [stage for stage in STAGES if Workspace(workspace.root).is_done(stage, key)]
 
 
-def test_stages_have_the_order_of_a_run() -> None:
-    assert STAGES == ("photos", "base", "view_graph", "matching", "bridging", "consensus", "mapping", "report")
-
-
-def test_stages_are_remembered_with_key_and_payload(workspace: Workspace) -> None:
+def test_stages_are_remembered_with_their_key(workspace: Workspace) -> None:
     assert done(workspace) == []
-    assert workspace.payload("base") is None
-    payload = {"n": np.int64(3), "nan": math.nan, "minus zero": -0.0, "names": ("ä", "\udcff"), "tenth": 0.1}
     workspace.mark_done("photos", "k")
-    workspace.mark_done("base", "k", payload)
-    again = Workspace(workspace.root)
-    assert again.payload("photos") is None
-    assert again.payload("base") == {"n": 3, "nan": None, "minus zero": 0, "names": ["ä", "\udcff"], "tenth": 0.1}
+    workspace.mark_done("base", "k")
     assert done(workspace) == ["photos", "base"]
     assert done(workspace, "other") == []
 
@@ -724,7 +715,7 @@ def test_stages_are_remembered_with_key_and_payload(workspace: Workspace) -> Non
 def test_a_new_key_forgets_the_later_stages_and_the_same_key_does_not(workspace: Workspace, stage: str) -> None:
     for name in STAGES:
         workspace.mark_done(name, "k")
-    workspace.mark_done(stage, "k", "payload")
+    workspace.mark_done(stage, "k")
     assert done(workspace) == list(STAGES)
     workspace.mark_done(stage, "new")
     assert done(workspace) == list(STAGES[: STAGES.index(stage)])
@@ -734,11 +725,29 @@ def test_a_new_key_forgets_the_later_stages_and_the_same_key_does_not(workspace:
 def test_forget_drops_a_stage_and_the_later_ones(workspace: Workspace) -> None:
     for name in STAGES:
         workspace.mark_done(name, "k")
-    workspace.forget("matching")
-    assert done(workspace) == ["photos", "base", "view_graph"]
-    workspace.mark_done("bridging", "k")
-    workspace.mark_done("matching", "k")  # was not done before: what came later cannot rest on it
-    assert done(workspace) == ["photos", "base", "view_graph", "matching"]
+    workspace.forget("base")
+    assert done(workspace) == ["photos"]
+    workspace.forget("photos")
+    workspace.mark_done("base", "k")
+    workspace.mark_done("photos", "k")  # was not done before: what came later cannot rest on it
+    assert done(workspace) == ["photos"]
+
+
+def test_a_stages_file_of_an_earlier_version_is_read(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    workspace.images_dir.mkdir()
+    earlier = {
+        "photos": {"key": "k", "payload": None, "outputs": ["images"]},
+        "base": {"key": "k", "payload": {"n": 3}, "outputs": []},
+        "matching": {"key": "k", "payload": None, "outputs": []},
+    }
+    document = {"format": FORMAT_VERSION, "stages": earlier, "check": content_key(earlier)}
+    workspace.stages_path.write_text(json.dumps(document))
+    assert done(workspace) == ["photos", "base"]
+    workspace.mark_done("base", "k")
+    assert done(workspace) == ["photos", "base"]
+    workspace.forget("base")
+    assert done(workspace) == ["photos"]
+    assert caplog.text == ""
 
 
 def test_a_stage_without_its_outputs_is_not_done(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
@@ -757,7 +766,6 @@ def test_unknown_stages_are_refused(workspace: Workspace) -> None:
     calls = (
         lambda: workspace.is_done("fotos", "k"),
         lambda: workspace.mark_done("fotos", "k"),
-        lambda: workspace.payload("fotos"),
         lambda: workspace.forget("fotos"),
     )
     for call in calls:
@@ -773,7 +781,7 @@ EDITED: dict[str, Callable[[str], str]] = {
     "number": lambda text: "1",
     "deep": lambda text: "[" * 100_000,
     "other key": lambda text: text.replace('"k"', '"new"'),
-    "other payload": lambda text: text.replace("12", "13"),
+    "other outputs": lambda text: text.replace("images", "base"),
     "newer format": lambda text: text.replace('"format": 1', '"format": 2'),
     "no stages": lambda text: json.dumps({**json.loads(text), "stages": {}}),
     "wrong types": lambda text: json.dumps({**json.loads(text), "stages": [1, 2]}),
@@ -784,22 +792,22 @@ EDITED: dict[str, Callable[[str], str]] = {
 def test_a_damaged_or_edited_stages_file_means_nothing_is_done(
     workspace: Workspace, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    workspace.mark_done("photos", "k", {"count": 12})
+    workspace.images_dir.mkdir()
+    workspace.mark_done("photos", "k", outputs=[workspace.images_dir])
     text = workspace.stages_path.read_text()
     changed = EDITED[name](text)
     assert changed != text
     workspace.stages_path.write_text(changed)
     again = Workspace(workspace.root)
     with caplog.at_level(logging.WARNING):
-        assert [again.is_done(stage, key) for stage in STAGES for key in ("k", "new")] == [False] * 16
-        assert again.payload("photos") is None
+        assert [again.is_done(stage, key) for stage in STAGES for key in ("k", "new")] == [False] * 4
     assert [record.message.count("damaged or was edited") for record in caplog.records] == [1]
     again.mark_done("photos", "k")
     assert done(workspace) == ["photos"]
 
 
 def test_a_stages_file_may_be_reformatted(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
-    workspace.mark_done("photos", "k", {"b": 1.0, "a": [None, True]})
+    workspace.mark_done("photos", "k")
     workspace.stages_path.write_text(json.dumps(json.loads(workspace.stages_path.read_text()), sort_keys=True))
     assert done(workspace) == ["photos"]
     assert caplog.text == ""

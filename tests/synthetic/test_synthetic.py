@@ -24,7 +24,6 @@ from interpose_sfm.synthetic import (
     interpolate,
     look_at,
     make_texture,
-    mix_textures,
     orbit,
     plan_sample,
     pose_errors_deg,
@@ -201,40 +200,6 @@ def test_exposure_brightens(courtyard: Scene) -> None:
     pose = Viewpoint(20.0, 9.0, 1.7, (0.0, 0.0, 2.0)).cam_from_world
     means = [render(courtyard, CAMERA, pose, RenderOptions(exposure=factor)).image.mean() for factor in (0.8, 1.0)]
     assert 0.78 < means[0] / means[1] < 0.82
-
-
-def facade_view(scene: Scene, name: str) -> FloatArray:
-    """The facade seen from 7 m before its middle, where nothing else is in sight."""
-    facade = scene[name]
-    middle = facade.corners_in_world.mean(axis=0)
-    pose = look_at(middle + 7.0 * facade.normal, middle)
-    view = render(scene, Intrinsics(240, 100, 260.0, 120.0, 50.0), pose)
-    assert np.abs((view.points_in_world - middle) @ facade.normal).max() < 1.5
-    return view.image.astype(np.float64)
-
-
-def test_mirrored_facades_look_alike_as_far_as_asked() -> None:
-    correlations = []
-    for similarity in (1.0, 0.8, 0.0):
-        scene = Scene.mirrored_facades(2, similarity=similarity, texels_per_m=DENSITY)
-        south, north = facade_view(scene, "south"), facade_view(scene, "north")
-        # The bays, which tell the facades apart, are narrow: most columns see the facades alone.
-        correlations.append(np.corrcoef(south[:, 140:].ravel(), north[:, 140:].ravel())[0, 1])
-        distance = scene["south"].corners_in_world.mean(axis=0) - scene["north"].corners_in_world.mean(axis=0)
-        assert np.linalg.norm(distance) == pytest.approx(20.0)
-        assert scene["south"].normal @ scene["north"].normal == pytest.approx(-1.0)
-    assert correlations[0] > 0.98
-    assert 0.5 < correlations[1] < 0.95
-    assert abs(correlations[2]) < 0.3
-
-
-def test_mixing_textures_takes_the_share_that_was_asked_for() -> None:
-    first, second = (make_texture(np.random.default_rng(seed), (6.0, 4.0), 20.0) for seed in (1, 2))
-    for share, expected in ((0.0, 0.0), (0.25, 0.25), (1.0, 1.0)):
-        mixed = mix_textures(np.random.default_rng(0), first, second, share)
-        is_second = np.all(mixed.levels[0] == second.levels[0], axis=-1)
-        assert abs(is_second.mean() - expected) < 0.03
-        assert np.all(is_second | np.all(mixed.levels[0] == first.levels[0], axis=-1))
 
 
 def test_a_large_footprint_reads_the_mean_of_its_surroundings() -> None:
@@ -470,8 +435,6 @@ def test_impossible_cameras_and_textures_are_refused(courtyard: Scene, tmp_path:
         RenderOptions(supersampling=0)
     with pytest.raises(ValueError, match="positive"):
         make_texture(np.random.default_rng(0), (0.0, 1.0), 10.0)
-    with pytest.raises(ValueError, match="similarity"):
-        Scene.mirrored_facades(0, similarity=1.5, texels_per_m=5.0)
     with pytest.raises(KeyError, match="front"):
         courtyard["roof"]
     with pytest.raises(ValueError, match="even"):
