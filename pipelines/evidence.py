@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching import verification
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import ConsensusOptions, MatchingOptions
@@ -153,7 +154,7 @@ def document(rows: list[Row], everything: bool) -> str:
         f"Versions: {names}.",
         "",
         f"A pair counts as wrong if its pose is off by more than {WRONG_DEG:.0f} degrees. {len(right)} right and",
-        f"{len(wrong)} wrong pairs have a two-view geometry of at least {verification.MIN_MATCHES} inliers.",
+        f"{len(wrong)} wrong pairs have a two-view geometry of at least {MIN_VERIFIED_MATCHES} inliers.",
         "",
         "## Why these cues",
         "",

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap.constants import MAX_ERROR_PX
 from interpose_sfm.products import Intrinsics, Link
 
 logger = logging.getLogger(__name__)
 
-MAX_ERROR_PX = 4.0  # COLMAP's default for two-view geometries
 MAX_FOCAL_FACTOR = 3.0  # of the longer side; beyond it, and below its inverse, the calibration has failed
 
 

@@ -1,4 +1,4 @@
-"""Which photos share a camera, and the COLMAP database that says so."""
+"""Which photos share a camera, the COLMAP database that says so, and what models made of the cameras."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from interpose_sfm.colmap import databases
+from interpose_sfm.colmap.camera_fitting import intrinsics_of
 from interpose_sfm.options import CameraMode
-from interpose_sfm.products import Photo, PhotoSet
+from interpose_sfm.products import Intrinsics, Photo, PhotoSet
 
 if TYPE_CHECKING:
     import pycolmap
@@ -85,6 +87,19 @@ def import_cameras(database_path: Path, photo_set: PhotoSet, mode: CameraMode) -
                 frame.rig_id = rig_ids[camera_ids[name]]
                 frame.add_data_id(image.data_id)
                 database.write_frame(frame)
+
+
+def refined_cameras(database_path: Path, models: Sequence[pycolmap.Reconstruction]) -> dict[str, Intrinsics]:
+    """Camera of every photo of a database: as refined by the first model that registers a photo with it.
+
+    Cameras that no model has are as in the database.
+    """
+    cameras, camera_ids = databases.cameras(database_path), databases.camera_ids(database_path)
+    for model in reversed(models):
+        registered = {image.camera_id for image in model.images.values() if image.has_pose}
+        refined = {id_: intrinsics_of(model.camera(id_), is_trusted=True) for id_ in registered}
+        cameras.update({name: refined[id_] for name, id_ in camera_ids.items() if id_ in refined})
+    return cameras
 
 
 def _initial_camera(photos: Sequence[Photo]) -> pycolmap.Camera:

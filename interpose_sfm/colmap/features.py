@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from interpose_sfm.options import BaseOptions
+from interpose_sfm.run_log import Progress
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.02
 CHUNK = 16  # photos between two reports of progress; smaller ones leave cores idle at their ends
-
-Progress = Callable[[str, int, int], None]
 
 
 def extract_and_match(
@@ -32,7 +31,7 @@ def extract_and_match(
     Photos and pairs that the database already has are skipped, so that a killed run goes on where it stopped.
 
     Args:
-        database_path: As made by :func:`interpose_sfm.cameras.import_cameras`.
+        database_path: As made by :func:`interpose_sfm.colmap.cameras.import_cameras`.
         image_dir: Folder that holds the photos under their names.
         names: The photos, in name order.
         options: Image size, and from how many photos on pairs are bounded.

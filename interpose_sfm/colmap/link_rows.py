@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap.constants import MAX_ERROR_PX
 from interpose_sfm.products import FloatArray, IndexArray, Link, Pose
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SNAP_PX = 1.0  # learned and SIFT key points this close are one key point, so that their tracks join
-MAX_EPIPOLAR_ERROR_PX = 4.0  # COLMAP's default for two-view geometries
 
 
 def inject_links(database_path: Path, links: Sequence[Link]) -> None:
@@ -167,7 +167,7 @@ def _agrees(
     points_b_px: FloatArray,
     rows: IndexArray,
 ) -> np.ndarray:
-    """Which matches lie within MAX_EPIPOLAR_ERROR_PX of the epipolar geometry (Sampson error)."""
+    """Which matches lie within MAX_ERROR_PX of the epipolar geometry (Sampson error)."""
     import pycolmap
 
     if len(rows) == 0:
@@ -180,7 +180,7 @@ def _agrees(
     line_b, line_a = a @ fundamental.T, b @ fundamental
     numerator = np.sum(b * line_b, axis=1) ** 2
     denominator = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
-    return np.asarray(numerator <= MAX_EPIPOLAR_ERROR_PX**2 * np.maximum(denominator, 1e-12))
+    return np.asarray(numerator <= MAX_ERROR_PX**2 * np.maximum(denominator, 1e-12))
 
 
 def _one_to_one(rows: IndexArray) -> IndexArray:

@@ -19,6 +19,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap import reconstruction
+from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.geometry import link_errors_deg
 from interpose_sfm.joining.ties import MIN_SPREAD_DEG
 from interpose_sfm.products import FloatArray, ImagePair, Link, Pose, connected_components
@@ -33,7 +34,7 @@ FREE_LENGTH_SIGMA = 1.0  # of the length of a baseline that points know, as a sh
 HELD_LENGTH_SIGMA = 0.02  # of one that only links know: the join has weighed all that is said of it already
 ROBUST_SIGMAS = 3.0  # Cauchy's scale: six out of seven right links, whose five errors add up, lie within it
 DROP_SIGMAS = 4.0  # of a rotation with three axes, one in a thousand is larger
-MIN_COMMON_POINTS = 15  # that tie two photos to each other; as many matches make a pair verified in COLMAP
+MIN_COMMON_POINTS = MIN_VERIFIED_MATCHES  # that tie two photos to each other
 MAX_LENGTH_CHANGE = 0.05  # of a baseline, before its prior is written anew with the length it has by then
 MAX_ROUNDS = 10  # of adjusting anew; lengths settle in two or three
 MAX_WORSE_SHARE, MAX_WORSE_PX = 0.1, 0.1  # by which priors may raise a base model's error, which noise does as well

@@ -18,6 +18,8 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap import camera_fitting, databases, incremental_mapper, link_rows, reconstruction
+from interpose_sfm.colmap.cameras import refined_cameras
+from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import adjustment, overlaps, placing
 from interpose_sfm.joining.adjustment import AdjustedLink
@@ -26,7 +28,7 @@ from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixel
 from interpose_sfm.joining.similarity_fit import fit_statements
 from interpose_sfm.matching import verification
 from interpose_sfm.options import BaseOptions, ConsensusOptions
-from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, Link
+from interpose_sfm.products import FloatArray, ImagePair, Link
 
 if TYPE_CHECKING:
     import pycolmap
@@ -35,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 MIN_AGREEING_SHARE = 0.5  # of the links' points in either model that the other one sees where the links say
 MIN_SIDE_POINTS = 8  # of either model, for a link that was refused: the points of one alone suit some wrong scale
-MIN_VERIFIED = 15  # matches that COLMAP's own features must have of a link whose points have no depths; its own limit
 CONFIRMED_SIGMAS = 2.0
 """Of its spread that a candidate may miss the predicted rotation: three in four right links do not miss it by more. On
 castle-P30_s4 the right link misses it by at most 1.5 of them (11 degrees), the next candidate by 64 degrees."""
@@ -262,7 +263,7 @@ class ModelJoiner:
         if a not in models or b not in models:
             return False
         points_a_px, points_b_px = _verified_points(models[a], a, models[b], b, self._database_path)
-        if len(points_a_px) < MIN_VERIFIED:
+        if len(points_a_px) < MIN_VERIFIED_MATCHES:  # of COLMAP's own features
             return False
         cameras = [reconstruction.model_cameras(models[name])[name] for name in (a, b)]
         errors_px = verification.epipolar_errors_px(link.b_from_a, points_a_px, cameras[0], points_b_px, cameras[1])
@@ -288,7 +289,7 @@ class ModelJoiner:
                 return model
             tried.add(name)
             ready = self._triangulated(model)
-            cameras, max_angle_deg = self._cameras(ready), self._limits.max_cycle_deg
+            cameras, max_angle_deg = refined_cameras(self._database_path, [ready]), self._limits.max_cycle_deg
             found = placing.find_place(ready, name, self._links, cameras, max_angle_deg)
             if self._contradicted:
                 everything = [*self._links, *self._contradicted]
@@ -302,14 +303,6 @@ class ModelJoiner:
                 model, tried = placed.model, set()
 
     # ------------------------------------------------------------ models
-
-    def _cameras(self, model: pycolmap.Reconstruction) -> dict[str, Intrinsics]:
-        """Camera of every photo, as the model refined it where it has the camera."""
-        cameras = databases.cameras(self._database_path)
-        for name, camera_id in databases.camera_ids(self._database_path).items():
-            if camera_id in model.cameras:
-                cameras[name] = camera_fitting.intrinsics_of(model.camera(camera_id), is_trusted=True)
-        return cameras
 
     def _adjusted(
         self, model: pycolmap.Reconstruction, bases: Sequence[frozenset[str]], confirmed: Sequence[Link] = ()

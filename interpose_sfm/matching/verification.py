@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap.constants import MAX_ERROR_PX, MIN_VERIFIED_MATCHES
 from interpose_sfm.products import (
     Evidence,
     Features,
@@ -21,8 +22,6 @@ from interpose_sfm.products import (
     TwoView,
 )
 
-MIN_MATCHES = 15  # COLMAP's min_num_inliers: below it no pair counts as verified
-MAX_ERROR_PX = 4.0  # COLMAP's default for two-view geometries
 MIN_CALIBRATED_SHARE = 0.95  # COLMAP's min_E_F_inlier_ratio: fewer E than F inliers means the cameras do not fit
 KEYPOINT_SIGMA_PX = 1.0  # neighbouring key points err alike, so residuals alone make a pose look too sure
 ROTATION_SPREAD_DEG = 0.5  # of a pure rotation: far below what decides anything
@@ -49,7 +48,7 @@ def verify(
         seed: Equal seeds give equal results.
     """
     num_matches = len(matches.indices)
-    if num_matches < MIN_MATCHES:
+    if num_matches < MIN_VERIFIED_MATCHES:
         return _no_pose(PoseStatus.FEW_MATCHES, matches, 0)
     points_a_px = features_a.keypoints_px[matches.indices[:, 0]]
     points_b_px = features_b.keypoints_px[matches.indices[:, 1]]
@@ -58,7 +57,7 @@ def verify(
         return _no_pose(PoseStatus.FEW_INLIERS, matches, 0)
     b_from_a, mask = estimate
     inliers = np.flatnonzero(mask).astype(np.uint32)
-    if len(inliers) < MIN_MATCHES:
+    if len(inliers) < MIN_VERIFIED_MATCHES:
         return _no_pose(PoseStatus.FEW_INLIERS, matches, len(inliers))
     if _on_one_line(points_a_px[mask]) or _on_one_line(points_b_px[mask]):
         return _no_pose(PoseStatus.DEGENERATE, matches, len(inliers))

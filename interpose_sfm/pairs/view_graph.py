@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.options import ViewGraphOptions
 from interpose_sfm.products import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
-
-MIN_VERIFIED = 15  # COLMAP ignores pairs with fewer inliers (min_num_matches)
 
 
 def build_view_graph(
@@ -91,7 +90,7 @@ def _read_pairs(database_path: Path) -> tuple[list[str], dict[ImagePair, int], d
         names = {image.image_id: image.name for image in database.read_all_images()}
         matched = _by_name(names, *database.read_num_matches())
         verified = _by_name(names, *database.read_two_view_geometry_num_inliers())
-    return list(names.values()), matched, {pair: n for pair, n in verified.items() if n >= MIN_VERIFIED}
+    return list(names.values()), matched, {pair: n for pair, n in verified.items() if n >= MIN_VERIFIED_MATCHES}
 
 
 def _by_name(names: Mapping[int, str], pair_ids: Sequence[int], counts: Sequence[int]) -> dict[ImagePair, int]:

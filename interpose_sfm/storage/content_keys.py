@@ -1,4 +1,9 @@
-"""Keys that are equal only for equal content: what everything that the package keeps on disk is found by."""
+"""Keys that are equal only for equal content: what everything that the package keeps on disk is found by.
+
+`content_key` is for everything; clips and captions are found by that of the photos they were made of. `image_key` is
+for the pictures of views (`interpose_sfm.products.View`), photos and frames alike: features, matches and hypotheses are
+found by it. Neither may change, since the results of earlier runs are found by both.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +105,7 @@ def _type_name(value: object) -> str:
 
 
 def image_key(image: ImageArray) -> str:
-    """Content key of an image: equal for equal pixels and sizes.
+    """Key of the picture of a view: equal for equal pixels and sizes. Not the `content_key` of the same array.
 
     Args:
         image: (height, width, 3) uint8.

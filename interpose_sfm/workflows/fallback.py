@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interpose_sfm.colmap import calibration, camera_fitting, databases, reconstruction
+from interpose_sfm.colmap import calibration, databases, reconstruction
+from interpose_sfm.colmap.cameras import refined_cameras
 from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
 from interpose_sfm.joining.global_final_mapping import GlobalFinalMapper
 from interpose_sfm.matching.cache import LearnedCache, PhotoViews
@@ -158,7 +159,7 @@ class _Fallback:
         self._cache = LearnedCache(stores.features, stores.matches, options.matching)
         self.records = [PairRecord(weak) for weak in graph.weak_pairs]
         self._index = {record.pair: index for index, record in enumerate(self.records)}
-        self._see(_cameras(base))
+        self._see(refined_cameras(base.database_path, base.models))
 
     def _see(self, cameras: Mapping[str, Intrinsics]) -> None:
         """Look at the photos through these cameras."""
@@ -279,15 +280,3 @@ class _Fallback:
                 self._add(index, confirmation=final.confirmed[pair])
             if pair in final.dropped:
                 self._add(index, dropped=final.dropped[pair].detail, dropped_link=final.dropped[pair].link)
-
-
-def _cameras(base: Base) -> dict[str, Intrinsics]:
-    """Cameras by photo name: as refined by a base model where one has the camera, else as in the database."""
-    cameras = databases.cameras(base.database_path)
-    camera_ids = databases.camera_ids(base.database_path)
-    for model in reversed(base.models):
-        registered = {image.camera_id for image in model.images.values() if image.has_pose}
-        for name, camera_id in camera_ids.items():
-            if camera_id in registered:
-                cameras[name] = camera_fitting.intrinsics_of(model.camera(camera_id), is_trusted=True)
-    return cameras

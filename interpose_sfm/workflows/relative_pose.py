@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +19,8 @@ from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.photos import collect
 from interpose_sfm.pose.dust3r.stores import open_network_stores
 from interpose_sfm.products import Evidence, ImagePair, LinkVerdict, Pose, PoseChoice, WeakPair
+from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.run_stores import open_stores
-
-Progress = Callable[[str, int, int], None]
 
 CLIP_STORE = "interpose_clips"
 """Folder beside the first photo in which generated clips are kept if the options name none."""

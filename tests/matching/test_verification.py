@@ -7,8 +7,9 @@ import pytest
 
 from geometry_scenes import Scene, arc, camera, cloud, observe, pose_error_deg, turn
 from interpose_sfm import geometry
+from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching import verification
-from interpose_sfm.matching.verification import KEYPOINT_SIGMA_PX, MIN_MATCHES, verify
+from interpose_sfm.matching.verification import KEYPOINT_SIGMA_PX, verify
 from interpose_sfm.products import Features, Intrinsics, Matches, Pose, PoseStatus, TwoView
 from interpose_sfm.synthetic import look_at
 
@@ -180,7 +181,7 @@ def test_five_correspondences_have_no_spread() -> None:
 
 def test_fewer_matches_than_colmap_wants_are_not_tried() -> None:
     scene = two_views(7)
-    few, enough = (scene.matches(0, 1, limit=n) for n in (MIN_MATCHES - 1, MIN_MATCHES))
+    few, enough = (scene.matches(0, 1, limit=n) for n in (MIN_VERIFIED_MATCHES - 1, MIN_VERIFIED_MATCHES))
     found = solve(scene, few)
     assert (found.status, found.b_from_a, found.spread_deg) == (PoseStatus.FEW_MATCHES, None, 180.0)
     assert (found.evidence.num_matches, found.evidence.num_inliers, len(found.inliers)) == (14, 0, 0)

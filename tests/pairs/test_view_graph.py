@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from geometry_scenes import DatabaseOptions, arc, cloud, observe, write_database
+from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.options import ViewGraphOptions
-from interpose_sfm.pairs.view_graph import MIN_VERIFIED, build_view_graph, rank_weak_pairs
+from interpose_sfm.pairs.view_graph import build_view_graph, rank_weak_pairs
 from interpose_sfm.products import ImagePair, ViewGraph, WeakReason
 
 NO_MATCH, FEW = WeakReason.NO_VERIFIED_MATCH, WeakReason.FEW_MATCHES
@@ -146,8 +147,8 @@ def database_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = DatabaseOptions(
         rows={
             (0, 1): scene.true_rows(0, 1)[:100],
-            (1, 2): scene.true_rows(1, 2)[:MIN_VERIFIED],
-            (2, 3): scene.true_rows(2, 3)[: MIN_VERIFIED - 1],
+            (1, 2): scene.true_rows(1, 2)[:MIN_VERIFIED_MATCHES],
+            (2, 3): scene.true_rows(2, 3)[: MIN_VERIFIED_MATCHES - 1],
         },
         raw={(0, 3): scene.true_rows(0, 3)[:70]},
         ids=(9, 7, 5, 3, 1),
@@ -160,7 +161,7 @@ def test_a_database_is_read_by_names(database_path: Path) -> None:
     assert graph.names == tuple(sorted(NAMES))
     assert graph.verified == {
         ImagePair.sorted(NAMES[0], NAMES[1]): 100,
-        ImagePair.sorted(NAMES[1], NAMES[2]): MIN_VERIFIED,
+        ImagePair.sorted(NAMES[1], NAMES[2]): MIN_VERIFIED_MATCHES,
     }
     assert graph.verified_components[0] == frozenset(NAMES[:3])
     assert sorted(map(len, graph.verified_components)) == [1, 1, 3]
