@@ -1,4 +1,4 @@
-"""All pose mathematics: angles, distances and averages of poses, projection, triangulation. Pure numpy.
+"""All pose mathematics: angles, distances and averages of poses, projection, triangulation.
 
 Functions whose names end in ``_deg`` return degrees; rotation vectors are in radians and end in ``_rad``. ``...`` in a
 shape stands for leading axes; these broadcast. Angles come from atan2 of sine and cosine, because arccos alone loses
@@ -90,56 +90,18 @@ def rotation_from_axis_angle(axis: ArrayLike, angle_deg: float) -> FloatArray:
 
 def rotation_exp(rotvec_rad: ArrayLike) -> FloatArray:
     """(..., 3, 3) rotations of (..., 3) rotation vectors (axis times angle in radians), right-handed."""
-    vector = np.asarray(rotvec_rad, dtype=np.float64)
-    half = 0.5 * np.linalg.norm(vector, axis=-1, keepdims=True)
-    # np.sinc(x) is sin(pi x) / (pi x), exact at zero.
-    return rotation_from_quaternion(np.concatenate([0.5 * np.sinc(half / np.pi) * vector, np.cos(half)], axis=-1))
+    from scipy.spatial.transform import Rotation
+
+    vectors = np.asarray(rotvec_rad, dtype=np.float64)
+    return np.asarray(Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix()).reshape(*vectors.shape, 3)
 
 
 def rotation_log(rotation: ArrayLike) -> FloatArray:
     """(..., 3) rotation vectors in radians, of length at most pi, of (..., 3, 3) rotations; undoes ``rotation_exp``."""
-    quaternion = quaternion_from_rotation(rotation)
-    sine = np.linalg.norm(quaternion[..., :3], axis=-1, keepdims=True)
-    angle = 2.0 * np.arctan2(sine, quaternion[..., 3:])
-    factor = np.divide(angle, sine, out=np.full_like(sine, 2.0), where=sine > 0.0)
-    return np.asarray(quaternion[..., :3] * factor)
+    from scipy.spatial.transform import Rotation
 
-
-def quaternion_from_rotation(rotation: ArrayLike) -> FloatArray:
-    """(..., 4) unit quaternions in the order x, y, z, w (as pycolmap) with w >= 0, of (..., 3, 3) rotations.
-
-    The four rows built below are the quaternion times four times each of its components; the longest is taken, so
-    nothing cancels at any angle (Shepperd, "Quaternion from rotation matrix", 1978).
-    """
-    r = np.asarray(rotation, dtype=np.float64)
-    xx, yy, zz = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
-    xy, xz, yz = r[..., 0, 1] + r[..., 1, 0], r[..., 0, 2] + r[..., 2, 0], r[..., 1, 2] + r[..., 2, 1]
-    xw, yw, zw = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
-    rows = np.stack(
-        [
-            np.stack([1.0 + xx - yy - zz, xy, xz, xw], axis=-1),
-            np.stack([xy, 1.0 - xx + yy - zz, yz, yw], axis=-1),
-            np.stack([xz, yz, 1.0 - xx - yy + zz, zw], axis=-1),
-            np.stack([xw, yw, zw, 1.0 + xx + yy + zz], axis=-1),
-        ],
-        axis=-2,
-    )
-    norms = np.linalg.norm(rows, axis=-1)
-    longest = np.argmax(norms, axis=-1)[..., None]
-    row = np.take_along_axis(rows, longest[..., None], axis=-2)[..., 0, :]
-    quaternion = row / np.take_along_axis(norms, longest, axis=-1)
-    return np.asarray(np.where(quaternion[..., 3:] < 0.0, -quaternion, quaternion))
-
-
-def rotation_from_quaternion(xyzw: ArrayLike) -> FloatArray:
-    """(..., 3, 3) rotations of (..., 4) quaternions in the order x, y, z, w (as pycolmap), of any length above zero."""
-    x, y, z, w = np.moveaxis(unit_vectors(xyzw), -1, 0)
-    entries = [
-        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
-        [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
-        [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in entries], axis=-2)
+    matrices = np.asarray(rotation, dtype=np.float64)
+    return np.asarray(Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_rotvec()).reshape(matrices.shape[:-1])
 
 
 # ---------------------------------------------------------------- distances between relative poses
@@ -422,8 +384,10 @@ def triangulation_angles_deg(b_from_a: Pose, x_in_a: FloatArray) -> FloatArray:
 def to_rigid3d(pose: Pose) -> pycolmap.Rigid3d:
     """Convert a pose to pycolmap."""
     import pycolmap
+    from scipy.spatial.transform import Rotation
 
-    return pycolmap.Rigid3d(pycolmap.Rotation3d(quaternion_from_rotation(pose.rotation)), pose.translation)
+    quaternion = Rotation.from_matrix(pose.rotation).as_quat(canonical=True)
+    return pycolmap.Rigid3d(pycolmap.Rotation3d(quaternion), pose.translation)
 
 
 def from_rigid3d(rigid: pycolmap.Rigid3d) -> Pose:

@@ -1,7 +1,7 @@
 """Synthetic photo collections of known geometry, for the demonstration and the tests."""
 
 from interpose_sfm.synthetic.cameras import Viewpoint, center_in_world, interpolate, look_at, orbit
-from interpose_sfm.synthetic.render import Rendering, RenderOptions, project, render
+from interpose_sfm.synthetic.render import Rendering, RenderOptions, render
 from interpose_sfm.synthetic.sample import (
     SampleOptions,
     SampleTruth,
@@ -32,7 +32,6 @@ __all__ = [
     "orbit",
     "plan_sample",
     "pose_errors_deg",
-    "project",
     "read_sample",
     "render",
     "write_clip",

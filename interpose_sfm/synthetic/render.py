@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from interpose_sfm import geometry
 from interpose_sfm.products import FloatArray, ImageArray, Intrinsics, Pose
 from interpose_sfm.synthetic.scene import Rectangle, Scene
 
@@ -79,15 +80,6 @@ def render(
     return Rendering(image, depth, points_in_world)
 
 
-def project(intrinsics: Intrinsics, points_in_cam: FloatArray) -> FloatArray:
-    """(..., 2) pixel positions of (..., 3) points in the camera; meaningless for points behind it."""
-    normalized = points_in_cam[..., :2] / points_in_cam[..., 2:]
-    radius2 = (normalized**2).sum(axis=-1, keepdims=True)
-    principal = np.array([intrinsics.cx_px, intrinsics.cy_px])
-    pixels: FloatArray = intrinsics.focal_px * (1.0 + intrinsics.radial * radius2) * normalized + principal
-    return pixels
-
-
 @dataclass(frozen=True)
 class _Rays:
     """Rays (x, y, 1) in the camera, on a regular grid in the image.
@@ -107,11 +99,16 @@ class _Rays:
     def of_camera(cls, intrinsics: Intrinsics, per_pixel: int) -> _Rays:
         columns = (np.arange(intrinsics.width_px * per_pixel) + 0.5) / per_pixel
         rows = (np.arange(intrinsics.height_px * per_pixel) + 0.5) / per_pixel
-        x, y = np.meshgrid(
-            (columns - intrinsics.cx_px) / intrinsics.focal_px, (rows - intrinsics.cy_px) / intrinsics.focal_px
-        )
         if intrinsics.radial:
-            x, y = _undistort(x, y, intrinsics.radial)
+            rays = geometry.pixel_to_ray(np.stack(np.meshgrid(columns, rows), axis=-1), intrinsics)
+            if not np.all(np.isfinite(rays)):
+                radial = intrinsics.radial
+                raise ValueError(f"radial distortion {radial} folds the picture inside its borders; use a weaker one")
+            x, y = rays[..., 0], rays[..., 1]
+        else:
+            x, y = np.meshgrid(
+                (columns - intrinsics.cx_px) / intrinsics.focal_px, (rows - intrinsics.cy_px) / intrinsics.focal_px
+            )
         return cls(x, y, 1.0 / (intrinsics.focal_px * per_pixel), not intrinsics.radial)
 
     def window(self, corners_in_cam: FloatArray) -> tuple[slice, slice]:
@@ -122,19 +119,6 @@ class _Rays:
         first_column, last_column = np.searchsorted(self.x[0], (lines[:, 0].min(), lines[:, 0].max()))
         first_row, last_row = np.searchsorted(self.y[:, 0], (lines[:, 1].min(), lines[:, 1].max()))
         return slice(first_row, last_row + 1), slice(first_column, last_column + 1)
-
-
-def _undistort(x: FloatArray, y: FloatArray, radial: float) -> tuple[FloatArray, FloatArray]:
-    """Solve r (1 + k r^2) = r_distorted by Newton's method."""
-    distorted = np.hypot(x, y)
-    radius = distorted.copy()
-    for _ in range(30):
-        radius -= (radius * (1.0 + radial * radius**2) - distorted) / (1.0 + 3.0 * radial * radius**2)
-    is_solved = np.abs(radius * (1.0 + radial * radius**2) - distorted) < 1e-12
-    if not np.all(is_solved & (1.0 + 3.0 * radial * radius**2 > 0)):
-        raise ValueError(f"radial distortion {radial} folds the picture inside its borders; use a weaker one")
-    factor = 1.0 / (1.0 + radial * radius**2)
-    return x * factor, y * factor
 
 
 def _surface_from_ray(surface: Rectangle, cam_from_world: Pose) -> FloatArray:

@@ -38,7 +38,7 @@ LEARNED = observe(cloud(2, 150), POSES, noise_px=0.3, seed=2)
 def shifted(model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
     """A copy in another world frame."""
     copied = pycolmap.Reconstruction(model)
-    turn = pycolmap.Rotation3d(geometry.quaternion_from_rotation(geometry.rotation_exp([0.3, -0.5, 1.0])))
+    turn = pycolmap.Rotation3d(geometry.rotation_exp([0.3, -0.5, 1.0]))
     copied.transform(pycolmap.Sim3d(2.5, turn, [1.0, -4.0, 3.0]))
     return copied
 
@@ -367,9 +367,7 @@ def test_models_inside_others_are_dropped(original: Base) -> None:
 def test_the_largest_change_is_that_of_the_worst_photo(original: Base, angle_deg: float) -> None:
     after = shifted(original.model)
     image = after.image(3)
-    turn = pycolmap.Rotation3d(
-        geometry.quaternion_from_rotation(geometry.rotation_from_axis_angle([0, 1, 0], angle_deg))
-    )
+    turn = pycolmap.Rotation3d(geometry.rotation_from_axis_angle([0, 1, 0], angle_deg))
     after.frame(image.frame_id).rig_from_world = pycolmap.Rigid3d(turn, [0, 0, 0]) * image.cam_from_world()
     assert reconstruction.largest_change_deg(original.model, after) == pytest.approx(angle_deg, abs=1e-6)
 
@@ -378,7 +376,7 @@ def test_the_change_counts_whichever_photo_turned(original: Base) -> None:
     """The photo that the others are compared with may be the one that turned."""
     after = shifted(original.model)
     first = next(i for i in after.images.values() if i.name == min(NAMES))
-    turn = pycolmap.Rotation3d(geometry.quaternion_from_rotation(geometry.rotation_from_axis_angle([0, 1, 0], 20)))
+    turn = pycolmap.Rotation3d(geometry.rotation_from_axis_angle([0, 1, 0], 20))
     after.frame(first.frame_id).rig_from_world = pycolmap.Rigid3d(turn, [0, 0, 0]) * first.cam_from_world()
     assert reconstruction.largest_change_deg(original.model, after) == pytest.approx(20, abs=1e-6)
 
@@ -387,8 +385,7 @@ def test_photos_that_turn_apart_change_by_the_sum(original: Base) -> None:
     after = shifted(original.model)
     others = sorted((i for i in after.images.values() if i.name != min(NAMES)), key=lambda i: i.name)
     for image, angle_deg in zip(others[:2], (15, -15), strict=True):
-        turn = geometry.quaternion_from_rotation(geometry.rotation_from_axis_angle([0, 1, 0], angle_deg))
-        turned = pycolmap.Rotation3d(turn)
+        turned = pycolmap.Rotation3d(geometry.rotation_from_axis_angle([0, 1, 0], angle_deg))
         after.frame(image.frame_id).rig_from_world = image.cam_from_world() * pycolmap.Rigid3d(turned, [0, 0, 0])
     assert reconstruction.largest_change_deg(original.model, after) == pytest.approx(30, abs=1e-6)
 

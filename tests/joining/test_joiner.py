@@ -73,7 +73,7 @@ def two_models(path: Path, scene: Scene, num_source: int = 4) -> Two:
     rows = rows_of(scene, views[0], seen[is_left]) | rows_of(scene, views[1], seen[~is_left])
     write_database(path, scene, names, DatabaseOptions(rows=rows))
     target, source = (true_model(path, scene, names, v) for v in views)
-    source.transform(pycolmap.Sim3d(1 / UNIT, pycolmap.Rotation3d(geometry.quaternion_from_rotation(TURN)), MOVE))
+    source.transform(pycolmap.Sim3d(1 / UNIT, pycolmap.Rotation3d(TURN), MOVE))
     return Two(scene, path, target, source)
 
 

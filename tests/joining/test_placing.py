@@ -56,7 +56,7 @@ def piece(database: Path, views: Sequence[int], *, in_source: bool = False) -> p
     model = true_model(database, SCENE, NAMES, views)
     if in_source:
         moved = TARGET_FROM_SOURCE.inverse()
-        turn = pycolmap.Rotation3d(geometry.quaternion_from_rotation(moved.rotation))
+        turn = pycolmap.Rotation3d(moved.rotation)
         model.transform(pycolmap.Sim3d(moved.scale, turn, moved.translation))
     return model
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from interpose_sfm import geometry
 from interpose_sfm.options import ConsistencyOptions, Strategy
@@ -47,7 +48,7 @@ def opposite(b_from_a: Pose) -> Pose:
 
 def random_pose(rng: np.random.Generator) -> Pose:
     quaternion = rng.normal(size=4)
-    return Pose(geometry.rotation_from_quaternion(quaternion), geometry.unit_vectors(rng.normal(size=3)))
+    return Pose(Rotation.from_quat(quaternion).as_matrix(), geometry.unit_vectors(rng.normal(size=3)))
 
 
 def noisy(rng: np.random.Generator, truth: Pose, sigma_deg: float) -> Pose:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from interpose_sfm import geometry
 from interpose_sfm.products import FloatArray, Intrinsics, Pose
 from interpose_sfm.synthetic import (
     Rectangle,
@@ -27,7 +28,6 @@ from interpose_sfm.synthetic import (
     orbit,
     plan_sample,
     pose_errors_deg,
-    project,
     read_sample,
     render,
     write_clip,
@@ -111,7 +111,7 @@ def test_points_reproject_to_their_pixels(courtyard: Scene, radial: float) -> No
     assert 0.6 < is_hit.mean() < 1.0
     points = in_camera(view.points_in_world[is_hit], cam_from_world)
     assert np.abs(points[:, 2] - view.depth[is_hit]).max() < 1e-9
-    assert np.abs(project(camera, points) - pixel_grid(camera)[is_hit]).max() < 1e-6
+    assert np.abs(geometry.project(points, camera) - pixel_grid(camera)[is_hit]).max() < 1e-6
 
 
 def test_points_lie_on_the_surfaces_and_the_nearest_one_wins(courtyard: Scene) -> None:
@@ -142,7 +142,7 @@ def test_the_same_point_has_the_same_colour_in_two_views(courtyard: Scene) -> No
     views = [render(courtyard, camera, pose) for pose in poses]
     is_hit = np.isfinite(views[0].depth)
     in_second = in_camera(views[0].points_in_world[is_hit], poses[1])
-    positions = project(camera, in_second)
+    positions = geometry.project(in_second, camera)
     is_inside = np.all((positions > 1) & (positions < [319, 239]), axis=1) & (in_second[:, 2] > 0)
     positions, depths = positions[is_inside], in_second[is_inside, 2]
     column, row = np.floor(positions).astype(int).T
@@ -396,7 +396,7 @@ def test_groups_see_their_facade_and_share_a_part_of_the_scene(courtyard: Scene)
     views = [render(courtyard, truth.intrinsics, pose, RenderOptions(supersampling=1)) for pose in poses]
     points = views[0].points_in_world[np.isfinite(views[0].depth)]
     in_second = in_camera(points, poses[1])
-    positions = project(truth.intrinsics, in_second)
+    positions = geometry.project(in_second, truth.intrinsics)
     is_inside = np.all((positions > 0) & (positions < [240, 180]), axis=1) & (in_second[:, 2] > 0)
     column, row = np.floor(positions[is_inside]).astype(int).T
     is_common = np.abs(views[1].depth[row, column] / in_second[is_inside, 2] - 1.0) < 0.02
