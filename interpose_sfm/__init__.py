@@ -13,51 +13,77 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from interpose_sfm.doctor import diagnose
-    from interpose_sfm.options import InterposeOptions, ReconstructOptions
-    from interpose_sfm.report import ReconstructionResult, RunReport
-    from interpose_sfm.workflows.drop_in import extend, incremental_mapping, installed
-    from interpose_sfm.workflows.make_clips import BridgeResult, bridge_photos
-    from interpose_sfm.workflows.reconstruct import find_weak_pairs, reconstruct
-    from interpose_sfm.workflows.relative_pose import RelativePoseResult, relative_pose
+if TYPE_CHECKING:  # under names of their own, or strict type checkers take them for private
+    # fmt: off
+    # isort: off
+    from interpose_sfm.doctor import BackendCheck as BackendCheck, CheckKind as CheckKind, diagnose as diagnose
+    from interpose_sfm.options import (
+        AlignmentMethod as AlignmentMethod, BaseOptions as BaseOptions, BridgingOptions as BridgingOptions,
+        CameraMode as CameraMode, ConsensusOptions as ConsensusOptions, ConsistencyOptions as ConsistencyOptions,
+        Dust3rOptions as Dust3rOptions, FallbackOptions as FallbackOptions, Fit as Fit,
+        GenerationOptions as GenerationOptions, InterposeOptions as InterposeOptions, Mapper as Mapper,
+        MatchingOptions as MatchingOptions, MemoryProfile as MemoryProfile, NetworkDtype as NetworkDtype,
+        PairSelection as PairSelection, PhotoOptions as PhotoOptions, ReconstructOptions as ReconstructOptions,
+        Strategy as Strategy, ViewGraphOptions as ViewGraphOptions,
+    )
+    from interpose_sfm.products import (
+        ChoiceReason as ChoiceReason, ClipFlag as ClipFlag, ClipProblem as ClipProblem, ClipScore as ClipScore,
+        ClipState as ClipState, Evidence as Evidence, ImagePair as ImagePair, LinkVerdict as LinkVerdict, Pose as Pose,
+        PoseChoice as PoseChoice, ScoreKind as ScoreKind, ViewGraph as ViewGraph, WeakPair as WeakPair,
+        WeakReason as WeakReason,
+    )
+    from interpose_sfm.registry import MissingDependencyError as MissingDependencyError
+    from interpose_sfm.report import (
+        LinkReport as LinkReport, ModelReport as ModelReport, PairReport as PairReport, PhotoReport as PhotoReport,
+        ReconstructionResult as ReconstructionResult, RunReport as RunReport,
+    )
+    from interpose_sfm.run_log import Progress as Progress
+    from interpose_sfm.storage.stores import StoreError as StoreError
+    from interpose_sfm.storage.workspace import WorkspaceBusyError as WorkspaceBusyError
+    from interpose_sfm.video_models.budget import BudgetError as BudgetError
+    from interpose_sfm.workflows.drop_in import (
+        extend as extend, incremental_mapping as incremental_mapping, installed as installed,
+    )
+    from interpose_sfm.workflows.make_clips import (
+        BridgeClip as BridgeClip, BridgeEstimate as BridgeEstimate, BridgeResult as BridgeResult,
+        bridge_photos as bridge_photos,
+    )
+    from interpose_sfm.workflows.reconstruct import find_weak_pairs as find_weak_pairs, reconstruct as reconstruct
+    from interpose_sfm.workflows.relative_pose import (
+        RelativePoseResult as RelativePoseResult, relative_pose as relative_pose,
+    )
+    # fmt: on
+    # isort: on
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BridgeResult",
-    "InterposeOptions",
-    "ReconstructOptions",
-    "ReconstructionResult",
-    "RelativePoseResult",
-    "RunReport",
-    "__version__",
-    "bridge_photos",
-    "diagnose",
-    "extend",
-    "find_weak_pairs",
-    "incremental_mapping",
-    "installed",
-    "reconstruct",
-    "relative_pose",
-]
-
-_MODULES = {
-    "BridgeResult": "workflows.make_clips",
-    "InterposeOptions": "options",
-    "ReconstructOptions": "options",
-    "ReconstructionResult": "report",
-    "RelativePoseResult": "workflows.relative_pose",
-    "RunReport": "report",
-    "bridge_photos": "workflows.make_clips",
-    "diagnose": "doctor",
-    "extend": "workflows.drop_in",
-    "find_weak_pairs": "workflows.reconstruct",
-    "incremental_mapping": "workflows.drop_in",
-    "installed": "workflows.drop_in",
-    "reconstruct": "workflows.reconstruct",
-    "relative_pose": "workflows.relative_pose",
+_NAMES = {
+    "doctor": "BackendCheck CheckKind diagnose",
+    "options": (
+        "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Dust3rOptions "
+        "FallbackOptions Fit GenerationOptions InterposeOptions Mapper MatchingOptions MemoryProfile NetworkDtype "
+        "PairSelection PhotoOptions ReconstructOptions Strategy ViewGraphOptions"
+    ),
+    "products": (
+        "ChoiceReason ClipFlag ClipProblem ClipScore ClipState Evidence ImagePair LinkVerdict Pose PoseChoice "
+        "ScoreKind ViewGraph WeakPair WeakReason"
+    ),
+    "registry": "MissingDependencyError",
+    "report": "LinkReport ModelReport PairReport PhotoReport ReconstructionResult RunReport",
+    "run_log": "Progress",
+    "storage.stores": "StoreError",
+    "storage.workspace": "WorkspaceBusyError",
+    "video_models.budget": "BudgetError",
+    "workflows.drop_in": "extend incremental_mapping installed",
+    "workflows.make_clips": "BridgeClip BridgeEstimate BridgeResult bridge_photos",
+    "workflows.reconstruct": "find_weak_pairs reconstruct",
+    "workflows.relative_pose": "RelativePoseResult relative_pose",
 }
+"""Module -> its public names, apart by blanks. Type checkers read the imports above; a test compares the two."""
+
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> object:
