@@ -72,7 +72,7 @@ class Video:
 
     def check(self, limits: ClipLimits = DEFAULT_LIMITS, asked: ClipFormat | None = None) -> ClipReport:
         """What is wrong with it."""
-        return checks.check_clip(
+        return checks.flag_clip(
             self.measures, asked=asked, end_correlations=self.ends, photos_differ=self.photos_differ, limits=limits
         )
 

@@ -255,7 +255,7 @@ class Stage:
         """A network that knows all views and makes no errors."""
         found = KnownGeometryNetwork(self.scene, size_px=size_px)
         for view, pose in zip(self.views, self.poses, strict=True):
-            found.know(view.image, replace(view.intrinsics, focal_px=_focal(view)), pose)
+            found.add_view(view.image, replace(view.intrinsics, focal_px=_focal(view)), pose)
         return found
 
 
@@ -434,11 +434,11 @@ def known_collection(truth: SampleTruth, size_px: int) -> KnownGeometryNetwork:
     found = KnownGeometryNetwork(Scene.courtyard(truth.seed), MapErrors(), size_px)
     for name, pose in truth.cam_from_world.items():
         with Image.open(truth.photo_dir / name) as photo:
-            found.know(np.asarray(photo.convert("RGB"), np.uint8), truth.intrinsics, pose)
+            found.add_view(np.asarray(photo.convert("RGB"), np.uint8), truth.intrinsics, pose)
     with av.open(str(truth.clip_dir / truth.clip_name)) as clip:
         frames = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in clip.decode(video=0)]
     for frame, pose in zip(frames, truth.clip_cam_from_world, strict=True):
-        found.know(frame, truth.clip_intrinsics, pose)
+        found.add_view(frame, truth.clip_intrinsics, pose)
     return found
 
 

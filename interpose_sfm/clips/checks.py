@@ -120,13 +120,13 @@ class ClipMeasures:
         """By how many times each step exceeds the motion of the clip, on the whole and around it, whichever is more."""
         unlike = np.array([step.unlike for step in self.steps])
         whole = float(np.median(unlike)) if len(unlike) else 0.0
-        found = []
+        ratios = []
         for index, value in enumerate(unlike):
             low, high = max(0, index - _NEIGHBOURHOOD), index + _NEIGHBOURHOOD + 1
             around = [*unlike[low : max(0, index - _CUT_STEPS)], *unlike[index + _CUT_STEPS + 1 : high]]
             motion = max(whole, float(np.median(around)) if around else 0.0, _LEAST_MOTION)
-            found.append(float(value) / motion)
-        return tuple(found)
+            ratios.append(float(value) / motion)
+        return tuple(ratios)
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def end_correlation(photo: ImageArray, frame: ImageArray) -> float:
     return register_photo(photo, content_box([frame]).cut(frame)).correlation
 
 
-def check_clip(
+def flag_clip(
     measures: ClipMeasures,
     *,
     asked: ClipFormat | None = None,
@@ -265,7 +265,7 @@ def check_frames(
     if photos is not None and first is not None and last is not None:
         correlations = end_correlation(photos[0], first), end_correlation(photos[1], last)
     differ = photos is None or photos_differ(*photos)
-    return check_clip(meter.measures(), asked=asked, end_correlations=correlations, photos_differ=differ, limits=limits)
+    return flag_clip(meter.measures(), asked=asked, end_correlations=correlations, photos_differ=differ, limits=limits)
 
 
 def photos_differ(a: ImageArray, b: ImageArray) -> bool:
@@ -285,22 +285,22 @@ def _format_flags(measures: ClipMeasures, asked: ClipFormat | None) -> Iterable[
     if measures.num_frames != asked.num_frames:
         detail = f"{measures.num_frames} frames, asked for {asked.num_frames}"
         yield ClipFlag(ClipProblem.WRONG_LENGTH, measures.num_frames, asked.num_frames, detail)
-    wanted = asked.width_px, asked.height_px
-    if len(measures.sizes_px) == 1 and measures.sizes_px[0] != wanted:
+    asked_px = asked.width_px, asked.height_px
+    if len(measures.sizes_px) == 1 and measures.sizes_px[0] != asked_px:
         (width_px, height_px) = measures.sizes_px[0]
-        detail = f"frames of {width_px}x{height_px} px, asked for {wanted[0]}x{wanted[1]}"
-        yield ClipFlag(ClipProblem.WRONG_SIZE, width_px * height_px, wanted[0] * wanted[1], detail)
+        detail = f"frames of {width_px}x{height_px} px, asked for {asked_px[0]}x{asked_px[1]}"
+        yield ClipFlag(ClipProblem.WRONG_SIZE, width_px * height_px, asked_px[0] * asked_px[1], detail)
 
 
 def _cut_flag(measures: ClipMeasures, limits: ClipLimits) -> ClipFlag | None:
-    found = [
+    cuts = [
         (ratio, step)
         for ratio, step in zip(measures.outstanding, measures.steps, strict=True)
         if step.unlike >= limits.min_unlike and ratio >= limits.min_outstanding
     ]
-    if not found:
+    if not cuts:
         return None
-    ratio, step = max(found, key=lambda item: item[0])
+    ratio, step = max(cuts, key=lambda item: item[0])
     detail = (
         f"between the frames {step.first} and {step.last} {step.unlike:.2f} of the picture is lost, {ratio:.1f} times "
         "what the clip loses by its motion"
@@ -309,8 +309,8 @@ def _cut_flag(measures: ClipMeasures, limits: ClipLimits) -> ClipFlag | None:
 
 
 def _fade_flag(measures: ClipMeasures, limits: ClipLimits) -> ClipFlag | None:
-    found = [fade for fade in measures.fades if fade.residual <= limits.max_fade_residual]
-    worst = max(found, key=lambda fade: fade.step.unlike, default=None)
+    fades = [fade for fade in measures.fades if fade.residual <= limits.max_fade_residual]
+    worst = max(fades, key=lambda fade: fade.step.unlike, default=None)
     if worst is None or worst.step.unlike < limits.min_unlike:
         return None
     detail = (

@@ -34,7 +34,7 @@ from typing import Any
 
 from interpose_sfm.products import ImagePair
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".gif", ".mkv"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
@@ -95,7 +95,7 @@ def index_clips(
         if named is None or not set(named) <= set(photo_names):
             named = parse_name(path.name if path.is_dir() else path.stem, keys)
         if named is None:
-            _log.warning("clip %s names no two photos of the collection and is not used", path)
+            logger.warning("clip %s names no two photos of the collection and is not used", path)
             continue
         files.append(ClipFile(path.name, path, *named))
     found: dict[ImagePair, tuple[ClipFile, ...]] = {}
@@ -206,7 +206,7 @@ def _from_json(folder: Path, photo_names: frozenset[str]) -> list[ClipFile]:
         a, b, clips = _checked_entry(entry, where)
         unknown = sorted({a, b} - photo_names)
         if unknown:
-            _log.warning("%s names %s, not in the collection, and is not used", where, ", ".join(unknown))
+            logger.warning("%s names %s, not in the collection, and is not used", where, ", ".join(unknown))
             continue
         files.extend(_checked_clip(folder, a, b, clip, where) for clip in clips)
     seen: dict[tuple[ImagePair, Path], str] = {}

@@ -229,7 +229,7 @@ def _coarse_search(photo: GrayArray, frame: GrayArray) -> list[FloatArray]:
     stretch = (target.shape[1] / photo.shape[1]) / (target.shape[0] / photo.shape[0])
     steps = math.ceil(math.log(1.5 * cover / (0.65 * contain)) / math.log(_SCALE_STEP))
     scales = [0.65 * contain * _SCALE_STEP**i for i in range(steps + 1)]
-    found: list[tuple[float, FloatArray]] = []
+    candidates: list[tuple[float, FloatArray]] = []
     spectra: dict[tuple[int, int], Spectra] = {}
     for aspect in sorted({*_ASPECTS, stretch}):
         for scale in scales:
@@ -238,9 +238,9 @@ def _coarse_search(photo: GrayArray, frame: GrayArray) -> list[FloatArray]:
             small = _band_pass(_resized(photo, size), _COARSE_PX)
             correlation, offset = _best_offset(small, target, spectra)
             x_true, y_true = size[0] / photo.shape[1], size[1] / photo.shape[0]
-            found.append((correlation, np.array([x_true, y_true, *offset]) / level))
-    found.sort(key=lambda item: -item[0])
-    return [params for correlation, params in found[:_NUM_CANDIDATES] if correlation > 0]
+            candidates.append((correlation, np.array([x_true, y_true, *offset]) / level))
+    candidates.sort(key=lambda item: -item[0])
+    return [params for correlation, params in candidates[:_NUM_CANDIDATES] if correlation > 0]
 
 
 def _best_offset(
@@ -318,16 +318,16 @@ def _step(warped: GrayArray, target: GrayArray, inside: NDArray[np.bool_], is_ro
     # frame ~ gain * photo(x - motion) + bias, linear in gain, bias and gain * motion.
     columns = [warped, np.ones_like(warped), -gx * x, -gx, -gy * y, -gy]
     design = np.stack([column[inside] for column in columns], axis=1).astype(np.float64)
-    wanted = target[inside].astype(np.float64)
-    weights = np.ones(len(wanted))
+    grey_levels = target[inside].astype(np.float64)
+    weights = np.ones(len(grey_levels))
     solution: FloatArray = np.zeros(6)
     for _ in range(3 if is_robust else 1):
         weighted = design * weights[:, None]
         normal = weighted.T @ design
         if np.linalg.cond(normal) > 1e12:
             return None
-        solution = np.asarray(np.linalg.solve(normal, weighted.T @ wanted), np.float64)
-        residual = np.abs(design @ solution - wanted)
+        solution = np.asarray(np.linalg.solve(normal, weighted.T @ grey_levels), np.float64)
+        residual = np.abs(design @ solution - grey_levels)
         # Tukey's biweight at 95 % efficiency.
         limit = 4.685 * max(float(np.median(residual)) * 1.4826, 1e-6)
         weights = np.clip(1.0 - (residual / limit) ** 2, 0.0, None) ** 2

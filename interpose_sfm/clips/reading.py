@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interpose_sfm.clips.checks import DEFAULT_LIMITS, ClipMeter, check_clip, end_correlation, photos_differ
+from interpose_sfm.clips.checks import DEFAULT_LIMITS, ClipMeter, end_correlation, flag_clip, photos_differ
 from interpose_sfm.clips.fitting import for_photo_size, is_same_shape, rescaled, shifted, shown_box
 from interpose_sfm.clips.image_alignment import Box, Registration, content_box, register_photo
 from interpose_sfm.clips.protocol import no_clip
@@ -75,7 +75,7 @@ class ClipReader:
             asked = record.asked
         first, last = correlations if is_forwards else correlations[::-1]
         limits = replace(DEFAULT_LIMITS, min_end_correlation=self.options.min_end_correlation)
-        report = check_clip(
+        report = flag_clip(
             measures,
             asked=asked,
             end_correlations=(first, last),

@@ -22,7 +22,7 @@ from interpose_sfm.storage.json_values import to_jsonable
 
 RECORD_FORMAT = 1
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _MAX_BYTES = 1_000_000
 _MAX_SIDE_PX = 65_536
@@ -116,9 +116,9 @@ def record_of(clip: Path) -> ClipRecord | None:
         record = read_record(path)
         if record.is_of(clip.read_bytes()):
             return record
-        _log.warning("%s was written for another file than %s and is not used", path, clip.name)
+        logger.warning("%s was written for another file than %s and is not used", path, clip.name)
     except (ValueError, OSError) as error:
-        _log.warning("%s; it is not used", error)
+        logger.warning("%s; it is not used", error)
     return None
 
 

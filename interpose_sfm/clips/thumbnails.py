@@ -82,11 +82,11 @@ def unlikeness(first: Picture, last: Picture) -> float:
     places = [(y, x) for y in range(0, rows, _BLOCK_STEP_PX) for x in range(0, columns, _BLOCK_STEP_PX)]
     places.sort(key=lambda place: -float(texture[place]))
     textured = [place for place in places if texture[place] >= _MIN_TEXTURE]
-    found = [
+    correlations = [
         _best_correlation(windows[place], max(float(norms[place]), 1e-6), others, other_norms, place)
         for place in (textured if len(textured) >= _MIN_BLOCKS else places[:_MIN_BLOCKS])
     ]
-    return 1.0 - float(np.mean(found))
+    return 1.0 - float(np.mean(correlations))
 
 
 def _best_correlation(

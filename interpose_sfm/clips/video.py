@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from interpose_sfm.clips.files import IMAGE_SUFFIXES, natural_key
 from interpose_sfm.products import ImageArray
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _MIN_FRAME_PX = 32
 # A container states its length only roughly; a file cut off in transfer lacks far more than a few frames.
@@ -75,8 +75,8 @@ def read_clip(
     if min(first.shape[:2]) < _MIN_FRAME_PX:
         raise UnreadableClipError(f"frames of {_size(first)} px, expected at least {_MIN_FRAME_PX} px a side")
     between = [item for item in kept if 0 < item[0] < count - 1]
-    wanted = np.linspace(0, count - 1, num_frames + 2)[1:-1]
-    nearest = {int(np.argmin([abs(index - position) for index, _ in between])) for position in wanted}
+    even_positions = np.linspace(0, count - 1, num_frames + 2)[1:-1]
+    nearest = {int(np.argmin([abs(index - position) for index, _ in between])) for position in even_positions}
     return DecodedClip(first, tuple(between[i][1] for i in sorted(nearest)), last)
 
 

@@ -51,11 +51,12 @@ def calibrate_focal_lengths(
             focal_px = {camera.camera_id: camera.mean_focal_length() for camera in database.read_all_cameras()}
     result = dict(cameras)
     for name, camera in cameras.items():
-        found = focal_px.get(camera_ids[name])
-        longer_px = max(camera.width_px, camera.height_px)
-        if found is None or camera.is_trusted or not 1 / MAX_FOCAL_FACTOR < found / longer_px < MAX_FOCAL_FACTOR:
+        estimate_px = focal_px.get(camera_ids[name])
+        if estimate_px is None or camera.is_trusted:
             continue
-        result[name] = replace(camera, focal_px=float(found))
+        factor = estimate_px / max(camera.width_px, camera.height_px)
+        if 1 / MAX_FOCAL_FACTOR < factor < MAX_FOCAL_FACTOR:
+            result[name] = replace(camera, focal_px=float(estimate_px))
     return result
 
 
@@ -75,9 +76,9 @@ def _write_links(
     rows = []
     for link in links:
         starts = []
-        for name, found in ((link.pair.a, link.points_a_px), (link.pair.b, link.points_b_px)):
+        for name, points_px in ((link.pair.a, link.points_a_px), (link.pair.b, link.points_b_px)):
             starts.append(sum(map(len, points[name])))
-            points[name].append(found)
+            points[name].append(points_px)
         count = np.arange(len(link.points_a_px))
         rows.append(np.stack([starts[0] + count, starts[1] + count], 1).astype(np.uint32))
     with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
@@ -98,12 +99,12 @@ def _write_links(
             database.write_keypoints(image_id, np.concatenate(points[name]).astype(np.float32))
         ransac = pycolmap.RANSACOptions(max_error=MAX_ERROR_PX, random_seed=seed, num_threads=1)
         for link, pair_rows in zip(links, rows, strict=True):
-            found_f = pycolmap.estimate_fundamental_matrix(link.points_a_px, link.points_b_px, ransac)
-            if found_f is None:
+            estimate = pycolmap.estimate_fundamental_matrix(link.points_a_px, link.points_b_px, ransac)
+            if estimate is None:
                 continue
             stored = pycolmap.TwoViewGeometry()
             stored.config = pycolmap.TwoViewGeometryConfiguration.UNCALIBRATED
-            stored.F = found_f["F"]
-            stored.inlier_matches = pair_rows[found_f["inlier_mask"]]
+            stored.F = estimate["F"]
+            stored.inlier_matches = pair_rows[estimate["inlier_mask"]]
             database.write_matches(ids[link.pair.a], ids[link.pair.b], pair_rows)
             database.write_two_view_geometry(ids[link.pair.a], ids[link.pair.b], stored)

@@ -61,8 +61,8 @@ def camera_ids(path: Path) -> dict[str, int]:
 
 def cameras(path: Path) -> dict[str, Intrinsics]:
     """Camera of every photo; trusted where its focal length is a prior."""
-    found = stored_cameras(path)
-    return {name: intrinsics_of(camera, bool(camera.has_prior_focal_length)) for name, camera in found.items()}
+    stored = stored_cameras(path)
+    return {name: intrinsics_of(camera, bool(camera.has_prior_focal_length)) for name, camera in stored.items()}
 
 
 def stored_cameras(path: Path) -> dict[str, pycolmap.Camera]:
@@ -70,8 +70,8 @@ def stored_cameras(path: Path) -> dict[str, pycolmap.Camera]:
     import pycolmap
 
     with pycolmap.Database.open(path) as database:
-        found = {camera.camera_id: camera for camera in database.read_all_cameras()}
-        return {image.name: found[image.camera_id] for image in database.read_all_images()}
+        by_id = {camera.camera_id: camera for camera in database.read_all_cameras()}
+        return {image.name: by_id[image.camera_id] for image in database.read_all_images()}
 
 
 def has_rigs(path: Path) -> bool:

@@ -24,11 +24,11 @@ def mapper_options(options: BaseOptions, seed: int) -> pycolmap.GlobalPipelineOp
     """COLMAP's own defaults but for the model size, threads and seed."""
     import pycolmap
 
-    found = pycolmap.GlobalPipelineOptions(
+    pipeline = pycolmap.GlobalPipelineOptions(
         min_model_size=options.min_model_size, num_threads=options.num_threads, random_seed=seed
     )
-    found.decompose_relative_pose = True  # stored poses are kept
-    return found
+    pipeline.decompose_relative_pose = True  # stored poses are kept
+    return pipeline
 
 
 def map_base(
@@ -42,8 +42,8 @@ def map_base(
     import pycolmap
 
     if not all(camera.has_prior_focal_length for camera in databases.stored_cameras(database_path).values()):
-        found = pycolmap.calibrate_view_graph(database_path, pycolmap.ViewGraphCalibrationOptions(random_seed=seed))
-        if not found:
+        calibration = pycolmap.ViewGraphCalibrationOptions(random_seed=seed)
+        if not pycolmap.calibrate_view_graph(database_path, calibration):
             logger.warning("focal lengths could not be found from the verified pairs; those in the database are used")
     return map_stored_poses(database_path, image_dir, output_dir, options, seed)
 

@@ -30,8 +30,8 @@ def incremental_mapping(*args: Any, **kwargs: Any) -> dict[int, pycolmap.Reconst
     import pycolmap
 
     mapping: Any = pycolmap.incremental_mapping
-    found: dict[int, pycolmap.Reconstruction] = getattr(mapping, REPLACED, mapping)(*args, **kwargs)
-    return found
+    models: dict[int, pycolmap.Reconstruction] = getattr(mapping, REPLACED, mapping)(*args, **kwargs)
+    return models
 
 
 def map_base(
@@ -51,7 +51,7 @@ def map_base(
         if on_image is not None:
             on_image()
 
-    found = incremental_mapping(
+    models = incremental_mapping(
         database_path,
         image_dir,
         output_dir,
@@ -59,7 +59,7 @@ def map_base(
         initial_image_pair_callback=tell,
         next_image_callback=tell,
     )
-    return sort_models(found.values(), options.min_model_size)
+    return sort_models(models.values(), options.min_model_size)
 
 
 def triangulate(
@@ -106,10 +106,10 @@ def continue_model(
     for folder in (input_dir, output_dir):
         folder.mkdir(parents=True)
     model.write(input_dir)
-    found = incremental_mapping(
+    models = incremental_mapping(
         database_path, image_dir, output_dir, mapper_options(options, seed), input_path=input_dir
     )
-    return max(found.values(), key=lambda grown: grown.num_reg_images(), default=model)
+    return max(models.values(), key=lambda grown: grown.num_reg_images(), default=model)
 
 
 def map_remaining(
@@ -124,5 +124,5 @@ def map_remaining(
     pipeline = mapper_options(options, seed)
     pipeline.image_names = list(names)
     output_dir.mkdir(parents=True, exist_ok=True)
-    found = incremental_mapping(database_path, image_dir, output_dir, pipeline)
-    return sort_models(found.values(), options.min_model_size)
+    models = incremental_mapping(database_path, image_dir, output_dir, pipeline)
+    return sort_models(models.values(), options.min_model_size)

@@ -150,14 +150,14 @@ def _write_pair(
         matches = rows
     database.write_matches(id_a, id_b, matches)
 
-    found = pycolmap.TwoViewGeometry()
-    found.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
-    found.cam2_from_cam1 = geometry.to_rigid3d(b_from_a)
-    found.E = pycolmap.essential_matrix_from_pose(found.cam2_from_cam1)
+    two_view = pycolmap.TwoViewGeometry()
+    two_view.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
+    two_view.cam2_from_cam1 = geometry.to_rigid3d(b_from_a)
+    two_view.E = pycolmap.essential_matrix_from_pose(two_view.cam2_from_cam1)
     inverse_a, inverse_b = (np.linalg.inv(camera.calibration_matrix()) for camera in cameras)
-    found.F = inverse_b.T @ found.E @ inverse_a
-    found.inlier_matches = rows
-    database.write_two_view_geometry(id_a, id_b, found)
+    two_view.F = inverse_b.T @ two_view.E @ inverse_a
+    two_view.inlier_matches = rows
+    database.write_two_view_geometry(id_a, id_b, two_view)
 
 
 def _agrees(

@@ -70,14 +70,14 @@ class LearnedMatcher:
         height, width = image.shape[:2]
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
         with torch.inference_mode():
-            found = extractor.extract(
+            output = extractor.extract(
                 pixels.to(self._options.device), resize=min(self._options.learned_max_image_px, max(height, width))
             )
-        keypoints = found["keypoints"][0].cpu().numpy().astype(np.float64)
+        keypoints = output["keypoints"][0].cpu().numpy().astype(np.float64)
         return Features(
             keypoints_px=keypoints + 0.5,  # the network counts from pixel centres, COLMAP from the image corner
-            descriptors=found["descriptors"][0].cpu().numpy().astype(np.float32),
-            scores=found["keypoint_scores"][0].cpu().numpy().astype(np.float32),
+            descriptors=output["descriptors"][0].cpu().numpy().astype(np.float32),
+            scores=output["keypoint_scores"][0].cpu().numpy().astype(np.float32),
             size_px=(width, height),
         )
 
@@ -89,10 +89,10 @@ class LearnedMatcher:
             return Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
         _, matcher = self._load()
         with torch.inference_mode():
-            found = matcher({"image0": self._batch(a), "image1": self._batch(b)})
+            output = matcher({"image0": self._batch(a), "image1": self._batch(b)})
         return Matches(
-            indices=found["matches"][0].cpu().numpy().astype(np.uint32),
-            scores=found["scores"][0].cpu().numpy().astype(np.float32),
+            indices=output["matches"][0].cpu().numpy().astype(np.uint32),
+            scores=output["scores"][0].cpu().numpy().astype(np.float32),
         )
 
     def _batch(self, features: Features) -> dict[str, torch.Tensor]:

@@ -98,12 +98,12 @@ def _relative_pose(
     options = pycolmap.RANSACOptions(
         max_error=MAX_ERROR_PX, confidence=0.9999, max_num_trials=5000, random_seed=seed, num_threads=1
     )
-    found = pycolmap.estimate_relative_pose(camera_a, points_a_px, camera_b, points_b_px, options)
-    if found is None:
+    estimate = pycolmap.estimate_relative_pose(camera_a, points_a_px, camera_b, points_b_px, options)
+    if estimate is None:
         return None
-    mask = found["inlier_mask"]
-    refined = pycolmap.refine_relative_pose(found["cam2_from_cam1"], camera_a, points_a_px, camera_b, points_b_px, mask)
-    pose = geometry.from_rigid3d((refined or found)["cam2_from_cam1"])
+    rigid, mask = estimate["cam2_from_cam1"], estimate["inlier_mask"]
+    refined = pycolmap.refine_relative_pose(rigid, camera_a, points_a_px, camera_b, points_b_px, mask)
+    pose = geometry.from_rigid3d((refined or estimate)["cam2_from_cam1"])
     norm = float(np.linalg.norm(pose.translation))
     return (Pose(pose.rotation, pose.translation / norm), mask) if norm > 0 else None
 
@@ -112,8 +112,8 @@ def pose_from_points(
     points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics, seed: int
 ) -> Pose | None:
     """b_from_a with a unit translation from correspondences that were verified before; None if none fits them."""
-    found = _relative_pose(points_a_px, intrinsics_a, points_b_px, intrinsics_b, seed)
-    return None if found is None else found[0]
+    estimate = _relative_pose(points_a_px, intrinsics_a, points_b_px, intrinsics_b, seed)
+    return None if estimate is None else estimate[0]
 
 
 def _on_one_line(points_px: FloatArray) -> bool:
@@ -128,8 +128,8 @@ def _is_calibrated(points_a_px: FloatArray, points_b_px: FloatArray, num_essenti
     import pycolmap
 
     options = pycolmap.RANSACOptions(max_error=MAX_ERROR_PX, random_seed=seed, max_num_trials=2000, num_threads=1)
-    found = pycolmap.estimate_fundamental_matrix(points_a_px, points_b_px, options)
-    return found is None or num_essential >= MIN_CALIBRATED_SHARE * int(found["num_inliers"])
+    estimate = pycolmap.estimate_fundamental_matrix(points_a_px, points_b_px, options)
+    return estimate is None or num_essential >= MIN_CALIBRATED_SHARE * int(estimate["num_inliers"])
 
 
 def _density(features_a: Features, inliers_a_px: FloatArray, features_b: Features, inliers_b_px: FloatArray) -> float:
@@ -217,13 +217,13 @@ def depths(
     b_from_a: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
 ) -> tuple[FloatArray, FloatArray]:
     """(n,) depths of correspondences in A and in B, in units of the baseline; NaN for points behind a camera."""
-    found = geometry.triangulate(
+    points = geometry.triangulate(
         b_from_a,
         geometry.pixel_to_ray(points_a_px, intrinsics_a),
         geometry.pixel_to_ray(points_b_px, intrinsics_b),
     )
-    behind = ~((found.depths_a > 0) & (found.depths_b > 0))
-    return np.where(behind, np.nan, found.depths_a), np.where(behind, np.nan, found.depths_b)
+    behind = ~((points.depths_a > 0) & (points.depths_b > 0))
+    return np.where(behind, np.nan, points.depths_a), np.where(behind, np.nan, points.depths_b)
 
 
 def matched_points(

@@ -229,16 +229,16 @@ class Store(ABC, Generic[_T]):
                 # HDF5's own lock fails on some network file systems. Ours suffices. (Not tried first: HDF5 refuses to
                 # open a file with and without lock in one process.)
                 file = h5py.File(path, "r", locking=False)
-        found, version = file.attrs.get("format"), file.attrs.get("format_version")
-        if found == f"interpose_sfm {self.kind}" and version == FORMAT_VERSION:
+        file_format, version = file.attrs.get("format"), file.attrs.get("format_version")
+        if file_format == f"interpose_sfm {self.kind}" and version == FORMAT_VERSION:
             return file
         file.close()
-        if found == f"interpose_sfm {self.kind}":
+        if file_format == f"interpose_sfm {self.kind}":
             raise StoreError(
                 f"{path} has format version {version}, this version of interpose_sfm reads {FORMAT_VERSION}; update "
                 "interpose_sfm, or delete the file: its content will be made anew"
             )
-        raise StoreError(f"{path} does not hold {self.kind} of interpose_sfm (format {found!r}); move it away")
+        raise StoreError(f"{path} does not hold {self.kind} of interpose_sfm (format {file_format!r}); move it away")
 
     @contextmanager
     def _naming_damage(self, path: Path) -> Iterator[None]:
@@ -351,12 +351,12 @@ def put_array(
 
 def checked_array(name: str, array: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
     """The array, if it has the type and the shape (None: any) with which it can be read back exactly."""
-    found = np.asarray(array)
-    fits = len(found.shape) == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
-    if found.dtype != dtype or not fits:
+    values = np.asarray(array)
+    fits = len(values.shape) == len(shape) and all(b in (None, a) for a, b in zip(values.shape, shape, strict=True))
+    if values.dtype != dtype or not fits:
         expected = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name}: got {found.dtype} {found.shape}, expected {np.dtype(dtype)} ({expected})")
-    return found
+        raise ValueError(f"{name}: got {values.dtype} {values.shape}, expected {np.dtype(dtype)} ({expected})")
+    return values
 
 
 def put_texts(group: Any, name: str, texts: Sequence[str]) -> None:

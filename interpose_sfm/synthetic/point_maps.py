@@ -68,12 +68,12 @@ class KnownGeometryNetwork:
 
     def with_errors(self, errors: MapErrors) -> KnownGeometryNetwork:
         """The same network with other errors."""
-        found = KnownGeometryNetwork(self._scene, errors, self._size_px)
-        found._known = self._known
-        return found
+        network = KnownGeometryNetwork(self._scene, errors, self._size_px)
+        network._known = self._known
+        return network
 
-    def know(self, image: ImageArray, intrinsics: Intrinsics, cam_from_world: Pose) -> None:
-        """Make a view known, as it will come from the caller before cropping."""
+    def add_view(self, image: ImageArray, intrinsics: Intrinsics, cam_from_world: Pose) -> None:
+        """Make a view known before it is asked for, as it will come from the caller before cropping."""
         crop = cut(image, self._size_px)
         camera = crop.crop_intrinsics(intrinsics)
         view = render(self._scene, camera, cam_from_world, RenderOptions(supersampling=1))

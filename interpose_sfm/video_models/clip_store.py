@@ -27,7 +27,7 @@ from interpose_sfm.storage.workspace import WorkspaceBusyError
 
 TASK_FORMAT = 1
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _LOCK = ".interpose_sfm.lock"
 _TASKS = "tasks"
 _UNNAMED = "clip-"  # begins the names of clips whose photos no file name can tell apart
@@ -97,7 +97,7 @@ class ClipStore:
             found = self._all().get(key)
             if found is not None and key not in self._intact:
                 if not found.record.is_of(found.path.read_bytes()):
-                    _log.warning("%s was altered or cut off since it was made, and is made anew", found.path)
+                    logger.warning("%s was altered or cut off since it was made, and is made anew", found.path)
                     del self._all()[key]
                     return None
                 self._intact.add(key)
@@ -159,7 +159,7 @@ class ClipStore:
                 try:
                     record = read_record(path)
                 except (ValueError, OSError) as error:
-                    _log.warning("%s; it is not used", error)
+                    logger.warning("%s; it is not used", error)
                     continue
                 self._costs[path.name] = record.cost_usd
                 if clip.is_file():

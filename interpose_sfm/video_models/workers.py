@@ -13,7 +13,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _LOOK_S = 0.2  # how often the waiting thread lets a signal through
 _PATIENCE_S = 60.0  # a step of a large model on a slow device
 
@@ -104,7 +104,7 @@ def _stop(threads: Sequence[threading.Thread]) -> None:
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
-            _log.warning("%s does not stop; it ends with the process", thread.name)
+            logger.warning("%s does not stop; it ends with the process", thread.name)
 
 
 def worker_devices(option: str) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from bridging_scene import HEIGHT_PX, WIDTH_PX, context, pan, texture, write_vid
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.checks import (
     ClipMeasures,
-    check_clip,
     check_frames,
     describe_flags,
+    flag_clip,
     photos_differ,
 )
 from interpose_sfm.clips.video import UnreadableClipError, stream_frames
@@ -190,7 +190,7 @@ def test_clips_with_nothing_to_measure_are_measured_all_the_same(frames: Frames)
     measures = check_frames(frames).measures
     assert isinstance(measures, ClipMeasures)
     assert measures.num_frames == len(frames)
-    assert ClipProblem.FROZEN in check_clip(measures).problems
+    assert ClipProblem.FROZEN in flag_clip(measures).problems
 
 
 def test_memory_does_not_grow_with_the_clip() -> None:

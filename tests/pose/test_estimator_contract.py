@@ -569,7 +569,7 @@ def gallery(cam_from_world: Sequence[Pose]) -> Gallery:
     )
     network = KnownGeometryNetwork(scene, size_px=256)
     for view, pose in zip(views, cam_from_world, strict=True):
-        network.know(view.image, intrinsics, pose)
+        network.add_view(view.image, intrinsics, pose)
     return Gallery(cam_from_world, views, [rendering.depth for rendering in seen], context, network)
 
 

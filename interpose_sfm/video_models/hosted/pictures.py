@@ -16,7 +16,7 @@ from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.video_models.hosted.clock import Clock
 from interpose_sfm.video_models.hosted.download import DownloadError, fetch
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _MAX_CHECKS = 4
 
@@ -88,7 +88,7 @@ class PublicFolder:
             try:
                 (self.folder / name).unlink(missing_ok=True)
             except OSError as error:
-                _log.warning("the published picture %s cannot be removed: %s", self.folder / name, error)
+                logger.warning("the published picture %s cannot be removed: %s", self.folder / name, error)
 
     def _check(self, url: str, data: bytes, clock: Clock) -> None:
         reason = ""

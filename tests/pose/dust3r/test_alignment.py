@@ -67,7 +67,7 @@ def views(scene: Scene) -> list[View]:
 def known(scene: Scene, views: Sequence[View], errors: MapErrors | None = None) -> KnownGeometryNetwork:
     found = KnownGeometryNetwork(scene, errors, SIZE_PX)
     for view, pose in zip(views, POSES, strict=True):
-        found.know(view.image, CAMERA, pose)
+        found.add_view(view.image, CAMERA, pose)
     return found
 
 
@@ -225,7 +225,7 @@ def test_the_published_aligner_runs_on_the_same_maps(monkeypatch: pytest.MonkeyP
     views = []
     for index in chosen:
         image = render(scene, camera, POSES[index], RenderOptions(supersampling=1)).image
-        network_.know(image, camera, POSES[index])
+        network_.add_view(image, camera, POSES[index])
         views.append(View(str(index), image, camera))
     inference = CachedInference(network_, 64)
     inference.compute(views, all_ordered_pairs([view.key for view in views]))
@@ -328,7 +328,7 @@ def test_recovered_focal_lengths_are_those_of_the_photo(
     photos = [render(scene, large, POSES[i], options).image for i in (0, 2)]
     network_ = KnownGeometryNetwork(scene, OUTLIERS, SIZE_PX)
     for photo, i in zip(photos, (0, 2), strict=True):
-        network_.know(photo, large, POSES[i])
+        network_.add_view(photo, large, POSES[i])
     monkeypatch.setattr(network, "load_network", lambda options: network_)
     guess = replace(large, focal_px=500.0, is_trusted=False)
     seen = [View(str(i), photo, guess) for i, photo in enumerate(photos)]
@@ -369,11 +369,11 @@ def test_a_weak_pair_gets_its_pose_from_the_network(monkeypatch: pytest.MonkeyPa
     network_ = KnownGeometryNetwork(Scene.courtyard(collection.seed, texels_per_m=16), OUTLIERS, SIZE_PX)
     for name, pose in collection.cam_from_world.items():
         with Image.open(collection.photo_dir / name) as photo:
-            network_.know(np.asarray(photo.convert("RGB"), np.uint8), collection.intrinsics, pose)
+            network_.add_view(np.asarray(photo.convert("RGB"), np.uint8), collection.intrinsics, pose)
     with av.open(str(collection.clip_dir / collection.clip_name)) as clip:
         frames = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in clip.decode(video=0)]
     for frame, pose in zip(frames, collection.clip_cam_from_world, strict=True):
-        network_.know(frame, collection.clip_intrinsics, pose)
+        network_.add_view(frame, collection.clip_intrinsics, pose)
     monkeypatch.setattr(network, "load_network", lambda options: network_)
     options = ReconstructOptions(
         pose_estimator="dust3r",
