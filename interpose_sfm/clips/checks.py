@@ -190,6 +190,7 @@ class ClipMeter:
         )
 
     def _look_for_fade(self, first: Picture, middle: Picture, last: Picture) -> None:
+        """Keep three pictures of which the middle one may be a sum of the others."""
         residual = blend_residual(first.detail, middle.detail, last.detail)
         if residual < _NOTEWORTHY_RESIDUAL:
             self._fades.append(Fade(_step(first, last), residual))
@@ -277,6 +278,7 @@ def photos_differ(a: ImageArray, b: ImageArray) -> bool:
 
 
 def _format_flags(measures: ClipMeasures, asked: ClipFormat | None) -> Iterable[ClipFlag]:
+    """What differs from the size and the length that were asked for."""
     if len(measures.sizes_px) > 1:
         detail = f"frames of {', '.join(f'{w}x{h}' for w, h in measures.sizes_px)} px in one clip"
         yield ClipFlag(ClipProblem.WRONG_SIZE, len(measures.sizes_px), 1, detail)
@@ -293,6 +295,7 @@ def _format_flags(measures: ClipMeasures, asked: ClipFormat | None) -> Iterable[
 
 
 def _cut_flag(measures: ClipMeasures, limits: ClipLimits) -> ClipFlag | None:
+    """The most outstanding cut, if there is one."""
     cuts = [
         (ratio, step)
         for ratio, step in zip(measures.outstanding, measures.steps, strict=True)
@@ -309,6 +312,7 @@ def _cut_flag(measures: ClipMeasures, limits: ClipLimits) -> ClipFlag | None:
 
 
 def _fade_flag(measures: ClipMeasures, limits: ClipLimits) -> ClipFlag | None:
+    """The fade between the most unlike pictures, if there is one."""
     fades = [fade for fade in measures.fades if fade.residual <= limits.max_fade_residual]
     worst = max(fades, key=lambda fade: fade.step.unlike, default=None)
     if worst is None or worst.step.unlike < limits.min_unlike:

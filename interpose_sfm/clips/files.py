@@ -193,6 +193,7 @@ def clip_stem(first: str, last: str, suffix: str, photos_of_key: Mapping[str, fr
 
 
 def _from_json(folder: Path, photo_names: frozenset[str]) -> list[ClipFile]:
+    """The clips that ``clips.json`` lists, each below the folder and listed once for its pair."""
     index = folder / INDEX_NAME
     try:
         entries = json.loads(index.read_text(encoding="utf-8"))
@@ -219,6 +220,7 @@ def _from_json(folder: Path, photo_names: frozenset[str]) -> list[ClipFile]:
 
 
 def _checked_entry(entry: Any, where: str) -> tuple[str, str, list[Any]]:
+    """The two photos and the clips of an entry."""
     if not isinstance(entry, dict) or set(entry) != {"a", "b", "clips"}:
         got = sorted(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
         raise ValueError(f"{where}: got {got}, expected an object with exactly 'a', 'b' and 'clips'")
@@ -231,6 +233,7 @@ def _checked_entry(entry: Any, where: str) -> tuple[str, str, list[Any]]:
 
 
 def _checked_clip(folder: Path, a: str, b: str, clip: Any, where: str) -> ClipFile:
+    """A clip of an entry as a file below the folder, with the photos it begins and ends with."""
     if isinstance(clip, str):
         clip = {"file": clip}
     if not isinstance(clip, dict) or not {"file"} <= set(clip) <= {"file", "backwards"}:

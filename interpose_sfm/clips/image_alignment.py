@@ -207,6 +207,7 @@ def _at_level(
 
 
 def _correlation(x: GrayArray, y: GrayArray, inside: NDArray[np.bool_]) -> float:
+    """Of two images within a mask, in [-1, 1]; -1 where the mask is too small or an image is flat there."""
     if inside.mean() < _MIN_SHARE_OF_FRAME * 0.9:
         return -1.0
     u, v = x[inside].astype(np.float64), y[inside].astype(np.float64)

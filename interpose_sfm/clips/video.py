@@ -101,11 +101,13 @@ def _size(frame: ImageArray) -> str:
 
 
 def _fitted(width: int, height: int, max_frame_px: int) -> tuple[int, int]:
+    """Size of a frame whose longer side must not exceed ``max_frame_px``."""
     factor = min(1.0, max_frame_px / max(width, height))
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def _video_frames(path: Path, max_frame_px: int) -> Iterator[ImageArray]:
+    """Frames of a video file, decoded one by one."""
     import av
 
     # Decoders print what they dislike to standard error; the report says it once instead.
@@ -126,6 +128,7 @@ def _video_frames(path: Path, max_frame_px: int) -> Iterator[ImageArray]:
 
 
 def _rgb(frame: Any, size_px: tuple[int, int]) -> ImageArray:
+    """A decoded frame as an array of a size."""
     if size_px == (frame.width, frame.height):
         return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     scaled = frame.reformat(width=size_px[0], height=size_px[1], format="rgb24", interpolation="AREA")
@@ -133,6 +136,7 @@ def _rgb(frame: Any, size_px: tuple[int, int]) -> ImageArray:
 
 
 def _folder_frames(path: Path, max_frame_px: int) -> Iterator[ImageArray]:
+    """Frames of a folder of images, in natural order."""
     try:
         files = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     except OSError as error:

@@ -103,6 +103,7 @@ def refined_cameras(database_path: Path, models: Sequence[pycolmap.Reconstructio
 
 
 def _initial_camera(photos: Sequence[Photo]) -> pycolmap.Camera:
+    """The camera of a group of photos, with the first focal length that EXIF gives or COLMAP's guess."""
     import pycolmap
 
     width, height = photos[0].width_px, photos[0].height_px

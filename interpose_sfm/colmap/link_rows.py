@@ -134,6 +134,7 @@ def _write_pair(
     rows: IndexArray,
     keypoints: _KeypointTable,
 ) -> None:
+    """Write one link, together with those rows of the pair that agree with its pose."""
     import pycolmap
 
     if database.exists_two_view_geometry(id_a, id_b):

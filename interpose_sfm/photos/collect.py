@@ -83,6 +83,7 @@ def collect_photos(
 
 
 def _check_folders(photo_dir: Path, image_dir: Path) -> None:
+    """Refuse folders that cannot be what they are given as."""
     if not photo_dir.exists():
         raise ValueError(f"photo folder does not exist: {photo_dir}; give the folder that holds the photos")
     if not photo_dir.is_dir():
@@ -143,6 +144,7 @@ def _process(
 
 
 def _split_duplicates(usable: dict[str, PhotoRecord]) -> tuple[dict[str, PhotoRecord], list[SkippedFile]]:
+    """The photos without those that repeat another; of equal ones one with a focal length and a short path stays."""
     kept: dict[str, PhotoRecord] = {}
     first_by_pixels: dict[str, str] = {}
     duplicates = []

@@ -107,6 +107,7 @@ class PhotoLedger:
         atomic_write_json(self._path, {"key": self._key, "names": sorted(self._names), "records": records})
 
     def _remove(self, names: Iterable[str]) -> None:
+        """Remove images, and folders that are empty then."""
         for name in names:
             target = self.image_dir / name
             if os.path.lexists(target):

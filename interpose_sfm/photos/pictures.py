@@ -123,6 +123,7 @@ def read_picture_bytes(path: Path, options: PhotoOptions) -> bytes:
 
 
 def _check_signature(head: bytes, path: Path) -> None:
+    """Refuse a file that does not begin as one of the formats that are read, and say what it is."""
     if path.name.lower().endswith(_RAW_SUFFIXES):
         raise UnusableError(SkipReason.NOT_AN_IMAGE, "camera raw is not supported; convert it to JPEG or TIFF")
     if head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):

@@ -100,6 +100,7 @@ def recover_directory(path: Path) -> None:
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
+    """Where the new folder is filled, and where the old one waits until the new one is in its place."""
     return path.with_name(f"{TEMP_PREFIX}{path.name}.new"), path.with_name(f"{TEMP_PREFIX}{path.name}.old")
 
 

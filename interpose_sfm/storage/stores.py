@@ -177,6 +177,7 @@ class Store(ABC, Generic[_T]):
             raise ValueError(f"{self.path} is closed")
 
     def _unlock(self) -> None:
+        """Give the lock back and remove what only it needed."""
         if self._lock.is_locked:  # not in a forked process
             (self._parts / _LOCK).unlink(missing_ok=True)
             self._lock.release()
@@ -188,6 +189,7 @@ class Store(ABC, Generic[_T]):
     # -------------------------------------------------------- files
 
     def _group_name(self, key: object) -> str:
+        """The hash by which a key is found."""
         self._require_open()
         if not isinstance(key, str) or not _is_storable(key):
             raise ValueError(f"got key {key!r}, expected text without NUL characters and lone surrogates")
@@ -197,6 +199,7 @@ class Store(ABC, Generic[_T]):
         return self._parts / f"{name}.h5"
 
     def _part_bytes(self, name: str, key: str, value: _T) -> bytes:
+        """An HDF5 file that holds one item."""
         import h5py
 
         memory_name = f"interpose_sfm-{os.getpid()}-{next(_COUNTER)}"  # HDF5 shares files that are open by one name
@@ -272,6 +275,7 @@ class Store(ABC, Generic[_T]):
             part.unlink()
 
     def _write_folded(self, temp: Path, parts: dict[str, Path]) -> None:
+        """A new version of the file: what it held and is not replaced, and all parts."""
         import h5py
 
         kept: list[str] | None = []  # None: all of them

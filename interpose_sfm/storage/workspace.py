@@ -186,6 +186,7 @@ class Workspace:
             )
 
     def _check_marker(self) -> None:
+        """Refuse a folder of a newer version."""
         marker = self.root / _MARKER
         try:
             version = json.loads(marker.read_text(encoding="utf-8"))["format"]
@@ -200,6 +201,7 @@ class Workspace:
             )
 
     def _prepare(self) -> None:
+        """Mark the folder as ours and put right what a killed run left."""
         if not (self.root / _MARKER).exists():
             atomic_write_json(self.root / _MARKER, {"format": FORMAT_VERSION})
         for old in self.root.glob(f"{TEMP_PREFIX}*.old"):
@@ -217,4 +219,5 @@ def _checked(stage: str) -> str:
 
 
 def _before(stages: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """Records of the stages before one."""
     return {name: stages[name] for name in STAGES[: STAGES.index(stage)] if name in stages}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from interpose_sfm import geometry
 from interpose_sfm.products import FloatArray, Pose
 
 _WORLD_UP = (0.0, 0.0, 1.0)
@@ -94,39 +95,7 @@ def interpolate(cam1_from_world: Pose, cam2_from_world: Pose, fraction: float) -
     """The pose at a fraction of the way: the camera moves straight, and turns about one axis at constant speed."""
     if fraction in (0.0, 1.0):
         return cam2_from_world if fraction else cam1_from_world
-    axis_angle = _rotation_vector(cam2_from_world.rotation @ cam1_from_world.rotation.T)
-    rotation = _rotation_matrix(fraction * axis_angle) @ cam1_from_world.rotation
+    turn_rad = geometry.rotation_log(cam2_from_world.rotation @ cam1_from_world.rotation.T)
+    rotation = geometry.rotation_exp(fraction * turn_rad) @ cam1_from_world.rotation
     center = (1.0 - fraction) * center_in_world(cam1_from_world) + fraction * center_in_world(cam2_from_world)
     return Pose(rotation, -rotation @ center)
-
-
-def _rotation_matrix(vector: FloatArray) -> FloatArray:
-    """Rodrigues' formula."""
-    angle = float(np.linalg.norm(vector))
-    if angle < 1e-15:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    matrix: FloatArray = np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * (cross @ cross)
-    return matrix
-
-
-def _rotation_vector(rotation: FloatArray) -> FloatArray:
-    """Axis times angle in radians; of the two axes of a half turn either one."""
-    skew = 0.5 * np.array([
-        rotation[2, 1] - rotation[1, 2],
-        rotation[0, 2] - rotation[2, 0],
-        rotation[1, 0] - rotation[0, 1],
-    ])  # fmt: skip
-    sine = float(np.linalg.norm(skew))
-    angle = math.atan2(sine, (float(np.trace(rotation)) - 1.0) / 2.0)
-    if sine > 1e-6:
-        vector: FloatArray = skew * (angle / sine)
-        return vector
-    if angle < 1.0:
-        return skew
-    # Near a half turn the skew part vanishes; the axis is the dominant column of R + I.
-    columns = rotation + np.eye(3)
-    axis: FloatArray = columns[:, int(np.argmax(np.diag(columns)))]
-    vector = angle * axis / np.linalg.norm(axis)
-    return vector if float(vector @ skew) >= 0.0 else -vector

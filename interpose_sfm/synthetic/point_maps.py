@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from interpose_sfm import geometry
 from interpose_sfm.pose.dust3r.crops import cut
 from interpose_sfm.pose.dust3r.network import Encoding, PointMaps
 from interpose_sfm.products import FloatArray, ImageArray, Intrinsics, Pose
@@ -94,6 +95,7 @@ class KnownGeometryNetwork:
         return [self._maps(int(first.tokens[0, 0]), int(second.tokens[0, 0])) for first, second in pairs]
 
     def _recognise(self, image: ImageArray) -> int:
+        """Number of the known view that a picture shows."""
         thumbnail = _thumbnail(image)
         differences = [float(np.sqrt(np.mean((known.thumbnail - thumbnail) ** 2))) for known in self._known]
         if not differences or min(differences) > _MAX_DIFFERENCE:
@@ -101,6 +103,7 @@ class KnownGeometryNetwork:
         return int(np.argmin(differences))
 
     def _maps(self, i: int, j: int) -> PointMaps:
+        """Point maps of a pair of known views, in one scale."""
         first, second = self._known[i], self._known[j]
         generator = np.random.default_rng(_seed(self._errors.seed, i, j))
         maps = [self._answer(first, seen, other, generator) for seen, other in ((first, second), (second, first))]
@@ -135,21 +138,16 @@ def _seed(*parts: int) -> int:
 
 
 def _rays(camera: Intrinsics) -> FloatArray:
-    from interpose_sfm.geometry import pixel_to_ray
-
     y, x = np.mgrid[: camera.height_px, : camera.width_px] + 0.5
-    return pixel_to_ray(np.stack([x, y], axis=-1), camera)
+    return geometry.pixel_to_ray(np.stack([x, y], axis=-1), camera)
 
 
 def _is_inside(points_in_world: FloatArray, view: _Known) -> FloatArray:
     """Which points lie within the picture of a view, hidden or not."""
-    points = points_in_world @ view.cam_from_world.rotation.T + view.cam_from_world.translation
-    depths = np.maximum(points[..., 2], 1e-6)
-    x = view.intrinsics.focal_px * points[..., 0] / depths + view.intrinsics.cx_px
-    y = view.intrinsics.focal_px * points[..., 1] / depths + view.intrinsics.cy_px
-    return np.asarray(
-        (points[..., 2] > 0) & (x >= 0) & (x < view.intrinsics.width_px) & (y >= 0) & (y < view.intrinsics.height_px)
-    )
+    in_cam = points_in_world @ view.cam_from_world.rotation.T + view.cam_from_world.translation
+    positions_px = geometry.project(in_cam, view.intrinsics)  # NaN behind the camera
+    size_px = view.intrinsics.width_px, view.intrinsics.height_px
+    return np.asarray(np.all((positions_px >= 0) & (positions_px < size_px), axis=-1))
 
 
 def _thumbnail(image: ImageArray) -> FloatArray:

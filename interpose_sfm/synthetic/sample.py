@@ -260,6 +260,7 @@ def _clip_camera(photo: Intrinsics) -> tuple[Intrinsics, FrameMapping]:
 def _render_into(
     folder: Path, truth: SampleTruth, options: SampleOptions, progress: Callable[[int, int], None] | None
 ) -> None:
+    """Render the photos and the clip of a collection into an empty folder."""
     rng = np.random.default_rng([options.seed, 2])
     # About one texel per pixel at the facades.
     scene = Scene.courtyard(options.seed, texels_per_m=DEFAULT_TEXELS_PER_M * options.width_px / 800.0)

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from interpose_sfm.geometry import link_errors_deg
 from interpose_sfm.products import FloatArray, Pose
 
 MISSING_ERROR_DEG = 180.0
@@ -51,15 +52,7 @@ def auc(errors_deg: ArrayLike, threshold_deg: float) -> float:
 
 
 def _pair_error_deg(true_b_from_a: Pose, b_from_a: Pose) -> float:
-    difference = true_b_from_a.rotation.T @ b_from_a.rotation
-    # The chord is exact for small angles, where the arc cosine of the trace is not.
-    chord = float(np.linalg.norm(difference - np.eye(3))) / np.sqrt(8.0)
-    rotation_error = 2.0 * float(np.arcsin(min(chord, 1.0)))
-    return float(np.degrees(max(rotation_error, _angle(true_b_from_a.translation, b_from_a.translation))))
-
-
-def _angle(a: FloatArray, b: FloatArray) -> float:
-    """Radians between two vectors; half a turn where one has no direction."""
-    if not (np.any(a) and np.any(b)):
-        return float(np.pi)
-    return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
+    """The larger of the angles of rotation and of direction; 180 where one of the poses has no direction."""
+    if not np.any(b_from_a.translation):
+        return MISSING_ERROR_DEG
+    return max(link_errors_deg(true_b_from_a, b_from_a))

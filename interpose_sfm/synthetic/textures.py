@@ -126,6 +126,7 @@ def _noise(rng: np.random.Generator, size_m: tuple[float, float], texels_per_m: 
 def _draw_window(
     draw: ImageDraw.ImageDraw, rng: np.random.Generator, size_m: tuple[float, float], texels_per_m: float
 ) -> None:
+    """A window somewhere on a facade: frame, pane and bar."""
     width_m, height_m = rng.uniform(0.5, 1.1), rng.uniform(0.8, 1.6)
     x_m = rng.uniform(0.0, max(size_m[0] - width_m, 0.01))
     y_m = rng.uniform(0.0, max(size_m[1] - height_m, 0.01))
@@ -150,6 +151,7 @@ def _draw_shapes(
     typical_m: float,
     base_rgb: tuple[float, float, float],
 ) -> None:
+    """Flat shapes of one size class, anywhere."""
     kinds = rng.choice(len(_OUTLINES), num_shapes, p=_KIND_SHARES)
     angles = rng.uniform(0, 2 * math.pi, num_shapes)
     centers = rng.uniform((0.0, 0.0), size_m, (num_shapes, 2))
@@ -190,6 +192,7 @@ def _texel_size(size_m: tuple[float, float], texels_per_m: float) -> tuple[int, 
 
 
 def _with_levels(finest: ImageArray, texels_per_m: float) -> Texture:
+    """A texture with its mipmap, each level half as large as the one before."""
     levels = [finest]
     while min(levels[-1].shape[:2]) >= 2:
         height, width = (side // 2 * 2 for side in levels[-1].shape[:2])
