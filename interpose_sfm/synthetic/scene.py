@@ -41,12 +41,6 @@ class Rectangle:
         x, y = self.size_m[0] * self.x_axis, self.size_m[1] * self.y_axis
         return self.corner_in_world + np.stack([0.0 * x, x, x + y, y])
 
-    @property
-    def normal(self) -> FloatArray:
-        """(3,) unit normal on the side from which the texture is not mirrored."""
-        normal: FloatArray = np.cross(self.y_axis, self.x_axis)
-        return normal
-
 
 @dataclass(frozen=True, eq=False)
 class Scene:
@@ -57,17 +51,6 @@ class Scene:
     """
 
     surfaces: tuple[Rectangle, ...]
-
-    def __getitem__(self, name: str) -> Rectangle:
-        """The surface of this name.
-
-        Raises:
-            KeyError: There is none.
-        """
-        for surface in self.surfaces:
-            if surface.name == name:
-                return surface
-        raise KeyError(f"no surface {name!r}; there are {[surface.name for surface in self.surfaces]}")
 
     @classmethod
     def courtyard(cls, seed: int, *, texels_per_m: float = DEFAULT_TEXELS_PER_M) -> Scene:

@@ -122,13 +122,14 @@ def test_points_lie_on_the_surfaces_and_the_nearest_one_wins(courtyard: Scene) -
     center = center_in_world(cam_from_world)
     for surface in courtyard.surfaces:
         offset = points - surface.corner_in_world
+        normal = np.cross(surface.y_axis, surface.x_axis)
         u, v = offset @ surface.x_axis, offset @ surface.y_axis
         is_inside = (u > -1e-9) & (u < surface.size_m[0] + 1e-9) & (v > -1e-9) & (v < surface.size_m[1] + 1e-9)
-        on_any |= is_inside & (np.abs(offset @ surface.normal) < 1e-9)
+        on_any |= is_inside & (np.abs(offset @ normal) < 1e-9)
         # No surface may cut the ray between the camera and the point that was reported.
         steps = points - center
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = ((surface.corner_in_world - center) @ surface.normal) / (steps @ surface.normal)
+            share = ((surface.corner_in_world - center) @ normal) / (steps @ normal)
             cut = center + share[:, None] * steps - surface.corner_in_world
         u, v = cut @ surface.x_axis, cut @ surface.y_axis
         is_cut = (share > 1e-6) & (share < 1 - 1e-6) & (u > 0) & (v > 0)
@@ -435,8 +436,6 @@ def test_impossible_cameras_and_textures_are_refused(courtyard: Scene, tmp_path:
         RenderOptions(supersampling=0)
     with pytest.raises(ValueError, match="positive"):
         make_texture(np.random.default_rng(0), (0.0, 1.0), 10.0)
-    with pytest.raises(KeyError, match="front"):
-        courtyard["roof"]
     with pytest.raises(ValueError, match="even"):
         write_clip(tmp_path / "odd.mp4", [np.zeros((33, 64, 3), np.uint8)])
     with pytest.raises(ValueError, match="none"):
