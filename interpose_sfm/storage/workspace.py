@@ -45,7 +45,6 @@ class Workspace:
         images_dir: Photos as COLMAP reads them.
         database_path: COLMAP database.
         base_dir, sparse_dir: COLMAP models 0, 1, ... of the base stage and of the whole run.
-        features_path, matches_path, hypotheses_path: HDF5 stores.
         clips_dir: Generated clips.
         report_path, points_path: Report (JSON) and point cloud (PLY).
         stages_path: Which stages are done.
@@ -63,9 +62,6 @@ class Workspace:
         self.database_path = self.root / "database.db"
         self.base_dir = self.root / "base"
         self.sparse_dir = self.root / "sparse"
-        self.features_path = self.root / "features.h5"
-        self.matches_path = self.root / "matches.h5"
-        self.hypotheses_path = self.root / "hypotheses.h5"
         self.clips_dir = self.root / CLIPS_NAME
         self.report_path = self.root / "report.json"
         self.points_path = self.root / "points.ply"

@@ -475,8 +475,7 @@ def test_paths_are_where_the_documentation_says(tmp_path: Path, monkeypatch: pyt
         if isinstance(path, Path) and path != workspace.root
     }
     assert names == {
-        "images", "database.db", "base", "sparse", "features.h5", "matches.h5", "hypotheses.h5", "report.json",
-        "points.ply", "stages.json", "work", "clips",
+        "images", "database.db", "base", "sparse", "report.json", "points.ply", "stages.json", "work", "clips",
     }  # fmt: skip
     assert not workspace.root.exists()
 
