@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # under names of their own, or strict type checkers take them for private
     # fmt: off
     # isort: off
+    from interpose_sfm.clips.protocol import BudgetError as BudgetError
     from interpose_sfm.doctor import BackendCheck as BackendCheck, CheckKind as CheckKind, diagnose as diagnose
     from interpose_sfm.options import (
         AlignmentMethod as AlignmentMethod, BaseOptions as BaseOptions, BridgingOptions as BridgingOptions,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     from interpose_sfm.run_log import Progress as Progress
     from interpose_sfm.storage.stores import StoreError as StoreError
     from interpose_sfm.storage.workspace import WorkspaceBusyError as WorkspaceBusyError
-    from interpose_sfm.video_models.budget import BudgetError as BudgetError
     from interpose_sfm.workflows.drop_in import (
         extend as extend, incremental_mapping as incremental_mapping, installed as installed,
     )
@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
 __version__ = "0.1.0"
 
 _NAMES = {
+    "clips.protocol": "BudgetError",
     "doctor": "BackendCheck CheckKind diagnose",
     "options": (
         "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Dust3rOptions "
@@ -73,7 +74,6 @@ _NAMES = {
     "run_log": "Progress",
     "storage.stores": "StoreError",
     "storage.workspace": "WorkspaceBusyError",
-    "video_models.budget": "BudgetError",
     "workflows.drop_in": "extend incremental_mapping installed",
     "workflows.make_clips": "BridgeClip BridgeEstimate BridgeResult bridge_photos",
     "workflows.reconstruct": "find_weak_pairs reconstruct",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import ctypes
 import hashlib
-import importlib
 import logging
 import platform
 import re
@@ -19,12 +18,12 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interpose_sfm import registry
 from interpose_sfm._compat import StrEnum
+from interpose_sfm.registry import BackendTable
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -101,8 +100,8 @@ def diagnose() -> tuple[BackendCheck, ...]:
     rows = [_check(kind, name, probe, distribution=name) for kind, name, probe in _LIBRARIES]
     libraries = {row.name: row for row in rows}
     rows += _device_checks(libraries["torch"])
-    rows += _backend_checks(CheckKind.GENERATOR, "interpose_sfm.bridging.factory", "GENERATORS", libraries)
-    rows += _backend_checks(CheckKind.POSE_ESTIMATOR, "interpose_sfm.pose.factory", "POSE_ESTIMATORS", libraries)
+    rows += _backend_checks(CheckKind.GENERATOR, _generator_tables, libraries)
+    rows += _backend_checks(CheckKind.POSE_ESTIMATOR, _estimator_tables, libraries)
     return tuple(rows)
 
 
@@ -370,36 +369,48 @@ _NEEDS: Mapping[tuple[CheckKind, str], tuple[str, ...]] = MappingProxyType(
 )
 
 
+_Tables = Mapping[str, BackendTable[Any]]
+
+
+def _generator_tables() -> _Tables:
+    from interpose_sfm.bridging.factory import generator_tables
+
+    return generator_tables()
+
+
+def _estimator_tables() -> _Tables:
+    from interpose_sfm.pose.factory import POSE_ESTIMATORS
+
+    return dict.fromkeys(POSE_ESTIMATORS.targets(), POSE_ESTIMATORS)
+
+
 def _backend_checks(
-    kind: CheckKind, module_name: str, table_name: str, libraries: Mapping[str, BackendCheck]
+    kind: CheckKind, find_tables: Callable[[], _Tables], libraries: Mapping[str, BackendCheck]
 ) -> Iterator[BackendCheck]:
-    """One row per backend in a table of the package and in its entry-point group."""
+    """One row per backend in the tables of the package and in their entry-point groups."""
     try:
-        module = importlib.import_module(module_name)
-        builtin: Mapping[str, str] = getattr(module, table_name)
-        targets = registry.targets(builtin, module.ENTRY_POINT_GROUP)
+        tables = find_tables()
     except Exception as error:  # noqa: BLE001 - see _check
-        yield BackendCheck(kind, module_name, False, _one_line(error), _remedy(error))
+        yield BackendCheck(kind, f"all {kind}s", False, _one_line(error), _remedy(error))
         return
-    for name, target in targets.items():
-        needs = _NEEDS.get((kind, name), ()) if name in builtin else ()
+    for name, table in tables.items():
+        needs = _NEEDS.get((kind, name), ()) if name in table.builtin else ()
         broken = next((libraries[need] for need in needs if not libraries[need].usable), None)
         if broken:
             detail = f"needs {broken.name}, which is not usable: {broken.detail}"
             yield replace(broken, kind=kind, name=name, detail=detail)
         else:
-            yield _check(kind, name, partial(_probe_backend, target))
+            yield _check(kind, name, partial(_probe_backend, table, name))
 
 
-def _probe_backend(target: str) -> str:
+def _probe_backend(table: BackendTable[Any], name: str) -> str:
     """Load a backend's class without building one, which may load weights, and let it check itself if it can."""
-    module_name, _, attribute = target.partition(":")
-    backend = getattr(importlib.import_module(module_name), attribute)
-    missing = registry.missing_requirements(backend)
-    if missing:
-        raise _UnusableError(f"needs {', '.join(missing)}", " && ".join(dict.fromkeys(missing.values())))
-    probe = getattr(backend, "probe", None)
+    target = table.targets()[name]
     try:
-        return target if probe is None else str(probe())
+        backend = table.load(target)
+        missing = backend.missing_requirements()
+        if missing:
+            raise _UnusableError(f"needs {', '.join(missing)}", " && ".join(dict.fromkeys(missing.values())))
+        return backend.probe() or target
     except ValueError as error:  # how a backend says what the user has to mend
         raise _UnusableError(str(error), "") from error

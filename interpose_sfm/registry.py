@@ -1,18 +1,20 @@
 """Backends by name: a built-in table merged with an entry-point group, loaded only when a name is asked for.
 
-A table maps a name to ``"module:Class"``. A backend class may declare what it needs beyond the package's own
-dependencies as ``requires``, a mapping from importable module to the command that installs it; it is checked without
-importing anything.
+A table maps a name to ``"module:Class"``. The class is derived from the protocol of its kind, and so from `Backend`:
+what it needs beyond the package's own dependencies is checked without importing any of it.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any
+from types import MappingProxyType
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 _log = logging.getLogger(__name__)
 
@@ -23,62 +25,114 @@ class MissingDependencyError(ImportError):
     """A backend exists but something it needs is not installed; the message holds the pip command."""
 
 
-def targets(builtin_table: Mapping[str, str], entry_point_group: str) -> dict[str, str]:
-    """Every known name with its ``"module:Class"``, sorted by name.
+class Backend(Protocol):
+    """What the class of every backend says of itself, before one is built; all of it has a default."""
 
-    Built-in names cannot be replaced from outside: results must not change because something was installed.
-    """
-    found = dict(builtin_table)
-    for entry in sorted(metadata.entry_points(group=entry_point_group), key=lambda e: (e.name, e.value)):
-        known = found.setdefault(entry.name, entry.value)
-        if known != entry.value:
-            _log.warning("%s %r of %s is hidden by %s", entry_point_group, entry.name, entry.value, known)
-    return dict(sorted(found.items()))
+    requires: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Importable module -> command that installs it, of all that it needs beyond this package's own dependencies."""
+
+    @classmethod
+    def missing_requirements(cls) -> dict[str, str]:
+        """What it needs and is not installed: module -> command. For a class that needs one of several things."""
+        return {module: command for module, command in cls.requires.items() if find_spec(module) is None}
+
+    @classmethod
+    def probe(cls) -> str:
+        """Look whether one could be built here, without loading weights or asking a service; for the doctor.
+
+        Returns:
+            What was found, one line; empty for nothing worth telling.
+
+        Raises:
+            ValueError: The user has to mend something first; the message says what.
+        """
+        return ""
 
 
-def resolve(kind: str, name: str, builtin_table: Mapping[str, str], entry_point_group: str) -> type[Any]:
-    """Load the class of a backend.
+B = TypeVar("B", bound=Backend)
 
-    Args:
-        kind: What the backend is, for messages, such as ``"video generator"``.
-        name: Its name.
-        builtin_table: name -> ``"module:Class"``.
+
+@dataclass(frozen=True, kw_only=True)
+class BackendTable(Generic[B]):
+    """The backends of one kind.
+
+    Attributes:
+        kind: What they are, for messages, such as ``"pose estimator"``.
+        builtin: Those of this package, name -> ``"module:Class"``.
         entry_point_group: Group in which other distributions register theirs.
-
-    Returns:
-        The class; everything in its ``requires`` is installed.
-
-    Raises:
-        ValueError: Unknown name (the message lists the known ones), or a target that is no class.
-        MissingDependencyError: The class or what it requires cannot be imported.
+        base: Protocol from which their classes are derived.
+        reserved: Built-in backends of another table whose names mean those, in the same form.
     """
-    table = targets(builtin_table, entry_point_group)
-    if name not in table:
-        raise ValueError(f"unknown {kind} {name!r}, expected one of: {', '.join(table) or '(none installed)'}")
-    module_name, _, attribute = table[name].partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        missing = (error.name or module_name).partition(".")[0]
-        command = f"pip install {_PIP_NAMES.get(missing, missing)}"
-        raise MissingDependencyError(f"{kind} {name!r} cannot be loaded: {error}; try: {command}") from error
-    backend = getattr(module, attribute, None)
-    if not isinstance(backend, type):
-        raise ValueError(f"{kind} {name!r} is registered as {table[name]!r}, expected 'module:Class'")
-    missing_commands = missing_requirements(backend)
-    if missing_commands:
-        needs = "; ".join(f"{module} ({command})" for module, command in missing_commands.items())
-        raise MissingDependencyError(f"{kind} {name!r} needs what is not installed: {needs}")
-    return backend
+
+    kind: str
+    builtin: Mapping[str, str]
+    entry_point_group: str
+    base: type[B]
+    reserved: Mapping[str, str] = field(default_factory=dict)
+
+    def targets(self) -> dict[str, str]:
+        """Every known name with its ``"module:Class"``, sorted by name.
+
+        Built-in names cannot be replaced from outside: results must not change because something was installed.
+        """
+        found = dict(self.builtin)
+        entries = metadata.entry_points(group=self.entry_point_group)
+        for entry in sorted(entries, key=lambda e: (e.name, e.value)):
+            known = self.reserved.get(entry.name) or found.setdefault(entry.name, entry.value)
+            if known != entry.value:
+                _log.warning("%s %r of %s is hidden by %s", self.entry_point_group, entry.name, entry.value, known)
+        return dict(sorted(found.items()))
+
+    def resolve(self, name: str) -> type[B]:
+        """Load the class of a backend.
+
+        Returns:
+            The class; everything in its ``requires`` is installed.
+
+        Raises:
+            ValueError: Unknown name (the message lists the known ones), or a target that is no class derived from the
+                base.
+            MissingDependencyError: The class or what it requires cannot be imported.
+        """
+        table = self.targets()
+        if name not in table:
+            raise unknown_name(self.kind, name, table)
+        try:
+            backend = self.load(table[name])
+        except ImportError as error:
+            missing = (error.name or table[name].partition(":")[0]).partition(".")[0]
+            command = f"pip install {_PIP_NAMES.get(missing, missing)}"
+            raise MissingDependencyError(f"{self.kind} {name!r} cannot be loaded: {error}; try: {command}") from error
+        except ValueError as error:
+            raise ValueError(f"{self.kind} {name!r}: {error}") from error
+        missing_commands = backend.missing_requirements()
+        if missing_commands:
+            needs = "; ".join(f"{module} ({command})" for module, command in missing_commands.items())
+            raise MissingDependencyError(f"{self.kind} {name!r} needs what is not installed: {needs}")
+        return backend
+
+    def load(self, target: str) -> type[B]:
+        """Import a class.
+
+        Args:
+            target: ``"module:Class"``.
+
+        Raises:
+            ImportError: Its module, or something that this imports, is not there.
+            ValueError: There is no such class, it is not derived from the base, or it lacks what the base asks for.
+        """
+        module_name, _, attribute = target.partition(":")
+        found: type[B] | None = getattr(importlib.import_module(module_name), attribute, None)
+        if not inspect.isclass(found):
+            raise ValueError(f"got {target!r}, expected 'module:Class'")
+        if self.base not in found.__mro__:
+            raise ValueError(f"got the class {target!r}, expected one derived from {self.base.__name__}")
+        lacking = sorted(found.__abstractmethods__)
+        if lacking:
+            raise ValueError(f"the class {target!r} lacks {', '.join(lacking)} of {self.base.__name__}")
+        return found
 
 
-def missing_requirements(backend: type[Any]) -> dict[str, str]:
-    """What a backend needs and is not installed: module -> pip command.
-
-    A backend that needs one of several things has a function ``missing_requirements`` in place of ``requires``.
-    """
-    own = getattr(backend, "missing_requirements", None)
-    if own is not None:
-        return dict(own())
-    requires: Mapping[str, str] = getattr(backend, "requires", {})
-    return {module: command for module, command in requires.items() if find_spec(module) is None}
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    """What to raise for a name that no table has."""
+    return ValueError(f"unknown {kind} {name!r}, expected one of: {', '.join(known) or '(none installed)'}")

@@ -43,7 +43,7 @@ from interpose_sfm.pose.dust3r.estimator import Dust3rEstimator
 from interpose_sfm.pose.dust3r.inference import CachedInference, all_ordered_pairs, tying_pairs
 from interpose_sfm.pose.dust3r.network import Dust3rNetwork
 from interpose_sfm.pose.dust3r.pair_geometry import sample
-from interpose_sfm.pose.protocol import EstimatorContext, traits_of
+from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import Features, FloatArray, ImagePair, Intrinsics, Matches, Pose, PoseHypothesis, View
 from interpose_sfm.report import versions
 from interpose_sfm.storage.atomic import atomic_write_json, atomic_write_text
@@ -379,12 +379,12 @@ def choose_pose(
         features=lambda view: nothing,
         matches=lambda x, y: Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32)),
         seed=SEED,
-        dust3r=Dust3rOptions(dust3r_pairs=selection, dust3r_size_px=size_px),
+        options=Dust3rOptions(dust3r_pairs=selection, dust3r_size_px=size_px),
     )
     options = ConsistencyOptions()
     with mock.patch.object(network, "load_network", return_value=known):
         estimator = Dust3rEstimator(context)
-        limit = traits_of(estimator).frame_pool
+        limit = estimator.traits.frame_pool
 
         def hypothesis(clip: str, subset: tuple[int, ...], frames: Sequence[View]) -> PoseHypothesis:
             poses = estimator.estimate([a, *(frames[k] for k in subset), b])

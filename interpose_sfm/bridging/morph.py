@@ -24,13 +24,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interpose_sfm.clips.protocol import GeneratorContext, no_clip
+from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, no_clip
 from interpose_sfm.products import (
     Clip,
     ClipRequest,
     ClipStatus,
     FloatArray,
     FrameMapping,
+    GeneratorKind,
     ImageArray,
     ImagePair,
     Intrinsics,
@@ -67,10 +68,11 @@ class _PlanePath:
         return np.asarray(turned @ (np.eye(3) - s * np.outer(self.center, self.normal)))
 
 
-class MorphGenerator:
+class MorphGenerator(VideoGenerator):
     """The embedded default generator: no weights, only putative matches. Clip k is the k-th homography by support."""
 
     name = "morph"
+    kind = GeneratorKind.WARPED
 
     def __init__(self, context: GeneratorContext) -> None:
         self._context = context

@@ -1,52 +1,45 @@
-"""Clips that bridge two photos: the `VideoGenerator` protocol, its backends by name, and the check of what they return.
+"""Clips that bridge two photos: the `VideoGenerator` protocol, what a generator gets, and the check of what it returns.
 
-Others add a generator without touching the package: a class that is built from one `GeneratorContext` and satisfies
-`VideoGenerator`, registered in the entry-point group ``interpose_sfm.generators`` as ``name = "module:Class"``. A class
-that satisfies `VideoModel` (`video_models.py`) may stand there as well: `GeneratedClips` makes a generator of it.
+Others add a generator without touching the package: a class derived from `VideoGenerator` and registered in the
+entry-point group ``interpose_sfm.generators`` as ``name = "module:Class"``; ``examples/own_backend`` is one. Of a model
+that turns two pictures into a video, `video_models.protocol` asks for less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 import numpy as np
 
-from interpose_sfm.options import BridgingOptions, GenerationOptions
+from interpose_sfm.options import BridgingOptions
 from interpose_sfm.products import (
     Clip,
     ClipRequest,
     ClipStatus,
     Features,
     FrameMapping,
+    GeneratorKind,
     ImageArray,
     ImagePair,
     Intrinsics,
     Matches,
 )
-
-if TYPE_CHECKING:
-    pass
+from interpose_sfm.registry import Backend
 
 
-class VideoGenerator(Protocol):
-    """Something that offers clips between two photos.
+class BudgetError(ValueError):
+    """Clips would cost more than the user allows; nothing was spent.
 
-    A generator reports what it cannot do by the clip's status. It raises only for what the user must mend, such as a
-    broken ``clips.json``. Equal requests give equal clips, different indices different clips.
+    Attributes:
+        limit_usd: What may be spent in all; None where the user allowed nothing.
     """
 
-    name: str
-
-    def generate(self, pair: ImagePair, request: ClipRequest) -> Clip:
-        """The clip number ``request.index`` of the pair, frames in A to B order whatever ``request.backwards`` says."""
-        ...
-
-    def num_clips(self, pair: ImagePair) -> int:
-        """How many different clips there are for the pair; ``request.index`` runs below it."""
-        ...
+    def __init__(self, message: str, limit_usd: float | None = None) -> None:
+        super().__init__(message)
+        self.limit_usd = limit_usd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +53,6 @@ class GeneratorContext:
         features_and_matches: Pair -> learned features of A and of B, and their putative matches at a low threshold.
         options: Options of the stage.
         seed: Seed of the run; requests carry their own on top.
-        generation: Options of video models.
-        store_dir: Where generated clips are kept if the options name no folder; made with the first clip. None where
-            nothing may be generated.
-        progress: Called with the stage, what is done and the total; may raise to end the run.
-        is_dry_run: Nothing is made, asked for or written.
     """
 
     photo_names: tuple[str, ...]
@@ -73,20 +61,44 @@ class GeneratorContext:
     features_and_matches: Callable[[ImagePair], tuple[Features, Features, Matches]]
     options: BridgingOptions
     seed: int = 0
-    generation: GenerationOptions = field(default_factory=GenerationOptions)
-    store_dir: Path | None = None
-    progress: Callable[[str, int, int], None] | None = None
-    is_dry_run: bool = False
 
-    @property
-    def clip_dir(self) -> Path | None:
-        """Folder with clips on disk, from the options."""
-        return self.options.clip_dir
 
-    @property
-    def clip_store(self) -> Path | None:
-        """Folder of generated clips."""
-        return self.generation.clip_store or self.store_dir
+class VideoGenerator(Backend, Protocol):
+    """Something that offers clips between two photos. A class of the table is built from one `GeneratorContext`.
+
+    A generator reports what it cannot do by the clip's status. It raises only for what the user must mend, such as a
+    broken ``clips.json``. Equal requests give equal clips, different indices different clips.
+    """
+
+    name: str
+    kind: GeneratorKind
+    """Where its frames are from. Pairs without common points are left to IMAGINED."""
+
+    def __init__(self, context: GeneratorContext) -> None: ...
+
+    @abstractmethod
+    def num_clips(self, pair: ImagePair) -> int:
+        """How many different clips there are for the pair; ``request.index`` runs below it."""
+
+    @abstractmethod
+    def generate(self, pair: ImagePair, request: ClipRequest) -> Clip:
+        """The clip number ``request.index`` of the pair, frames in A to B order whatever ``request.backwards`` says."""
+
+    def num_existing(self, pair: ImagePair) -> int:
+        """How many clips somebody has put there for the pair; such pairs are bridged before all others."""
+        return 0
+
+    def prepare(self, pair: ImagePair, requests: Sequence[ClipRequest]) -> None:
+        """Make at once whatever `generate` would have to make for these requests.
+
+        Raises:
+            BudgetError: That would cost more than the options allow. Nothing was spent then.
+        """
+        return
+
+    def close(self) -> None:
+        """Free what it holds, such as the memory of a device; it may be used again."""
+        return
 
 
 def clip_requests(number: int, seed: int) -> tuple[ClipRequest, ...]:

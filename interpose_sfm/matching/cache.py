@@ -28,9 +28,13 @@ class LearnedCache:
 
     Both are kept in the HDF5 stores, under keys that hold image content, options and weights. What concerns frames of
     clips leaves memory with :meth:`forget_frames`.
+
+    Attributes:
+        options: How they are computed.
     """
 
     def __init__(self, features: FeatureStore, matches: MatchStore, options: MatchingOptions) -> None:
+        self.options = options
         self._feature_store, self._match_store = features, matches
         self._matcher = LearnedMatcher(options)
         self._max_frame_keypoints = options.max_frame_keypoints
@@ -64,6 +68,10 @@ class LearnedCache:
             self._match_store.put(key, found)
         self._matches[a.key, b.key] = found
         return found
+
+    def features_and_matches(self, a: View, b: View) -> tuple[Features, Features, Matches]:
+        """Features of both views, and putative matches from a to b."""
+        return self.features(a), self.features(b), self.matches(a, b)
 
     def forget_frames(self) -> None:
         """Drop what is held in memory for frames."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,11 @@ class FallbackOptions:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2^31)")
+
+    @property
+    def estimator_options(self) -> Mapping[str, object]:
+        """Name of a pose estimator -> its group of options, of those that have one."""
+        return {"dust3r": self.dust3r}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,36 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.bridging.factory import auto_generators, create_generator
 from interpose_sfm.clips.checks import describe_flags
-from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, check_clip, clip_requests
+from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
 from interpose_sfm.matching import verification
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import weights_id
-from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.options import ConsistencyOptions
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pose import clip_calibration
-from interpose_sfm.pose.dust3r.stores import NetworkStores
-from interpose_sfm.pose.factory import create_estimator
-from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator, check_poses, traits_of
+from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator, check_poses
 from interpose_sfm.products import (
     PAIR_ALONE,
     ChoiceReason,
     Clip,
     ClipFlag,
     ClipStatus,
-    Features,
     FloatArray,
     FrameMapping,
+    GeneratorKind,
     ImagePair,
     Intrinsics,
     Link,
-    Matches,
     PairMatch,
     PairOutcome,
     Pose,
@@ -48,12 +43,9 @@ from interpose_sfm.products import (
 from interpose_sfm.storage.content_keys import content_key, image_key
 from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.stores import store_key
-from interpose_sfm.video_models.budget import BudgetError
-from interpose_sfm.video_models.generated import GeneratedClips
 
 logger = logging.getLogger(__name__)
 
-AUTO, NO_BRIDGING = "auto", "none"
 MAX_GUESSED_TURN_DEG = 25.0
 """A turn errs in proportion to the focal length. Clips of photos without EXIF put it at two thirds of COLMAP's guess in
 the median (docs/results/interpose_pairs.md), so that wider turns err by more than a cycle of links is allowed to."""
@@ -62,65 +54,42 @@ MAX_DISTANCE_TO_CHOICE_DEG = 10.0  # hypotheses this near to the choice lend it 
 
 
 class PairPoser:
-    """Finds relative poses of pairs with the generator and the estimator that the options name.
+    """Finds relative poses of pairs, by learned matches and by bridging clips.
 
     Args:
         views: Photo name -> view; called when a photo is needed.
-        photo_names: All photos, for the names of clips.
         cache: Learned features and matches.
         hypotheses: Store of pose hypotheses; a clip that is in it is not estimated again.
-        options: Of the run.
-        network_stores: Where pair-wise networks keep their results; None to keep them in memory.
-        clip_store: Where generated clips are kept if the options name no folder.
-        progress: Called with the stage, what is done and the total.
-
-    Raises:
-        ValueError, MissingDependencyError: A generator or estimator that does not exist or cannot run.
+        estimator: Places the frames of clips and both photos.
+        generators: Of a pair's clips, those of the first that has some are used.
+        choosing: How many clips and subsets are taken, and how one pose is chosen.
+        seed: Seed of everything that is random.
     """
 
     def __init__(
         self,
         views: Callable[[str], View],
-        photo_names: Sequence[str],
         cache: LearnedCache,
         hypotheses: HypothesisStore,
-        options: ReconstructOptions,
-        network_stores: NetworkStores | None = None,
-        clip_store: Path | None = None,
-        progress: Callable[[str, int, int], None] | None = None,
+        estimator: PoseEstimator,
+        generators: Sequence[VideoGenerator],
+        choosing: ConsistencyOptions,
+        seed: int,
     ) -> None:
-        self._views, self._cache, self._store, self._options = views, cache, hypotheses, options
-        self._estimator_context = EstimatorContext(
-            features=cache.features,
-            matches=cache.matches,
-            seed=options.seed,
-            dust3r=options.dust3r,
-            network_stores=network_stores,
-        )
-        self._estimator: PoseEstimator = create_estimator(options.pose_estimator, self._estimator_context)
-        context = GeneratorContext(
-            photo_names=tuple(photo_names),
-            load_image=lambda name: views(name).image,
-            intrinsics=lambda name: views(name).intrinsics,
-            features_and_matches=self._features_and_matches,
-            options=options.bridging,
-            seed=options.seed,
-            generation=options.generation,
-            store_dir=clip_store,
-            progress=progress,
-        )
-        self._generators = _generators(options.generator, context)
+        self._views, self._cache, self._store = views, cache, hypotheses
+        self._estimator, self._generators = estimator, tuple(generators)
+        self._choosing, self._seed = choosing, seed
 
     @property
     def has_video_model(self) -> bool:
         """Whether one of the generators imagines its frames, rather than morphing or reading them."""
-        return any(isinstance(generator, GeneratedClips) for generator in self._generators)
+        return any(generator.kind is GeneratorKind.IMAGINED for generator in self._generators)
 
     def match(self, pair: ImagePair) -> PairMatch:
         """The pair alone, by learned matches: its two-view geometry, and the link it offers if there is a pose."""
         a, b = self._views(pair.a), self._views(pair.b)
-        features_a, features_b, matches = self._features_and_matches(pair)
-        found = verification.verify(features_a, a.intrinsics, features_b, b.intrinsics, matches, self._options.seed)
+        features_a, features_b, matches = self._cache.features_and_matches(a, b)
+        found = verification.verify(features_a, a.intrinsics, features_b, b.intrinsics, matches, self._seed)
         if found.b_from_a is None:
             return PairMatch(found, None)
         points_a_px, points_b_px = verification.matched_points(features_a, features_b, matches, found.inliers)
@@ -129,10 +98,14 @@ class PairPoser:
 
     def num_clips_on_disk(self, pair: ImagePair) -> int:
         """Clips that exist already for the pair."""
-        return sum(g.num_clips(pair) for g in self._generators if g.name == "clips")
+        return sum(generator.num_existing(pair) for generator in self._generators)
 
     def bridge(self, pair: ImagePair) -> PairOutcome:
-        """Clips, hypotheses and the self-consistent choice for a pair."""
+        """Clips, hypotheses and the self-consistent choice for a pair.
+
+        Raises:
+            BudgetError: Its clips would have to be paid for, and the user has not said how much may be spent.
+        """
         nothing = PoseChoice(pair, ChoiceReason.NO_HYPOTHESIS, None, "", ScoreKind.NONE, np.nan, 180.0)
         generator = self._generator_for(pair)
         if generator is None:
@@ -140,16 +113,14 @@ class PairPoser:
         found: dict[str, Clip] = {}
         flags: dict[str, tuple[ClipFlag, ...]] = {}
         tried = []
-        number = min(self._options.consistency.num_clips, generator.num_clips(pair))
-        requests = clip_requests(number, self._options.seed)
-        if isinstance(generator, GeneratedClips):
-            try:
-                generator.prepare([generator.plan(pair, request) for request in requests])
-            except BudgetError as error:
-                if self._options.generation.max_cost is None:
-                    pairs = self._options.view_graph.max_bridged_pairs
-                    raise BudgetError(f"{error}; a run bridges up to {pairs} pairs") from error
-                return PairOutcome(nothing, None, (str(error),))
+        number = min(self._choosing.num_clips, generator.num_clips(pair))
+        requests = clip_requests(number, self._seed)
+        try:
+            generator.prepare(pair, requests)
+        except BudgetError as error:
+            if error.limit_usd is None:
+                raise
+            return PairOutcome(nothing, None, (str(error),))
         for request in requests:
             clip = check_clip(generator.generate(pair, request), pair)
             tried.append(_told(clip))
@@ -161,7 +132,7 @@ class PairPoser:
         clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in found.items()}
         pair_only = self._estimated(pair, "", a, (), b, [()])[0]
         hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
-        options = replace(self._options.consistency, allow_pair_only=False)
+        options = replace(self._choosing, allow_pair_only=False)
         choice = consistency.choose(pair, hypotheses, pair_only, options)
         if choice.reason is ChoiceReason.ACCEPTED and is_guess and _turn_deg(choice) > MAX_GUESSED_TURN_DEG:
             choice = replace(choice, reason=ChoiceReason.GUESSED_FOCAL)
@@ -176,10 +147,11 @@ class PairPoser:
         """
         a, b = self._views(pair.a), self._views(pair.b)
         unknown = not (a.intrinsics.is_trusted or b.intrinsics.is_trusted)
-        if not unknown or not clips or not traits_of(self._estimator).trusts_focal_lengths:
+        if not unknown or not clips or not self._estimator.traits.trusts_focal_lengths:
             return a, b, [], False
         frames = [frame_views(clip, a.intrinsics, b.intrinsics) for clip in clips]
-        scale = clip_calibration.focal_scale(frames, self._estimator_context)
+        context = EstimatorContext(features=self._cache.features, matches=self._cache.matches, seed=self._seed)
+        scale = clip_calibration.focal_scale(frames, context)
         if scale is None:
             return a, b, ["focal lengths: the clips do not agree on them"], True
         a, b = (replace(v, intrinsics=replace(v.intrinsics, focal_px=scale * v.intrinsics.focal_px)) for v in (a, b))
@@ -188,17 +160,12 @@ class PairPoser:
     def _generator_for(self, pair: ImagePair) -> VideoGenerator | None:
         return next((g for g in self._generators if g.num_clips(pair) > 0), None)
 
-    def _features_and_matches(self, pair: ImagePair) -> tuple[Features, Features, Matches]:
-        a, b = self._views(pair.a), self._views(pair.b)
-        return self._cache.features(a), self._cache.features(b), self._cache.matches(a, b)
-
     def _hypotheses(
         self, pair: ImagePair, clip: str, a: View, frames: Sequence[View], b: View
     ) -> tuple[PoseHypothesis, ...]:
         """One hypothesis per subset of the clip's frames (InterPose, section 3)."""
-        traits = traits_of(self._estimator)
-        pool = consistency.frame_pool(len(frames), traits.frame_pool)
-        drawn = consistency.draw_subsets(len(pool), self._options.consistency, self._options.seed)
+        pool = consistency.frame_pool(len(frames), self._estimator.traits.frame_pool)
+        drawn = consistency.draw_subsets(len(pool), self._choosing, self._seed)
         return self._estimated(pair, clip, a, frames, b, [tuple(pool[index] for index in subset) for subset in drawn])
 
     def _estimated(
@@ -220,9 +187,9 @@ class PairPoser:
                 [view.intrinsics for view in (a, *frames, b)],
                 tuple(subsets),
                 self._estimator.name,
-                traits_of(self._estimator).settings_key,
-                self._options.matching,
-                self._options.seed,
+                self._estimator.traits.settings_key,
+                self._cache.options,
+                self._seed,
                 weights_id(),
             ),
         )
@@ -252,7 +219,7 @@ class PairPoser:
         chosen = choice.b_from_a
         assert chosen is not None
         near = [h for h in hypotheses if h.clip == choice.clip and _is_near(h, chosen)]
-        if traits_of(self._estimator).gains_from_more_views:  # small steps carry the most correspondences through
+        if self._estimator.traits.gains_from_more_views:  # small steps carry the most correspondences through
             frames = clips[choice.clip]
             whole = self._estimated(choice.pair, choice.clip, a, frames, b, [tuple(range(len(frames)))])
             near += [hypothesis for hypothesis in whole if _is_near(hypothesis, chosen)]
@@ -289,13 +256,6 @@ def _told(clip: Clip) -> str:
     parts = [] if clip.status is ClipStatus.OK else [f"{clip.status} {clip.detail}".strip()]
     parts += [describe_flags(clip.flags)] if clip.flags else []
     return f"{clip.name}: {'; '.join(parts)}" if parts else clip.name
-
-
-def _generators(name: str, context: GeneratorContext) -> list[VideoGenerator]:
-    """The generators that a name stands for; of a pair's clips, those of the first that has some are used."""
-    if name == NO_BRIDGING:
-        return []
-    return auto_generators(context) if name == AUTO else [create_generator(name, context)]
 
 
 def frame_views(clip: Clip, intrinsics_a: Intrinsics, intrinsics_b: Intrinsics) -> list[View]:

@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
 
-from interpose_sfm import registry
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
+from interpose_sfm.registry import BackendTable
 
-if TYPE_CHECKING:
-    pass
-
-ENTRY_POINT_GROUP = "interpose_sfm.pose_estimators"
-
-
-POSE_ESTIMATORS: Mapping[str, str] = MappingProxyType(
-    {
-        "dust3r": "interpose_sfm.pose.dust3r.estimator:Dust3rEstimator",
-        "matcher": "interpose_sfm.pose.matcher:MatcherEstimator",
-    }
+POSE_ESTIMATORS: BackendTable[PoseEstimator] = BackendTable(
+    kind="pose estimator",
+    builtin=MappingProxyType(
+        {
+            "dust3r": "interpose_sfm.pose.dust3r.estimator:Dust3rEstimator",
+            "matcher": "interpose_sfm.pose.matcher:MatcherEstimator",
+        }
+    ),
+    entry_point_group="interpose_sfm.pose_estimators",
+    base=PoseEstimator,
 )
-"""Built-in estimators, name -> ``"module:Class"``."""
+"""Classes that are built from an `EstimatorContext`."""
 
 
-def estimator_names() -> tuple[str, ...]:
-    """Names of all pose estimators, built-in and from entry points."""
-    return tuple(registry.targets(POSE_ESTIMATORS, ENTRY_POINT_GROUP))
-
-
-def create_estimator(name: str, context: EstimatorContext) -> PoseEstimator:
+def create_estimator(
+    name: str, context: EstimatorContext, options: Mapping[str, object] = MappingProxyType({})
+) -> PoseEstimator:
     """Build an estimator by name.
+
+    Args:
+        name: Of the estimator.
+        context: What it may use.
+        options: Name of an estimator -> its group of options, of those that have one.
 
     Raises:
         ValueError: Unknown name; the message lists the known ones.
         MissingDependencyError: Something it needs is not installed; the message holds the pip command.
     """
-    backend = registry.resolve("pose estimator", name, POSE_ESTIMATORS, ENTRY_POINT_GROUP)
-    return cast(PoseEstimator, backend(context))
+    backend = POSE_ESTIMATORS.resolve(name)
+    return backend(replace(context, options=options[name]) if name in options else context)

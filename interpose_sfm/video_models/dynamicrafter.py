@@ -23,7 +23,14 @@ from PIL import Image
 from interpose_sfm.options import GenerationOptions
 from interpose_sfm.products import ClipFormat, Settings
 from interpose_sfm.storage.content_keys import content_key
-from interpose_sfm.video_models.protocol import ClipEstimate, ClipTask, GenerationError, MadeVideo, TaskJournal
+from interpose_sfm.video_models.protocol import (
+    ClipEstimate,
+    ClipTask,
+    GenerationError,
+    MadeVideo,
+    TaskJournal,
+    VideoModel,
+)
 from interpose_sfm.video_models.subprocesses import Finished, run_logged
 
 REPOSITORY = "https://github.com/Doubiiu/DynamiCrafter"
@@ -60,13 +67,11 @@ _STRANGE = re.compile(r"GLOBAL ([\w.]+)")  # in PyTorch's words on a pickle that
 _OFTEN_NEEDED = "ModuleNotFoundError", "ImportError"
 
 
-class DynamiCrafterModel:
+class DynamiCrafterModel(VideoModel):
     """The checkpoint for 512x320 pixels and 16 frames. Every clip loads it anew, since the script ends with its clip.
 
     Other sizes, lengths and number formats than the published ones are not offered, and it takes no negative prompt.
     """
-
-    runs_here = True
 
     def __init__(self, name: str, options: GenerationOptions, device: str) -> None:
         """Find code, environment and checkpoint; loads nothing.
@@ -94,8 +99,8 @@ class DynamiCrafterModel:
             "steps": self._steps,
         }
 
-    @staticmethod
-    def probe() -> str:
+    @classmethod
+    def probe(cls) -> str:
         """Look for everything in its default place; see `interpose_sfm.doctor`."""
         found = Installation.find(GenerationOptions())
         return f"commit {COMMIT[:12]} in {found.folder}, {found.python}"
@@ -131,9 +136,6 @@ class DynamiCrafterModel:
             if not clip.is_file():
                 raise GenerationError(f"DynamiCrafter left no clip; it said: {finished.last_words}")
             return MadeVideo(file=clip.read_bytes(), revision=f"{COMMIT[:12]} {self._install.fingerprint}")
-
-    def close(self) -> None:
-        """Nothing is held between clips."""
 
     def _command(self, task: ClipTask, has_prompt: bool) -> list[str]:
         """The published command. Input and output are relative: the script replaces "samples" all over the path."""

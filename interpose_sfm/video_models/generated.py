@@ -18,15 +18,30 @@ from typing import Protocol
 
 from interpose_sfm.clips.fitting import fit_photo, rescaled
 from interpose_sfm.clips.mp4 import encode_mp4, format_of
-from interpose_sfm.clips.protocol import GeneratorContext, no_clip
+from interpose_sfm.clips.protocol import VideoGenerator, no_clip
 from interpose_sfm.clips.reading import ClipReader
 from interpose_sfm.clips.record import ClipRecord, ShownPhoto
 from interpose_sfm.clips.video import UnreadableClipError
-from interpose_sfm.products import Clip, ClipFormat, ClipRequest, ClipStatus, FrameMapping, ImagePair
+from interpose_sfm.products import (
+    Clip,
+    ClipFormat,
+    ClipRequest,
+    ClipStatus,
+    FrameMapping,
+    GeneratorKind,
+    ImagePair,
+)
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.video_models.budget import Budget
 from interpose_sfm.video_models.clip_store import ClipStore, StoredClip, Task
-from interpose_sfm.video_models.protocol import ClipEstimate, ClipTask, GenerationError, MadeVideo, VideoModel
+from interpose_sfm.video_models.protocol import (
+    ClipEstimate,
+    ClipTask,
+    GenerationContext,
+    GenerationError,
+    MadeVideo,
+    VideoModel,
+)
 from interpose_sfm.video_models.workers import share_out
 
 MAX_CLIPS = 16
@@ -106,19 +121,21 @@ class _Failure:
     detail: str
 
 
-class GeneratedClips:
+class GeneratedClips(VideoGenerator):
     """Serves clips of a video model, from the store where they are and from the model where they are not.
 
     Two indices after one another share a prompt, for one clip in either order (`ClipRequest.backwards`), and the next
     two take the next prompt. A pair and the pair swapped have the same clips.
     """
 
+    kind = GeneratorKind.IMAGINED
+
     def __init__(
         self,
         name: str,
         make_model: ModelMaker,
         devices: Sequence[str],
-        context: GeneratorContext,
+        context: GenerationContext,
         prompts: PromptSource,
     ) -> None:
         """Name the model and the store; loads and writes nothing.
@@ -140,7 +157,7 @@ class GeneratedClips:
         self._models = [make_model(device) for device in devices]
         self._store = ClipStore(context.clip_store, context.photo_names)
         self._budget = Budget(self._store, context.generation)
-        self._reader = ClipReader(name, context.load_image, context.options)
+        self._reader = ClipReader(name, context.load_image, context.bridging)
         self._photos: dict[str, _Photo] = {}
         self._failures: dict[str, _Failure] = {}
 
@@ -165,14 +182,14 @@ class GeneratedClips:
             The clip, or one with status NO_CLIP, GENERATION_FAILED, REFUSED or UNREADABLE and the reason in its detail.
 
         Raises:
-            ValueError, ImportError: See `prepare`.
+            ValueError, ImportError: See `make_missing`.
         """
         name = f"{self.name}-{request.index}"
         if not 0 <= request.index < self.num_clips(pair):
             detail = f"there are {self.num_clips(pair)} clips of this pair"
             return no_clip(pair, self.name, name, ClipStatus.NO_CLIP, detail)
         plan = self.plan(pair, request)
-        self.prepare([plan])
+        self.make_missing([plan])
         stored = self._store.find(plan.key)
         if stored is None:
             failure = self._failures[plan.key]
@@ -248,7 +265,11 @@ class GeneratedClips:
         found = self._failures.get(plan.key)
         return "" if found is None else found.detail
 
-    def prepare(self, plans: Sequence[ClipPlan]) -> None:
+    def prepare(self, pair: ImagePair, requests: Sequence[ClipRequest]) -> None:
+        """Make the clips of a pair that are missing; see `make_missing`."""
+        self.make_missing([self.plan(pair, request) for request in requests])
+
+    def make_missing(self, plans: Sequence[ClipPlan]) -> None:
         """Make the clips that are missing, all devices at once, and free the memory of the models.
 
         A clip that cannot be made is a `failure`, and the others go on.

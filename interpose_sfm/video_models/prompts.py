@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interpose_sfm.clips.protocol import GeneratorContext
 from interpose_sfm.products import ImagePair
 from interpose_sfm.storage.atomic import atomic_write_json
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.video_models.captioners import Caption, Captioner, create_captioner, one_line
 from interpose_sfm.video_models.generated import ClipPrompt
+from interpose_sfm.video_models.protocol import GenerationContext
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def _sentence(text: str) -> str:
 class PairPrompts:
     """The prompts of every pair; satisfies `PromptSource`."""
 
-    def __init__(self, context: GeneratorContext) -> None:
+    def __init__(self, context: GenerationContext) -> None:
         """Read the file that was handed in; loads no captioner and asks nobody.
 
         Raises:

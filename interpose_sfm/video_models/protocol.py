@@ -6,11 +6,45 @@ of finished clips and their checks are the same for all models and lie around it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import ClassVar, Protocol
 
+from interpose_sfm.options import BridgingOptions, GenerationOptions
 from interpose_sfm.products import ClipFormat, ImageArray, Settings
+from interpose_sfm.registry import Backend
+from interpose_sfm.run_log import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationContext:
+    """What making clips needs, whichever model makes them.
+
+    Attributes:
+        photo_names: All photos of the collection.
+        load_image: Photo name -> upright (height, width, 3) uint8 RGB image.
+        bridging: How finished clips are read.
+        generation: How clips are made.
+        store_dir: Where clips are kept if the options name no folder; made with the first clip. None where nothing may
+            be generated.
+        progress: Told how many clips are made; may raise to end the run.
+        is_dry_run: Nothing is made, asked for or written.
+    """
+
+    photo_names: tuple[str, ...]
+    load_image: Callable[[str], ImageArray]
+    bridging: BridgingOptions
+    generation: GenerationOptions
+    store_dir: Path | None = None
+    progress: Progress | None = None
+    is_dry_run: bool = False
+
+    @property
+    def clip_store(self) -> Path | None:
+        """Folder of the clips."""
+        return self.generation.clip_store or self.store_dir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,30 +115,34 @@ class TaskJournal(Protocol):
         ...
 
 
-class VideoModel(Protocol):
+class VideoModel(Backend, Protocol):
     """A model that imagines the frames between two pictures.
 
-    A class that satisfies it stands in the table of generators (or the entry-point group) like a generator, and is told
-    by its method `make`. It is built as ``Class(name, options, device)``: the name that the user chose, such as
-    ``diffusers:REPO``, the `GenerationOptions` of the run, and one torch device. Building one loads no weights and asks
-    no service: that happens with the first `make`.
-
-    The class of a model that runs elsewhere says so by an attribute ``runs_here = False``; its device is empty, and
-    ``parallel_clips`` of it (one, if the class does not say) are built and used in as many threads.
+    Its class stands in the table of video models, or in the entry-point group ``interpose_sfm.video_models``. It is
+    built with the name that the user chose, such as ``diffusers:REPO``, the options of the run, and one torch device.
+    Building one loads no weights and asks no service: that happens with the first `make`.
     """
+
+    runs_here: ClassVar[bool] = True
+    """False for a model that runs elsewhere; its device is empty."""
+    parallel_clips: ClassVar[int] = 1
+    """How many of a model that runs elsewhere are built, and used in as many threads."""
 
     name: str
     settings: Settings
     """Everything but the task that determines a clip: model, revision, steps ... It is part of the key of a clip."""
 
+    def __init__(self, name: str, options: GenerationOptions, device: str) -> None: ...
+
+    @abstractmethod
     def format_for(self, photo_size_px: tuple[int, int]) -> ClipFormat:
         """The format for photos of this (width, height): the model's own rules, the nearest shape."""
-        ...
 
+    @abstractmethod
     def estimate(self, clip_format: ClipFormat) -> ClipEstimate:
         """What one clip takes."""
-        ...
 
+    @abstractmethod
     def make(self, task: ClipTask, journal: TaskJournal) -> MadeVideo:
         """Make a clip.
 
@@ -112,11 +150,10 @@ class VideoModel(Protocol):
             GenerationError: There is no clip of this task; the message says why.
             ValueError, ImportError: The user has to mend something (key, weights, memory).
         """
-        ...
 
     def close(self) -> None:
         """Free the memory that the model holds; a later `make` loads it again."""
-        ...
+        return
 
 
 class GenerationError(Exception):

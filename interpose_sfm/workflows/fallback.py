@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interpose_sfm.bridging.factory import NO_BRIDGING
+from interpose_sfm.clips.protocol import BudgetError
 from interpose_sfm.colmap import calibration, databases, reconstruction
 from interpose_sfm.colmap.cameras import refined_cameras
 from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
 from interpose_sfm.joining.global_final_mapping import GlobalFinalMapper
-from interpose_sfm.matching.cache import LearnedCache, PhotoViews
+from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pairs.consensus import contradictions
 from interpose_sfm.pairs.further_links import FurtherLinks
-from interpose_sfm.pairs.pair_pose import NO_BRIDGING, PairPoser
 from interpose_sfm.pairs.records import (
     MIN_STRENGTH_TO_BRIDGE,
     PairRecord,
@@ -30,11 +31,10 @@ from interpose_sfm.pairs.records import (
     promising,
 )
 from interpose_sfm.pairs.view_graph import build_view_graph
-from interpose_sfm.pose.dust3r.stores import NetworkStores, open_network_stores
-from interpose_sfm.products import ImagePair, Intrinsics, LinkVerdict, PairMatch, ViewGraph
+from interpose_sfm.products import ImagePair, Intrinsics, LinkVerdict, PairMatch, PairOutcome, ViewGraph
 from interpose_sfm.run_log import RunLog
-from interpose_sfm.storage.run_stores import RunStores, open_stores
 from interpose_sfm.storage.workspace import CLIPS_NAME
+from interpose_sfm.workflows.posers import Posers, opened_posers
 
 if TYPE_CHECKING:
     import pycolmap
@@ -135,8 +135,8 @@ def pairs_to_bridge(
 def _opened(
     base: Base, graph: ViewGraph, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
 ) -> Iterator[_Fallback]:
-    with open_stores(store_dir) as stores, open_network_stores(store_dir) as network_stores:
-        yield _Fallback(base, graph, stores, network_stores, store_dir / CLIPS_NAME, work_dir, options, log)
+    with opened_posers(store_dir, base.names, store_dir / CLIPS_NAME, options, log.tell) as posers:
+        yield _Fallback(base, graph, posers, work_dir, options, log)
 
 
 class _Fallback:
@@ -146,17 +146,13 @@ class _Fallback:
         self,
         base: Base,
         graph: ViewGraph,
-        stores: RunStores,
-        network_stores: NetworkStores,
-        clips_dir: Path,
+        posers: Posers,
         work_dir: Path,
         options: ReconstructOptions,
         log: RunLog,
     ) -> None:
-        self._base, self._graph, self._work_dir = base, graph, work_dir
+        self._base, self._graph, self._posers, self._work_dir = base, graph, posers, work_dir
         self._options, self._limits, self._log = options, options.consensus, log
-        self._stores, self._network_stores, self._clips_dir = stores, network_stores, clips_dir
-        self._cache = LearnedCache(stores.features, stores.matches, options.matching)
         self.records = [PairRecord(weak) for weak in graph.weak_pairs]
         self._index = {record.pair: index for index, record in enumerate(self.records)}
         self._see(refined_cameras(base.database_path, base.models))
@@ -164,16 +160,7 @@ class _Fallback:
     def _see(self, cameras: Mapping[str, Intrinsics]) -> None:
         """Look at the photos through these cameras."""
         self._views = PhotoViews(self._base.image_dir, cameras)
-        self.poser = PairPoser(
-            self._views.loader(self._cache),
-            self._base.names,
-            self._cache,
-            self._stores.hypotheses,
-            self._options,
-            self._network_stores,
-            self._clips_dir,
-            self._log.tell,
-        )
+        self.poser = self._posers.poser(self._views)
 
     # ------------------------------------------------------------ stages
 
@@ -216,7 +203,14 @@ class _Fallback:
                     break
                 self._log.tell("bridging", done, budget)
                 pair = found[0].pair
-                self._add(self._index[pair], bridged=self.poser.bridge(pair))
+                self._add(self._index[pair], bridged=self._bridged(pair))
+
+    def _bridged(self, pair: ImagePair) -> PairOutcome:
+        try:
+            return self.poser.bridge(pair)
+        except BudgetError as error:
+            pairs = self._options.view_graph.max_bridged_pairs
+            raise BudgetError(f"{error}; a run bridges up to {pairs} pairs", error.limit_usd) from error
 
     def settle(self) -> None:
         """Stage 8: links that contradict the base models or one another fall."""

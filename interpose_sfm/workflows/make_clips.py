@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NoReturn
 
-from interpose_sfm.bridging.factory import create_generator, local_model, video_model_names
-from interpose_sfm.clips.protocol import GeneratorContext, clip_requests
+from interpose_sfm.bridging.factory import AUTO, VIDEO_MODELS, create_clip_maker, local_model
+from interpose_sfm.clips.protocol import clip_requests
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ClipFlag, ClipState, ImageArray, ImagePair, PhotoSet
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
+from interpose_sfm.video_models.protocol import GenerationContext
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.reconstruct import PhotoRun, output_folder
 
@@ -142,7 +142,7 @@ def bridge_photos(
         # 1. photos -> the model that makes clips of them
         photo_set = run.collect(photo_dir)
         _check_number(photo_set, photo_dir)
-        generator = _generator(photo_set, run, is_dry_run)
+        generator = _clip_maker(photo_set, run, is_dry_run)
         # 2. photos -> pairs
         if isinstance(pairs, Path):
             pairs = read_pair_file(pairs, [photo.name for photo in photo_set.photos])
@@ -159,7 +159,7 @@ def bridge_photos(
         estimate = _estimate(generator, list(missing.values()))
         spent_before = generator.store.spent_usd()
         if not is_dry_run:
-            generator.prepare(plans)
+            generator.make_missing(plans)
         # 4. what became of them
         return BridgeResult(
             output=workspace.root,
@@ -185,39 +185,30 @@ def _check_number(photo_set: PhotoSet, photo_dir: Path) -> None:
     )
 
 
-def _generator(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> GeneratedClips:
+def _clip_maker(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> GeneratedClips:
     @lru_cache(maxsize=8)
     def load_image(name: str) -> ImageArray:
         return read_rgb(photo_set.image_dir / name)
 
-    context = GeneratorContext(
+    context = GenerationContext(
         photo_names=tuple(photo.name for photo in photo_set.photos),
         load_image=load_image,
-        intrinsics=_not_needed,
-        features_and_matches=_not_needed,
-        options=run.options.bridging,
-        seed=run.options.seed,
+        bridging=run.options.bridging,
         generation=run.options.generation,
         store_dir=run.workspace.clips_dir,
         progress=run.log.tell,
         is_dry_run=is_dry_run,
     )
-    name, reason = run.options.generator, ""
-    if name == "auto":
-        choice = local_model(run.options.generation)
-        name, reason = choice.name or name, choice.reason
-    generator = None if name in ("auto", "none") else create_generator(name, context)
-    if not isinstance(generator, GeneratedClips):
+    name = run.options.generator
+    if name != AUTO:
+        return create_clip_maker(name, context)
+    choice = local_model(run.options.generation)
+    if choice.name is None:
         raise ValueError(
-            f"bridge makes clips with a video model, and the generator {name!r} is none"
-            f"{f' that is usable on this machine ({reason})' if name == 'auto' else ''}; set --generator to one of: "
-            f"{', '.join(video_model_names())}"
+            f"no video model is usable on this machine ({choice.reason}); set --generator to one of: "
+            f"{', '.join(VIDEO_MODELS.targets())}"
         )
-    return generator
-
-
-def _not_needed(_: object) -> NoReturn:
-    raise AssertionError("video models see photos and nothing else")
+    return create_clip_maker(choice.name, context)
 
 
 def _weak_pairs(photo_set: PhotoSet, run: PhotoRun) -> tuple[ImagePair, ...]:

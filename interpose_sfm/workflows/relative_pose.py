@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from interpose_sfm.bridging.factory import NO_BRIDGING
 from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.cameras import import_cameras
-from interpose_sfm.matching.cache import LearnedCache, PhotoViews
+from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.pairs.decide import Findings
-from interpose_sfm.pairs.pair_pose import NO_BRIDGING, PairPoser
+from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.photos import collect
-from interpose_sfm.pose.dust3r.stores import open_network_stores
 from interpose_sfm.products import Evidence, ImagePair, LinkVerdict, Pose, PoseChoice, WeakPair
 from interpose_sfm.run_log import Progress
-from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.workflows.posers import opened_posers
 
 CLIP_STORE = "interpose_clips"
 """Folder beside the first photo in which generated clips are kept if the options name none."""
@@ -92,22 +92,9 @@ def opened_pair(
         database_path = root / "run" / "database.db"
         import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)
         views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))
-        with (
-            open_stores(root / "run") as stores,
-            open_network_stores(root / "run") as network_stores,
-        ):
-            cache = LearnedCache(stores.features, stores.matches, options.matching)
-            poser = PairPoser(
-                views.loader(cache),
-                (pair.a, pair.b),
-                cache,
-                stores.hypotheses,
-                options,
-                network_stores,
-                Path(path_a).absolute().parent / CLIP_STORE,
-                progress,
-            )
-            yield poser, pair, views.know(pair)
+        clips_dir = Path(path_a).absolute().parent / CLIP_STORE
+        with opened_posers(root / "run", (pair.a, pair.b), clips_dir, options, progress) as posers:
+            yield posers.poser(views), pair, views.know(pair)
 
 
 def _copy_photos(paths: tuple[Path, Path], folder: Path) -> ImagePair:

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import crossfade
 from bridging_scene import HEIGHT_PX, SHIFT_PX, WIDTH_PX, context, pan, similarity, texture, write_folder, write_video
-from interpose_sfm import registry
-from interpose_sfm.bridging.factory import GENERATORS, create_generator, generator_names, video_model_names
-from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, check_clip
-from interpose_sfm.options import BridgingOptions
-from interpose_sfm.products import Clip, ClipRequest, ClipStatus, FrameMapping, ImagePair
+from interpose_sfm.bridging.factory import (
+    GENERATORS,
+    VIDEO_MODELS,
+    create_clip_maker,
+    create_generator,
+    create_generators,
+    generator_tables,
+)
+from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, check_clip, clip_requests
+from interpose_sfm.options import BridgingOptions, GenerationOptions
+from interpose_sfm.products import Clip, ClipRequest, ClipStatus, FrameMapping, GeneratorKind, ImagePair
+from interpose_sfm.registry import BackendTable
+from interpose_sfm.video_models.protocol import GenerationContext
+from paths import ROOT
 
 A, B, LONELY = "a.jpg", "sub/b.jpg", "c.jpg"
 PAIR = ImagePair(A, B)
 FRAMES = pan(seed=3, num_frames=11)
+PHOTOS = {A: FRAMES[0], B: FRAMES[-1], LONELY: texture(9, WIDTH_PX, HEIGHT_PX)}
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +47,38 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> GeneratorContext:
     near = rng.uniform([SHIFT_PX, 0], [WIDTH_PX, HEIGHT_PX], (80, 2))
     far = rng.uniform([SHIFT_PX, 0], [WIDTH_PX, HEIGHT_PX], (40, 2))
     in_b = np.vstack([near - [SHIFT_PX, 0], far - [SHIFT_PX - 30, 0]])
-    photos = {A: FRAMES[0], B: FRAMES[-1], LONELY: texture(9, WIDTH_PX, HEIGHT_PX)}
-    return context(photos, {PAIR: (np.vstack([near, far]), in_b)}, clip_dir=folder, max_frame_px=160, frames_per_clip=4)
+    return context(PHOTOS, {PAIR: (np.vstack([near, far]), in_b)}, clip_dir=folder, max_frame_px=160, frames_per_clip=4)
 
 
-@pytest.fixture(scope="module", params=sorted({*GENERATORS} - {*video_model_names()}))
-def generator(request: pytest.FixtureRequest, scene: GeneratorContext) -> VideoGenerator:
-    return create_generator(request.param, scene)
+@pytest.fixture(scope="module")
+def generation(tmp_path_factory: pytest.TempPathFactory) -> GenerationContext:
+    """The same photos for a video model."""
+    return GenerationContext(
+        photo_names=tuple(PHOTOS),
+        load_image=PHOTOS.__getitem__,
+        bridging=BridgingOptions(max_frame_px=160, frames_per_clip=4),
+        generation=GenerationOptions(),
+        store_dir=tmp_path_factory.mktemp("store"),
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Two other distributions: the example of a generator, installed as its users do it, and a video model."""
+    source, target = tmp_path_factory.mktemp("source") / "own_backend", tmp_path_factory.mktemp("site-packages")
+    shutil.copytree(ROOT / "examples" / "own_backend", source)
+    command = "install --quiet --no-index --no-deps --no-build-isolation --disable-pip-version-check --target"
+    subprocess.run([sys.executable, "-m", "pip", *command.split(), str(target), str(source)], check=True)
+    crossfade.install(target)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(target)
+        yield
+
+
+@pytest.fixture(scope="module", params=[*GENERATORS.builtin, "crosszoom", "crossfade"])
+def generator(request: pytest.FixtureRequest, scene: GeneratorContext, generation: GenerationContext) -> VideoGenerator:
+    """The built-in generators, the example of one, and the one around any video model."""
+    return create_generator(request.param, scene, generation)
 
 
 @functools.cache
@@ -54,7 +93,7 @@ def same(x: Clip, y: Clip) -> bool:
 
 
 def test_name_is_the_name_in_the_table(generator: VideoGenerator) -> None:
-    assert generator.name in GENERATORS
+    assert generator.name in generator_tables()
     assert ask(generator).generator == generator.name
 
 
@@ -64,19 +103,23 @@ def test_every_clip_of_a_served_pair_is_ok(generator: VideoGenerator) -> None:
         clip = ask(generator, index)
         assert clip.status is ClipStatus.OK, clip.detail
         assert 3 <= len(clip.frames) <= 4
-        assert max(clip.frames[0].shape[:2]) == 160
+        assert 100 < max(clip.frames[0].shape[:2]) <= 160
         assert all(np.isfinite([*m.scale, *m.offset_px]).all() for m in (clip.frame_from_a, clip.frame_from_b))
 
 
-def test_photos_lie_in_the_frames_at_half_size(generator: VideoGenerator) -> None:
+def test_photos_fill_the_frames(generator: VideoGenerator) -> None:
+    """Which have their shape."""
     clip = ask(generator)
+    height_px, width_px = clip.frames[0].shape[:2]
     for mapping in (clip.frame_from_a, clip.frame_from_b):
-        np.testing.assert_allclose(mapping.scale, 0.5, rtol=0.005)
+        np.testing.assert_allclose(mapping.scale, (width_px / WIDTH_PX, height_px / HEIGHT_PX), rtol=0.005)
         np.testing.assert_allclose(mapping.offset_px, 0, atol=0.8)
 
 
-def test_equal_requests_give_equal_clips(generator: VideoGenerator, scene: GeneratorContext) -> None:
-    again = create_generator(generator.name, scene)
+def test_equal_requests_give_equal_clips(
+    generator: VideoGenerator, scene: GeneratorContext, generation: GenerationContext
+) -> None:
+    again = create_generator(generator.name, scene, generation)
     first, second = ask(generator), ask(again)
     assert same(first, second)
     assert (first.name, first.frame_from_a, first.frame_from_b) == (
@@ -112,7 +155,27 @@ def test_the_swapped_pair_is_served_in_its_own_order(generator: VideoGenerator) 
     assert similarity(frames[0], FRAMES[-1]) > similarity(frames[-1], FRAMES[-1]) + 0.1
 
 
-@pytest.mark.parametrize("pair", [ImagePair(A, LONELY), ImagePair(A, "missing.jpg"), ImagePair("missing.jpg", B)])
+def test_clips_exist_that_are_files(generator: VideoGenerator) -> None:
+    is_on_disk = generator.kind is GeneratorKind.FILES
+    assert generator.num_existing(PAIR) == (generator.num_clips(PAIR) if is_on_disk else 0)
+    assert generator.num_existing(ImagePair("missing.jpg", B)) == 0
+
+
+def test_what_was_prepared_is_the_same_clip_also_after_closing(generator: VideoGenerator) -> None:
+    expected = ask(generator)
+    generator.prepare(PAIR, clip_requests(2, 0))
+    generator.close()
+    generator.close()
+    assert same(check_clip(generator.generate(PAIR, ClipRequest(0, False, 0)), PAIR), expected)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_photos_that_have_nothing_in_common_are_no_error(generator: VideoGenerator, index: int) -> None:
+    clip = ask(generator, index, ImagePair(A, LONELY))
+    assert (clip.status is ClipStatus.OK) is (generator.name in ("crosszoom", "crossfade"))
+
+
+@pytest.mark.parametrize("pair", [ImagePair(A, "missing.jpg"), ImagePair("missing.jpg", B)])
 def test_a_pair_that_cannot_be_served_is_a_status(generator: VideoGenerator, pair: ImagePair) -> None:
     clip = ask(generator, pair=pair)
     assert clip.status in (ClipStatus.NO_CLIP, ClipStatus.NO_MATCHES)
@@ -161,15 +224,29 @@ def test_options_check_themselves(field: str) -> None:
         BridgingOptions(**{field: -1})
 
 
-def test_an_unknown_name_lists_the_known_ones(scene: GeneratorContext) -> None:
-    with pytest.raises(ValueError, match=r"unknown video generator 'sora'.*clips.*morph"):
-        create_generator("sora", scene)
-    assert set(generator_names()) >= {"clips", "morph"}
+def test_an_unknown_name_lists_the_known_ones(scene: GeneratorContext, generation: GenerationContext) -> None:
+    with pytest.raises(ValueError, match=r"unknown video generator 'sora'.*clips.*crossfade.*morph.*wan-vace"):
+        create_generator("sora", scene, generation)
+    with pytest.raises(ValueError, match="'morph:x', expected 'morph' without a colon"):
+        create_generator("morph:x", scene, generation)
 
 
-def test_clips_without_a_folder_says_what_to_set() -> None:
+@pytest.mark.parametrize("name", ["morph", "crosszoom", "none"])
+def test_only_a_video_model_makes_clips_ahead(name: str, generation: GenerationContext) -> None:
+    assert create_clip_maker("crossfade", generation).kind is GeneratorKind.IMAGINED
+    with pytest.raises(ValueError, match=f"'{name}' is no video model.*: crossfade, diffusers, .*wan-vace"):
+        create_clip_maker(name, generation)
+
+
+def test_an_option_names_generators(scene: GeneratorContext, generation: GenerationContext) -> None:
+    assert create_generators("none", scene, generation) == []
+    assert [g.name for g in create_generators("morph", scene, generation)] == ["morph"]
+    assert [g.name for g in create_generators("auto", scene, replace(generation, store_dir=None))] == ["clips", "morph"]
+
+
+def test_clips_without_a_folder_says_what_to_set(generation: GenerationContext) -> None:
     with pytest.raises(ValueError, match="clip_dir"):
-        create_generator("clips", context({A: FRAMES[0]}))
+        create_generator("clips", context({A: FRAMES[0]}), generation)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +256,8 @@ def test_clips_without_a_folder_says_what_to_set() -> None:
         ({"x": "bridging_backend:Needy"}, ImportError, "pip install absent-thing"),
         ({"x": "bridging_backend:Absent"}, ValueError, "module:Class"),
         ({"x": "bridging_backend"}, ValueError, "module:Class"),
+        ({"x": "bridging_backend:Stranger"}, ValueError, "derived from VideoGenerator"),
+        ({"x": "bridging_backend:Idle"}, ValueError, "lacks generate, num_clips of VideoGenerator"),
         ({}, ValueError, "none installed"),
     ],
 )
@@ -186,30 +265,33 @@ def test_resolve_says_what_is_missing(
     table: dict[str, str], error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bridging_backend.py").write_text(
-        "class Needy:\n    requires = {'absent_thing': 'pip install absent-thing'}\n"
+        "from interpose_sfm.backends import VideoGenerator\nclass Stranger: ...\nclass Idle(VideoGenerator): ...\n"
+        "class Needy(VideoGenerator):\n    requires = {'absent_thing': 'pip install absent-thing'}\n"
+        "    num_clips = generate = None\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    things = BackendTable(kind="thing", builtin=table, entry_point_group="interpose_sfm.nothing", base=VideoGenerator)
     with pytest.raises(error, match=message):
-        registry.resolve("thing", "x", table, "interpose_sfm.nothing")
+        things.resolve("x")
 
 
-def test_other_distributions_add_generators_but_do_not_replace_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: GeneratorContext, caplog: pytest.LogCaptureFixture
+def test_other_distributions_do_not_replace_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "dreamer.py").write_text(
-        "class Dreamer:\n    def __init__(self, context):\n        self.name = 'dreamer'\n"
-    )
     info = tmp_path / "dreamer-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dreamer\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[interpose_sfm.generators]\ndreamer = dreamer:Dreamer\nmorph = dreamer:Dreamer\n"
+        "[interpose_sfm.generators]\nmorph = dreamer:Dreamer\nwan-vace = dreamer:Dreamer\n"
+        "[interpose_sfm.video_models]\nltx = dreamer:Dreamer\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert "dreamer" in generator_names()
-    assert create_generator("dreamer", scene).name == "dreamer"
-    assert create_generator("morph", scene).name == "morph"
-    assert "hidden" in caplog.text
+    tables = generator_tables()
+    assert tables["wan-vace"] is tables["ltx"] is VIDEO_MODELS
+    for table in (GENERATORS, VIDEO_MODELS):
+        assert dict(table.builtin).items() <= table.targets().items()
+    for name in ("morph", "wan-vace", "ltx"):
+        assert f"{name!r} of dreamer:Dreamer is hidden by interpose_sfm." in caplog.text
 
 
 def test_importing_loads_no_heavy_module() -> None:

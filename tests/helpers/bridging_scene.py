@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from interpose_sfm.clips.protocol import GeneratorContext
-from interpose_sfm.options import BridgingOptions
+from interpose_sfm.options import BridgingOptions, GenerationOptions
 from interpose_sfm.products import Features, ImageArray, ImagePair, Intrinsics, Matches
+from interpose_sfm.video_models.protocol import GenerationContext
 
 WIDTH_PX, HEIGHT_PX = 320, 240
 SHIFT_PX = 120
@@ -122,6 +123,19 @@ def context(
         intrinsics=lambda name: camera(photos[name], focal_px),
         features_and_matches=features_and_matches,
         options=BridgingOptions(**options),  # type: ignore[arg-type]
+    )
+
+
+def generation_context(
+    photos: Mapping[str, ImageArray], store_dir: Path | None = None, frames_per_clip: int = 6, **options: object
+) -> GenerationContext:
+    """What making clips needs, over arrays."""
+    return GenerationContext(
+        photo_names=tuple(photos),
+        load_image=photos.__getitem__,
+        bridging=BridgingOptions(max_frame_px=320, frames_per_clip=frames_per_clip),
+        generation=GenerationOptions(**options),  # type: ignore[arg-type]
+        store_dir=store_dir,
     )
 
 

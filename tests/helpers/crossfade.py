@@ -11,23 +11,33 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from interpose_sfm.bridging import factory
 from interpose_sfm.options import GenerationOptions
 from interpose_sfm.products import ClipFormat, Settings
-from interpose_sfm.video_models.protocol import ClipEstimate, ClipTask, GenerationError, MadeVideo, TaskJournal
+from interpose_sfm.registry import BackendTable
+from interpose_sfm.video_models.protocol import (
+    ClipEstimate,
+    ClipTask,
+    GenerationError,
+    MadeVideo,
+    TaskJournal,
+    VideoModel,
+)
 
 NUM_FRAMES = 9
+TARGETS: Mapping[str, str] = {"crossfade": "crossfade:CrossFade", "hosted": "crossfade:Hosted"}
 
 
 @dataclass
-class CrossFade:
-    """Satisfies `VideoModel`; keeps what it was asked for."""
+class CrossFade(VideoModel):
+    """Keeps what it was asked for."""
 
     name: str
     options: GenerationOptions
@@ -102,10 +112,20 @@ def made(log: Path, word: str = "end") -> Sequence[str]:
     return [line.split()[-1] for line in lines if line.startswith(word)]
 
 
+def add_to_table() -> None:
+    """Put the models into the table of this process."""
+    factory.VIDEO_MODELS = with_models()
+
+
+def with_models() -> BackendTable[VideoModel]:
+    """The table of video models with those of this module."""
+    return replace(factory.VIDEO_MODELS, builtin={**factory.VIDEO_MODELS.builtin, **TARGETS})
+
+
 def install(folder: Path) -> None:
-    """Register the models as generators ``crossfade`` and ``hosted`` for processes with this folder on their path."""
+    """Register the models as ``crossfade`` and ``hosted`` for processes with this folder on their path."""
     info = folder / "crossfade-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: crossfade\nVersion: 1.0\n")
-    lines = "crossfade = crossfade:CrossFade\nhosted = crossfade:Hosted\n"
-    (info / "entry_points.txt").write_text(f"[interpose_sfm.generators]\n{lines}")
+    lines = "".join(f"{name} = {target}\n" for name, target in TARGETS.items())
+    (info / "entry_points.txt").write_text(f"[interpose_sfm.video_models]\n{lines}")

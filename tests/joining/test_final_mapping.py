@@ -29,6 +29,8 @@ from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.options import BaseOptions, ConsensusOptions, ReconstructOptions
 from interpose_sfm.pairs.further_links import FurtherLinks
 from interpose_sfm.pairs.pair_pose import PairPoser
+from interpose_sfm.pose.matcher import MatcherEstimator
+from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import (
     DepthSamples,
     Features,
@@ -68,7 +70,8 @@ def poser_of(scene: Scene, folder: Path) -> Iterator[PairPoser]:
         def view(name: str) -> View:
             return View(name, np.zeros((2, 2, 3), np.uint8), scene.intrinsics[NAMES.index(name)])
 
-        yield PairPoser(view, NAMES, cache, stores.hypotheses, OPTIONS)
+        estimator = MatcherEstimator(EstimatorContext(features=cache.features, matches=cache.matches))
+        yield PairPoser(view, cache, stores.hypotheses, estimator, (), OPTIONS.consistency, OPTIONS.seed)
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,29 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from bridging_scene import camera, pan, write_folder
+from bridging_scene import camera, context, pan, write_folder
 from geometry_scenes import Scene, arc, cloud, observe, pose_error_deg
 from interpose_sfm import geometry
+from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
+from interpose_sfm.clips.protocol import BudgetError, VideoGenerator
 from interpose_sfm.matching.cache import LearnedCache
-from interpose_sfm.options import BridgingOptions, ConsistencyOptions, ReconstructOptions
+from interpose_sfm.options import ConsistencyOptions, MatchingOptions
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose import clip_calibration
 from interpose_sfm.pose.matcher import MatcherEstimator
-from interpose_sfm.products import ChoiceReason, Features, ImagePair, Matches, PairOutcome, View, ViewPoses
+from interpose_sfm.pose.protocol import EstimatorContext
+from interpose_sfm.products import (
+    ChoiceReason,
+    Clip,
+    ClipRequest,
+    Features,
+    GeneratorKind,
+    ImagePair,
+    Matches,
+    PairOutcome,
+    View,
+    ViewPoses,
+)
 from interpose_sfm.storage.content_keys import image_key
 from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.run_stores import open_stores
@@ -52,20 +66,18 @@ def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True) -> PairOutco
     """The outcome of one clip; what the stores of the folder hold is not computed again."""
     if not (folder / "a__b").exists():
         write_folder(folder / "a__b", FRAMES)
-    options = ReconstructOptions(
-        generator="clips",
-        bridging=BridgingOptions(clip_dir=folder),
-        consistency=ConsistencyOptions(num_random_subsets=3),
-    )
     photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
 
     def view(name: str) -> View:
         return View(image_key(photos[name]), photos[name], replace(camera(photos[name]), is_trusted=is_trusted))
 
     with open_stores(folder) as stores:
-        cache = KnownCache(stores.features, stores.matches, options.matching)
+        cache = KnownCache(stores.features, stores.matches, MatchingOptions())
         cache.scene = scene
-        poser = PairPoser(view, (PAIR.a, PAIR.b), cache, stores.hypotheses, options)
+        estimator = MatcherEstimator(EstimatorContext(features=cache.features, matches=cache.matches))
+        generators = [ClipsGenerator(context(photos, clip_dir=folder))]
+        choosing = ConsistencyOptions(num_random_subsets=3)
+        poser = PairPoser(view, cache, stores.hypotheses, estimator, generators, choosing, seed=0)
         assert poser.num_clips_on_disk(PAIR) == 1
         return poser.bridge(PAIR)
 
@@ -150,3 +162,49 @@ def test_hypotheses_of_an_earlier_version_are_used(tmp_path: Path, monkeypatch: 
     assert first.link is not None
     assert second.link is not None
     np.testing.assert_array_equal(second.link.points_a_px, first.link.points_a_px)
+
+
+class Priced(VideoGenerator):
+    """Offers clips that are too dear."""
+
+    name = "priced"
+    kind = GeneratorKind.IMAGINED
+
+    def __init__(self, limit_usd: float | None) -> None:
+        self.limit_usd = limit_usd
+
+    def num_clips(self, pair: ImagePair) -> int:
+        return 2
+
+    def generate(self, pair: ImagePair, request: ClipRequest) -> Clip:
+        raise AssertionError("it could not be prepared")
+
+    def prepare(self, pair: ImagePair, requests: Sequence[ClipRequest]) -> None:
+        raise BudgetError(f"{len(requests)} clips cost $1", self.limit_usd)
+
+
+def poser_with(folder: Path, *generators: VideoGenerator) -> PairPoser:
+    """A poser that never gets to its photos."""
+    with open_stores(folder) as stores:
+        cache = LearnedCache(stores.features, stores.matches, MatchingOptions())
+    estimator = MatcherEstimator(EstimatorContext(features=cache.features, matches=cache.matches))
+    return PairPoser(
+        lambda name: pytest.fail(name), cache, stores.hypotheses, estimator, generators, ConsistencyOptions(), 0
+    )
+
+
+def test_clips_over_the_budget_are_told_and_unlimited_spending_is_asked_for(tmp_path: Path) -> None:
+    outcome = poser_with(tmp_path, Priced(0.5)).bridge(PAIR)
+    assert (outcome.choice.reason, outcome.link) == (ChoiceReason.NO_HYPOTHESIS, None)
+    assert outcome.tried == ("2 clips cost $1",)
+    with pytest.raises(BudgetError, match="2 clips"):
+        poser_with(tmp_path, Priced(None)).bridge(PAIR)
+
+
+def test_what_generators_say_of_themselves_decides_what_to_bridge(tmp_path: Path) -> None:
+    write_folder(tmp_path / "a__b", FRAMES)
+    on_disk = ClipsGenerator(context({PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}, clip_dir=tmp_path))
+    poser = poser_with(tmp_path, on_disk)
+    assert (poser.has_video_model, poser.num_clips_on_disk(PAIR)) == (False, 1)
+    poser = poser_with(tmp_path, Priced(None), on_disk)
+    assert (poser.has_video_model, poser.num_clips_on_disk(PAIR)) == (True, 1)

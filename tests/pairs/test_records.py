@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridging_scene import context, generation_context
 from geometry_scenes import arc, camera, evidence, link, turned
 from interpose_sfm import geometry
+from interpose_sfm.bridging.factory import create_generators
 from interpose_sfm.matching.cache import LearnedCache
-from interpose_sfm.options import BridgingOptions, ConsensusOptions, ReconstructOptions
+from interpose_sfm.options import ConsensusOptions, ConsistencyOptions, MatchingOptions
 from interpose_sfm.pairs.decide import Findings
 from interpose_sfm.pairs.further_links import FurtherLinks
 from interpose_sfm.pairs.pair_pose import PairPoser
@@ -26,6 +28,8 @@ from interpose_sfm.pairs.records import (
 )
 from interpose_sfm.pairs.records import promising as promising_pairs
 from interpose_sfm.pairs.reporting import pair_report
+from interpose_sfm.pose.matcher import MatcherEstimator
+from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import (
     ChoiceReason,
     Evidence,
@@ -84,14 +88,16 @@ def poser_with_clips(folder: Path, pairs: Sequence[str]) -> Iterator[PairPoser]:
     clip_dir.mkdir()
     for pair in pairs:
         (clip_dir / f"{pair[0]}__{pair[1]}.mp4").touch()
-    options = ReconstructOptions(generator="auto", bridging=BridgingOptions(clip_dir=clip_dir))
+    photos = dict.fromkeys(NAMES, np.zeros((2, 2, 3), np.uint8))
+    generators = create_generators("auto", context(photos, clip_dir=clip_dir), generation_context(photos))
     with open_stores(folder) as stores:
-        cache = LearnedCache(stores.features, stores.matches, options.matching)
+        cache = LearnedCache(stores.features, stores.matches, MatchingOptions())
+        estimator = MatcherEstimator(EstimatorContext(features=cache.features, matches=cache.matches))
 
         def view(name: str) -> View:
-            return View(name, np.zeros((2, 2, 3), np.uint8), camera())
+            return View(name, photos[name], camera())
 
-        yield PairPoser(view, NAMES, cache, stores.hypotheses, options)
+        yield PairPoser(view, cache, stores.hypotheses, estimator, generators, ConsistencyOptions(), seed=0)
 
 
 def promising(folder: Path, records: Sequence[PairRecord], clips: Sequence[str] = ()) -> PairRecord | None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ from interpose_sfm.matching import verification
 from interpose_sfm.options import Dust3rOptions, MatchingOptions
 from interpose_sfm.pose.dust3r import network as dust3r_network
 from interpose_sfm.pose.edges import MIN_STEP_STRENGTH
-from interpose_sfm.pose.factory import POSE_ESTIMATORS, create_estimator, estimator_names
-from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator, check_poses
+from interpose_sfm.pose.factory import POSE_ESTIMATORS, create_estimator
+from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator, check_poses
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import Features, Intrinsics, Matches, Pose, PoseStatus, View, ViewPoses
 from interpose_sfm.registry import MissingDependencyError
@@ -32,6 +33,7 @@ from interpose_sfm.synthetic.point_maps import KnownGeometryNetwork
 NOTHING = Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
 NO_IMAGE = np.zeros((2, 2, 3), np.uint8)
 IDENTITY = Pose(np.eye(3), np.zeros(3))
+OPTIONS = {"dust3r": Dust3rOptions(dust3r_size_px=256)}
 BY_MATCHES = ["matcher"]
 BY_NETWORK = ["dust3r"]
 
@@ -96,7 +98,7 @@ class Bench:
 def create(name: str, context: EstimatorContext) -> PoseEstimator:
     """An estimator by name; skips the test where what it needs is not installed."""
     try:
-        return create_estimator(name, context)
+        return create_estimator(name, context, OPTIONS)
     except MissingDependencyError as error:
         pytest.skip(str(error))
 
@@ -298,7 +300,7 @@ def test_two_views_without_matches_have_no_pose(estimate: Callable[[Bench], View
         assert poses.cam_from_first[-1] is None
 
 
-@pytest.mark.parametrize("name", sorted(POSE_ESTIMATORS))
+@pytest.mark.parametrize("name", sorted(POSE_ESTIMATORS.builtin))
 def test_one_view_is_an_error(name: str) -> None:
     bench = arc_bench((0, 14))
     estimator = create(name, bench.context)
@@ -426,10 +428,9 @@ def test_subsets_share_the_work(estimate: Callable[[Bench], ViewPoses]) -> None:
 
 def test_estimators_come_from_the_table() -> None:
     bench = arc_bench((0, 14))
-    assert set(POSE_ESTIMATORS) <= set(estimator_names())
-    assert set(POSE_ESTIMATORS) == {*BY_MATCHES, *BY_NETWORK}
-    for name in BY_MATCHES:
-        assert create_estimator(name, bench.context).name == name
+    assert set(POSE_ESTIMATORS.builtin) == {*BY_MATCHES, *BY_NETWORK}
+    for name in POSE_ESTIMATORS.targets():
+        assert create(name, bench.context).name == name
     with pytest.raises(ValueError, match=r"unknown pose estimator 'guess', expected one of: .*matcher"):
         create_estimator("guess", bench.context)
 
@@ -565,7 +566,6 @@ def gallery(cam_from_world: Sequence[Pose]) -> Gallery:
     context = EstimatorContext(
         features=lambda view: features[int(view.key)],
         matches=lambda a, b: matcher.match(features[int(a.key)], features[int(b.key)]),
-        dust3r=Dust3rOptions(dust3r_size_px=256),
     )
     network = KnownGeometryNetwork(scene, size_px=256)
     for view, pose in zip(views, cam_from_world, strict=True):
@@ -591,7 +591,7 @@ def look_around() -> Gallery:
 Placer = Callable[[Gallery, Sequence[int]], ViewPoses]
 
 
-@pytest.fixture(params=sorted(POSE_ESTIMATORS))
+@pytest.fixture(params=sorted(POSE_ESTIMATORS.builtin))
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Placer:
     """Runs an estimator on some views of a gallery and checks its output."""
 
@@ -651,6 +651,23 @@ def test_rendered_views_from_one_place_are_a_pure_rotation(place: Placer, look_a
     assert not np.any(last.translation)
     assert geometry.rotation_angle_deg(last.rotation @ look_around.b_from_a(0, 2).rotation.T) < 0.5
     assert np.all(np.isnan(poses.depths_a))
+
+
+@pytest.mark.parametrize("name", sorted(POSE_ESTIMATORS.builtin))
+def test_an_estimator_states_its_traits_and_works_on_after_it_was_closed(
+    name: str, walk: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dust3r_network, "load_network", lambda options: walk.network)
+    views = [walk.views[0], walk.views[2]]
+    estimator = create(name, replace(walk.context, store_dir=tmp_path))
+    assert isinstance(estimator.traits, EstimatorTraits)
+    first = estimator.estimate(views)
+    estimator.close()
+    second = estimator.estimate(views)
+    estimator.close()
+    estimator.close()
+    assert first.status is second.status is PoseStatus.OK
+    np.testing.assert_array_equal(first.points_b_px, second.points_b_px)
 
 
 def test_rendered_views_give_equal_results_again(place: Placer, walk: Gallery) -> None:

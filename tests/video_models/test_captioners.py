@@ -7,7 +7,6 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from PIL import Image
 
 from api_servers import KEY, Answer, ApiServer, Seen
-from bridging_scene import context, texture
+from bridging_scene import generation_context, texture
 from interpose_sfm.options import GenerationOptions
 from interpose_sfm.products import ImagePair
 from interpose_sfm.video_models import captioners
@@ -305,9 +304,7 @@ def test_an_empty_caption_is_none(gpt: Gpt, said: dict[str, str]) -> None:
 
 
 def test_the_key_is_not_written_beside_the_clips(gpt: Gpt, tmp_path: Path) -> None:
-    scene = context({"a.jpg": A, "b.jpg": B})
-    options = GenerationOptions(captioner="openai")
-    source = PairPrompts(replace(scene, generation=options, store_dir=tmp_path))
+    source = PairPrompts(generation_context({"a.jpg": A, "b.jpg": B}, tmp_path, captioner="openai"))
     source.prompts(ImagePair("a.jpg", "b.jpg"))
     source.close()
     written = (tmp_path / "prompts.json").read_text()

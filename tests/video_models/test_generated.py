@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 
 import crossfade
-from bridging_scene import context, pan, similarity
+from bridging_scene import context, generation_context, pan, similarity
 from crossfade import CrossFade, made
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.mp4 import encode_mp4
-from interpose_sfm.clips.protocol import GeneratorContext, check_clip, clip_requests
+from interpose_sfm.clips.protocol import BudgetError, check_clip, clip_requests
 from interpose_sfm.options import Fit, GenerationOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, ImagePair
 from interpose_sfm.storage.workspace import WorkspaceBusyError
-from interpose_sfm.video_models.budget import BudgetError
 from interpose_sfm.video_models.generated import MAX_CLIPS, ClipPrompt, GeneratedClips
 from interpose_sfm.video_models.protocol import ClipTask, GenerationError, MadeVideo, TaskJournal
 from interpose_sfm.video_models.workers import share_out, worker_devices
@@ -58,10 +57,9 @@ class Bench:
         self.models: list[CrossFade] = []
         self.prompts = TwoPrompts()
         self.told: list[tuple[str, int, int]] = []
+        self.photos = photos or {A: FRAMES[0], B: FRAMES[-1]}
         self.context = dataclasses.replace(
-            context(photos or {A: FRAMES[0], B: FRAMES[-1]}, max_frame_px=320, frames_per_clip=4),
-            generation=GenerationOptions(**options),  # type: ignore[arg-type]
-            store_dir=folder,
+            generation_context(self.photos, folder, frames_per_clip=4, **options),
             progress=lambda *told: self.told.append(told),
         )
 
@@ -72,7 +70,11 @@ class Bench:
         self.generator = GeneratedClips("crossfade", build, devices, self.context, self.prompts)
 
     def prepare(self, number: int = 4) -> None:
-        self.generator.prepare([self.generator.plan(PAIR, request) for request in clip_requests(number, 0)])
+        self.generator.prepare(PAIR, clip_requests(number, 0))
+
+    def on_disk(self, folder: Path) -> ClipsGenerator:
+        """The generator that reads the clips in a folder."""
+        return ClipsGenerator(context(self.photos, clip_dir=folder, max_frame_px=320, frames_per_clip=4))
 
     def clip(self, index: int = 0, pair: ImagePair = PAIR) -> Clip:
         return check_clip(self.generator.generate(pair, clip_requests(index + 1, 0)[index]), pair)
@@ -155,7 +157,7 @@ def test_photos_lie_in_the_frames_where_the_mapping_says(fit: Fit, tmp_path: Pat
     photos = {A: FRAMES[0], B: np.ascontiguousarray(np.rot90(FRAMES[-1]))}
     bench = Bench(tmp_path, photos=photos, fit=fit, video_frames=33)
     bench.models[0].largest = 320
-    dense = dataclasses.replace(bench.context, options=dataclasses.replace(bench.context.options, frames_per_clip=31))
+    dense = dataclasses.replace(bench.context, bridging=dataclasses.replace(bench.context.bridging, frames_per_clip=31))
     bench.generator = GeneratedClips("crossfade", lambda _: bench.models[0], ["cpu"], dense, bench.prompts)
     clip = bench.clip()
     assert clip.frame_from_a.scale[0] == clip.frame_from_a.scale[1]
@@ -181,8 +183,7 @@ def test_the_folder_serves_as_clips_with_the_same_mapping(tmp_path: Path) -> Non
     bench = Bench(tmp_path, fit=Fit.LETTERBOX)
     generated = [bench.clip(index) for index in range(2)]
     moved = tmp_path.rename(tmp_path.with_name("moved"))
-    options = dataclasses.replace(bench.context.options, clip_dir=moved)
-    on_disk = ClipsGenerator(dataclasses.replace(bench.context, options=options))
+    on_disk = bench.on_disk(moved)
     assert on_disk.num_clips(PAIR) == 2
     for index, clip in enumerate(generated):
         read = check_clip(on_disk.generate(PAIR, REQUESTS[index]), PAIR)
@@ -196,8 +197,7 @@ def test_without_its_record_a_clip_is_registered(tmp_path: Path) -> None:
     bench.models[0].largest = 320
     generated = bench.clip()
     (tmp_path / "a__b_0.json").write_text("{")
-    options = dataclasses.replace(bench.context.options, clip_dir=tmp_path)
-    read = ClipsGenerator(dataclasses.replace(bench.context, options=options)).generate(PAIR, REQUESTS[0])
+    read = bench.on_disk(tmp_path).generate(PAIR, REQUESTS[0])
     assert read.status is ClipStatus.OK, read.detail
     assert "correlate" in read.detail
     np.testing.assert_allclose(read.frame_from_a.scale, generated.frame_from_a.scale, rtol=0.01)
@@ -298,11 +298,9 @@ def test_two_runs_exclude_each_other(tmp_path: Path) -> None:
 
 def test_no_folder_is_said() -> None:
     with pytest.raises(ValueError, match="clip_store"):
-        GeneratedClips("x", lambda _: CrossFade("x", GenerationOptions()), ["cpu"], _nowhere(), TwoPrompts())
-
-
-def _nowhere() -> GeneratorContext:
-    return context({A: FRAMES[0], B: FRAMES[-1]})
+        GeneratedClips(
+            "x", lambda _: CrossFade("x", GenerationOptions()), ["cpu"], generation_context({}), TwoPrompts()
+        )
 
 
 # ---------------------------------------------------------------- failures

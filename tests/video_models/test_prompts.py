@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bridging_scene import context, texture
+from bridging_scene import generation_context, texture
 from interpose_sfm.clips.files import index_clips
-from interpose_sfm.clips.protocol import GeneratorContext
-from interpose_sfm.options import GenerationOptions
 from interpose_sfm.products import ImageArray, ImagePair
 from interpose_sfm.video_models import prompts
 from interpose_sfm.video_models.captioners import Caption
 from interpose_sfm.video_models.prompts import FILE_NAME, NEGATIVE, PairPrompts, prompts_of, read_prompt_file
+from interpose_sfm.video_models.protocol import GenerationContext
 
 PHOTOS = {name: texture(seed, 64, 48) for seed, name in enumerate(("a.jpg", "b.jpg", "c.jpg"))}
 AB, BC = ImagePair("a.jpg", "b.jpg"), ImagePair("b.jpg", "c.jpg")
@@ -50,8 +49,8 @@ def clerk(monkeypatch: pytest.MonkeyPatch) -> Clerk:
     return found
 
 
-def scene(store: Path | None, photos: dict[str, np.ndarray] | None = None, **options: Any) -> GeneratorContext:
-    return replace(context(photos or PHOTOS), generation=GenerationOptions(**options), store_dir=store)
+def scene(store: Path | None, photos: dict[str, np.ndarray] | None = None, **options: Any) -> GenerationContext:
+    return generation_context(photos or PHOTOS, store, **options)
 
 
 def write(path: Path, pairs: Sequence[Any], **more: Any) -> Path:

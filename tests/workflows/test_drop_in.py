@@ -19,6 +19,7 @@ import pycolmap
 import pytest
 from PIL import Image
 
+import crossfade
 import interpose_sfm
 from crossfade import made
 from geometry_scenes import DatabaseOptions, all_rows, arc, cloud, observe, write_database
@@ -248,7 +249,7 @@ def test_nothing_accepted_is_pycolmaps_own_result(apart: Apart, tmp_path: Path) 
 def test_generated_clips_lie_beside_the_database_and_are_used_again(
     apart: Apart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(factory, "GENERATORS", {**factory.GENERATORS, "crossfade": "crossfade:CrossFade"})
+    monkeypatch.setattr(factory, "VIDEO_MODELS", crossfade.with_models())
     monkeypatch.setenv("CROSSFADE_LOG", str(tmp_path / "log"))
     options = replace(
         STRICT,

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import crossfade
 import interpose_sfm
 from bridging_scene import pan
 from crossfade import made
@@ -29,7 +30,6 @@ from interpose_sfm.synthetic import SampleOptions, SampleTruth, write_sample
 from interpose_sfm.workflows.make_clips import bridge_photos, read_pair_file
 from paths import HELPERS
 
-MODELS = {"crossfade": "crossfade:CrossFade", "hosted": "crossfade:Hosted"}
 NAMES = ("a.jpg", "b.jpg", "c d.jpg")
 FAST = ("--max-keypoints=256", "--num-random-subsets=1", "--frames-per-clip=3")
 
@@ -37,7 +37,7 @@ FAST = ("--max-keypoints=256", "--num-random-subsets=1", "--frames-per-clip=3")
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file in which the model notes what it makes; its name is in the table for this test."""
-    monkeypatch.setattr(factory, "GENERATORS", {**factory.GENERATORS, **MODELS})
+    monkeypatch.setattr(factory, "VIDEO_MODELS", crossfade.with_models())
     monkeypatch.setenv("CROSSFADE_LOG", str(tmp_path / "log"))
     return tmp_path / "log"
 
@@ -268,15 +268,15 @@ def test_by_default_the_weak_pairs_are_bridged_and_reconstruct_uses_their_clips(
 DRIVER = """
 import sys
 sys.path.insert(0, {tests!r})
-from interpose_sfm.bridging import factory
+import crossfade
 from interpose_sfm.cli import main as cli
-factory.GENERATORS = {{**factory.GENERATORS, **{models!r}}}
+crossfade.add_to_table()
 sys.exit(cli.main(sys.argv[1:]))
 """
 
 
 def started(photos: Path, *arguments: str, sleep_s: float) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", DRIVER.format(tests=str(HELPERS), models=MODELS), "bridge", str(photos)]
+    command = [sys.executable, "-c", DRIVER.format(tests=str(HELPERS)), "bridge", str(photos)]
     return subprocess.Popen(
         [*command, *arguments],
         env={**os.environ, "CROSSFADE_SLEEP_S": str(sleep_s)},

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 
-from interpose_sfm.options import AlignmentMethod, PairSelection
+from interpose_sfm.options import AlignmentMethod, Dust3rOptions, PairSelection
 from interpose_sfm.pose.dust3r import network, network_code, published_alignment
 from interpose_sfm.pose.dust3r.agreement import edge_evidence, weakest_step
 from interpose_sfm.pose.dust3r.alignment import Alignment, Edge, align_pairs
 from interpose_sfm.pose.dust3r.inference import CachedInference, PairKey, all_ordered_pairs, tying_pairs
 from interpose_sfm.pose.dust3r.keypoints import carry_keypoints, is_rotation_only
 from interpose_sfm.pose.dust3r.pair_geometry import PairPose, PairSamples, focal_px, pair_pose, sample
-from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits
+from interpose_sfm.pose.dust3r.stores import NetworkStores, open_network_stores
+from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator
 from interpose_sfm.products import DepthSamples, FloatArray, Intrinsics, Pose, PoseStatus, View, ViewPoses
 from interpose_sfm.storage.content_keys import content_key
 
@@ -24,30 +26,39 @@ PARALLAX_SHARE = 1 / 128  # of the longer side, 4 px at 512: less is within the 
 ROTATION_SHARE = 0.9  # of the samples, as for matches
 
 
-class Dust3rEstimator:
+class Dust3rEstimator(PoseEstimator):
     """Point maps of pairs of views from DUSt3R's network, aligned to poses of all of them in one scale.
 
-    The network is loaded at the first estimate. Subsets of one clip share its work: every image is encoded once, every
-    ordered pair decoded and measured once.
+    The network is loaded at the first estimate, and its stores are opened then. Subsets of one clip share its work:
+    every image is encoded once, every ordered pair decoded and measured once.
     """
 
     name = "dust3r"
 
     def __init__(self, context: EstimatorContext) -> None:
-        self._context, self._options = context, context.dust3r
+        """Choose the options; loads nothing.
+
+        Raises:
+            ValueError: Options of something else.
+        """
+        options = Dust3rOptions() if context.options is None else context.options
+        if not isinstance(options, Dust3rOptions):
+            raise ValueError(f"estimator {self.name!r}: got {type(options).__name__}, expected Dust3rOptions")
+        self._context, self._options = context, options
+        self._open_stores = ExitStack()
         self._inference: CachedInference | None = None
         self._identity = ""
         self._samples: OrderedDict[PairKey, PairSamples] = OrderedDict()
         self._pair_poses: dict[tuple[PairKey, Intrinsics], PairPose | None] = {}
         self._focals: dict[tuple[str, str], float | None] = {}
 
-    @staticmethod
-    def missing_requirements() -> dict[str, str]:
+    @classmethod
+    def missing_requirements(cls) -> dict[str, str]:
         """What is not installed: module -> pip command."""
         return network_code.missing_requirements()
 
-    @staticmethod
-    def probe() -> str:
+    @classmethod
+    def probe(cls) -> str:
         """Import the network code; says where it is from. Weights are not looked for."""
         code = network_code.find_network_code()
         code.module("model")
@@ -55,7 +66,7 @@ class Dust3rEstimator:
 
     @property
     def traits(self) -> EstimatorTraits:
-        """See :class:`interpose_sfm.pose.EstimatorTraits`."""
+        """See `EstimatorTraits`."""
         is_economical = self._options.dust3r_pairs is PairSelection.ECONOMICAL
         self._load()
         return EstimatorTraits(
@@ -71,7 +82,7 @@ class Dust3rEstimator:
         return self._load()
 
     def estimate(self, views: Sequence[View]) -> ViewPoses:
-        """See :class:`interpose_sfm.pose.PoseEstimator`."""
+        """See `PoseEstimator`."""
         if len(views) < 2:
             raise ValueError(f"got {len(views)} views, expected at least A and B")
         inference = self._load()
@@ -87,14 +98,23 @@ class Dust3rEstimator:
             return ViewPoses(status, (alignment.cam_from_first[0], *(None,) * (len(views) - 1)))
         return self._read(alignment, last, samples, views)
 
+    def close(self) -> None:
+        """Close the stores and let go of the network; the next estimate opens and loads them again."""
+        self._inference = None
+        self._open_stores.close()
+
     def _load(self) -> CachedInference:
         if self._inference is None:
             found = network.load_network(self._options)
             self._identity = found.identity
             self._inference = CachedInference(
-                found, self._options.dust3r_size_px, self._options.dust3r_batch_size, self._context.network_stores
+                found, self._options.dust3r_size_px, self._options.dust3r_batch_size, self._stores()
             )
         return self._inference
+
+    def _stores(self) -> NetworkStores | None:
+        folder = self._context.store_dir
+        return None if folder is None else self._open_stores.enter_context(open_network_stores(folder))
 
     def _pairs(self, keys: Sequence[str]) -> list[PairKey]:
         if self._options.dust3r_pairs is PairSelection.EXACT:

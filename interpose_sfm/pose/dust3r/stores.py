@@ -51,7 +51,7 @@ class NetworkStores:
 
 @contextmanager
 def open_network_stores(folder: Path) -> Iterator[NetworkStores]:
-    """The stores of a run, closed at the end; they leave no file where no network ran."""
+    """The stores in a folder, closed at the end; they leave no file where no network ran."""
     with (
         EncodingStore(folder / "encodings.h5") as encodings,
         PointMapStore(folder / "point_maps.h5") as point_maps,

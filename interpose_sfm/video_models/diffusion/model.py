@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,14 @@ from interpose_sfm.products import ClipFormat, ImageArray, Settings
 from interpose_sfm.video_models.diffusion import loading, memory, weights
 from interpose_sfm.video_models.diffusion.catalogue import Checkpoint, billions_here, checkpoint_of
 from interpose_sfm.video_models.diffusion.memory import GIB, Footprint
-from interpose_sfm.video_models.protocol import ClipEstimate, ClipTask, GenerationError, MadeVideo, TaskJournal
+from interpose_sfm.video_models.protocol import (
+    ClipEstimate,
+    ClipTask,
+    GenerationError,
+    MadeVideo,
+    TaskJournal,
+    VideoModel,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +31,13 @@ _COMMAND = "pip install 'interpose_sfm[video]'"
 _BYTES = MappingProxyType({"float32": 4, "bfloat16": 2, "float16": 2})
 
 
-class DiffusersModel:
+class DiffusersModel(VideoModel):
     """A checkpoint that makes clips from a first and a last frame.
 
     The weights are read with the first `make`, from the cache of the hub or, where they are not there, from the hub.
     """
 
-    runs_here = True
-    requires: Mapping[str, str] = MappingProxyType(
+    requires: ClassVar[Mapping[str, str]] = MappingProxyType(
         dict.fromkeys(("accelerate", "diffusers", "ftfy", "sentencepiece", "transformers"), _COMMAND)
     )
 

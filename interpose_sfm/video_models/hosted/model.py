@@ -32,7 +32,14 @@ from interpose_sfm.video_models.hosted.calls import ServiceError, Trouble, call,
 from interpose_sfm.video_models.hosted.catalogue import HostedSpec, chosen_spec
 from interpose_sfm.video_models.hosted.clock import Clock
 from interpose_sfm.video_models.hosted.download import DownloadError, fetch_video
-from interpose_sfm.video_models.protocol import ClipEstimate, ClipTask, GenerationError, MadeVideo, TaskJournal
+from interpose_sfm.video_models.protocol import (
+    ClipEstimate,
+    ClipTask,
+    GenerationError,
+    MadeVideo,
+    TaskJournal,
+    VideoModel,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -76,8 +83,8 @@ class TaskReport:
     cost_usd: float | None = None
 
 
-class HostedModel:
-    """What `RunwayModel` and `LumaModel` share. A `VideoModel`; safe to use from several threads."""
+class HostedModel(VideoModel):
+    """What `RunwayModel` and `LumaModel` share; safe to use from several threads."""
 
     runs_here: ClassVar[bool] = False
     parallel_clips: ClassVar[int] = 4  # the clips of one pair; both services queue what exceeds an account's limit

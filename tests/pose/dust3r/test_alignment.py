@@ -13,7 +13,14 @@ from PIL import Image
 
 from geometry_scenes import pose_error_deg
 from interpose_sfm import geometry
-from interpose_sfm.options import AlignmentMethod, BridgingOptions, Dust3rOptions, PairSelection, ReconstructOptions
+from interpose_sfm.options import (
+    AlignmentMethod,
+    BridgingOptions,
+    Dust3rOptions,
+    MatchingOptions,
+    PairSelection,
+    ReconstructOptions,
+)
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pose.dust3r import network, network_code, published_alignment
 from interpose_sfm.pose.dust3r.agreement import edge_evidence, weakest_step
@@ -31,7 +38,7 @@ from interpose_sfm.pose.dust3r.pair_geometry import (
     refine_pose,
     sample,
 )
-from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, traits_of
+from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import Evidence, Features, Intrinsics, LinkVerdict, Matches, Pose, PoseStatus, View
 from interpose_sfm.synthetic import (
     RenderOptions,
@@ -290,7 +297,7 @@ def context(**options: object) -> EstimatorContext:
     )
     nothing = Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
     chosen = Dust3rOptions(dust3r_size_px=SIZE_PX, **options)  # type: ignore[arg-type]
-    return EstimatorContext(features=lambda view: features, matches=lambda a, b: nothing, dust3r=chosen)
+    return EstimatorContext(features=lambda view: features, matches=lambda a, b: nothing, options=chosen)
 
 
 @pytest.mark.parametrize(("pairs", "num_pairs"), [(PairSelection.ECONOMICAL, 14), (PairSelection.EXACT, 20)])
@@ -308,15 +315,38 @@ def test_subsets_share_images_and_pairs(
 
 def test_traits_follow_options_and_weights(monkeypatch: pytest.MonkeyPatch, scene: Scene, views: list[View]) -> None:
     monkeypatch.setattr(network, "load_network", lambda options: known(scene, views))
-    economical = traits_of(Dust3rEstimator(context(dust3r_pool=5)))
+    economical = Dust3rEstimator(context(dust3r_pool=5)).traits
     assert (economical.frame_pool, economical.gains_from_more_views) == (5, False)
-    exact = traits_of(Dust3rEstimator(context(dust3r_pairs=PairSelection.EXACT)))
+    exact = Dust3rEstimator(context(dust3r_pairs=PairSelection.EXACT)).traits
     assert exact.frame_pool is None
     monkeypatch.setattr(network, "load_network", lambda options: known(scene, views, OUTLIERS))
-    other_weights = traits_of(Dust3rEstimator(context(dust3r_pool=5)))
+    other_weights = Dust3rEstimator(context(dust3r_pool=5)).traits
     keys = {economical.settings_key, exact.settings_key, other_weights.settings_key}
     assert len(keys) == 3
-    assert traits_of(object()) == EstimatorTraits()  # type: ignore[arg-type]
+
+
+def test_what_the_network_said_is_read_again_from_the_folder(
+    monkeypatch: pytest.MonkeyPatch, scene: Scene, views: list[View], tmp_path: Path
+) -> None:
+    """By the next estimator, and by the same one after it was closed."""
+    monkeypatch.setattr(network, "load_network", lambda options: known(scene, views))
+    shown = replace(context(), store_dir=tmp_path)
+    first, second = Dust3rEstimator(shown), Dust3rEstimator(shown)
+    assert not list(tmp_path.iterdir())
+    poses = first.estimate([views[0], views[2]])
+    assert (first.inference.num_encoded, first.inference.num_decoded) == (2, 2)
+    first.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"encodings.h5", "point_maps.h5"}
+    for estimator in (second, first):
+        again = estimator.estimate([views[0], views[2]])
+        assert (estimator.inference.num_encoded, estimator.inference.num_decoded) == (0, 0)
+        np.testing.assert_array_equal(again.points_b_px, poses.points_b_px)
+        estimator.close()
+
+
+def test_options_of_something_else_are_refused() -> None:
+    with pytest.raises(ValueError, match="got MatchingOptions, expected Dust3rOptions"):
+        Dust3rEstimator(replace(context(), options=MatchingOptions()))
 
 
 def test_recovered_focal_lengths_are_those_of_the_photo(

@@ -1,0 +1,87 @@
+"""What authors of backends need, under names that stay: protocols, what a backend is built from, and what it returns.
+
+A backend is a class derived from `VideoGenerator`, `VideoModel` or `PoseEstimator`, registered in the entry-point group
+``interpose_sfm.generators``, ``interpose_sfm.video_models`` or ``interpose_sfm.pose_estimators`` of its distribution.
+``examples/own_backend`` is a whole one.
+"""
+
+from interpose_sfm.clips.protocol import (
+    BudgetError,
+    GeneratorContext,
+    VideoGenerator,
+    check_clip,
+    clip_requests,
+    no_clip,
+)
+from interpose_sfm.options import BridgingOptions, GenerationOptions
+from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator, check_poses
+from interpose_sfm.products import (
+    Clip,
+    ClipFormat,
+    ClipRequest,
+    ClipStatus,
+    DepthSamples,
+    Evidence,
+    Features,
+    FrameMapping,
+    GeneratorKind,
+    ImageArray,
+    ImagePair,
+    Intrinsics,
+    Matches,
+    Pose,
+    PoseStatus,
+    Settings,
+    View,
+    ViewPoses,
+)
+from interpose_sfm.registry import Backend, MissingDependencyError
+from interpose_sfm.video_models.protocol import (
+    ClipEstimate,
+    ClipTask,
+    GenerationError,
+    MadeVideo,
+    TaskJournal,
+    VideoModel,
+)
+
+__all__ = [
+    "Backend",
+    "BridgingOptions",
+    "BudgetError",
+    "Clip",
+    "ClipEstimate",
+    "ClipFormat",
+    "ClipRequest",
+    "ClipStatus",
+    "ClipTask",
+    "DepthSamples",
+    "EstimatorContext",
+    "EstimatorTraits",
+    "Evidence",
+    "Features",
+    "FrameMapping",
+    "GenerationError",
+    "GenerationOptions",
+    "GeneratorContext",
+    "GeneratorKind",
+    "ImageArray",
+    "ImagePair",
+    "Intrinsics",
+    "MadeVideo",
+    "Matches",
+    "MissingDependencyError",
+    "Pose",
+    "PoseEstimator",
+    "PoseStatus",
+    "Settings",
+    "TaskJournal",
+    "VideoGenerator",
+    "VideoModel",
+    "View",
+    "ViewPoses",
+    "check_clip",
+    "check_poses",
+    "clip_requests",
+    "no_clip",
+]

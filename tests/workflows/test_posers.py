@@ -1,0 +1,74 @@
+"""What a run opens to find relative poses, and that it is closed again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import crossfade
+import lost_estimator
+from bridging_scene import camera, pan
+from crossfade import made
+from interpose_sfm.bridging import factory as generators
+from interpose_sfm.matching.cache import PhotoViews
+from interpose_sfm.options import Dust3rOptions, ReconstructOptions
+from interpose_sfm.pose import factory as estimators
+from interpose_sfm.products import ChoiceReason, ImagePair
+from interpose_sfm.workflows.posers import opened_posers
+
+PAIR = ImagePair("a.jpg", "b.jpg")
+OPTIONS = ReconstructOptions(generator="crossfade", pose_estimator="lost", seed=3)
+
+
+@pytest.fixture(autouse=True)
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the video model makes; it and the estimator are in their tables for this test."""
+    table = estimators.POSE_ESTIMATORS
+    monkeypatch.setattr(estimators, "POSE_ESTIMATORS", replace(table, builtin=lost_estimator.TARGETS))
+    monkeypatch.setattr(generators, "VIDEO_MODELS", crossfade.with_models())
+    monkeypatch.setattr(lost_estimator.LostEstimator, "built", [])
+    monkeypatch.setenv("CROSSFADE_LOG", str(tmp_path / "log"))
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def views(tmp_path: Path) -> PhotoViews:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    frames = pan(seed=5, num_frames=2)
+    for name, frame in zip((PAIR.a, PAIR.b), frames, strict=True):
+        Image.fromarray(frame).save(folder / name)
+    return PhotoViews(folder, dict.fromkeys((PAIR.a, PAIR.b), replace(camera(frames[0]), is_trusted=True)))
+
+
+def test_one_estimator_serves_all_cameras_of_a_run_and_is_closed(tmp_path: Path, views: PhotoViews, log: Path) -> None:
+    wider = replace(views, cameras={name: replace(c, focal_px=250.0) for name, c in views.cameras.items()})
+    with opened_posers(tmp_path / "stores", (PAIR.a, PAIR.b), tmp_path / "clips", OPTIONS) as posers:
+        for seen in (views, wider):
+            outcome = posers.poser(seen).bridge(PAIR)
+            assert outcome.choice.reason is ChoiceReason.NO_HYPOTHESIS
+        (estimator,) = lost_estimator.LostEstimator.built
+        assert {view.intrinsics.focal_px for view in estimator.seen if view.image.shape[1] == 320} == {300.0, 250.0}
+        assert estimator.num_closed == 0
+    assert estimator.num_closed == 1
+    assert len(made(log)) == OPTIONS.consistency.num_clips
+    assert estimator.context.store_dir == tmp_path / "stores"
+    assert estimator.context.seed == 3
+    assert estimator.context.options is None
+
+
+def test_an_estimator_is_closed_also_when_the_run_fails(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InterruptedError),
+        opened_posers(tmp_path / "stores", (PAIR.a, PAIR.b), tmp_path / "clips", OPTIONS),
+    ):
+        raise InterruptedError
+    assert [estimator.num_closed for estimator in lost_estimator.LostEstimator.built] == [1]
+
+
+def test_every_estimator_gets_its_own_group_of_options() -> None:
+    options = ReconstructOptions(dust3r=Dust3rOptions(dust3r_size_px=128))
+    assert options.estimator_options == {"dust3r": options.dust3r}
