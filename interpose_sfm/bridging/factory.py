@@ -19,7 +19,7 @@ from interpose_sfm.video_models.workers import worker_devices
 if TYPE_CHECKING:
     from interpose_sfm.video_models.diffusion import LocalChoice
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 AUTO, NO_BRIDGING = "auto", "none"
 
@@ -138,5 +138,5 @@ def local_model(options: GenerationOptions) -> LocalChoice:
     from interpose_sfm.video_models import diffusion
 
     choice = diffusion.local_model(options)
-    _log.info("generator auto: %s (%s)", choice.name or "no video model", choice.reason)
+    logger.info("generator auto: %s (%s)", choice.name or "no video model", choice.reason)
     return choice

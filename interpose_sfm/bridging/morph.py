@@ -37,7 +37,7 @@ from interpose_sfm.products import (
     Intrinsics,
 )
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # A scene is no plane: points within this share of the longer side count as support, so that facades with some relief
 # pass.

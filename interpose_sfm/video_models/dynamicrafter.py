@@ -43,7 +43,7 @@ WEIGHTS = "Doubiiu/DynamiCrafter_512_Interp"
 FORMAT = ClipFormat(width_px=512, height_px=320, num_frames=16, fps=8.0)
 """The only one that the checkpoint was trained for."""
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _SCRIPT = Path("scripts/evaluation/inference.py")
 _CONFIG = Path("configs/inference_512_v1.0.yaml")
@@ -129,7 +129,7 @@ class DynamiCrafterModel(VideoModel):
         with tempfile.TemporaryDirectory(prefix="interpose_sfm_") as folder:
             work_dir = Path(folder)
             has_prompt = _write_inputs(work_dir / "in", task)
-            finished = run_logged(self._command(task, has_prompt), work_dir, self._environment(), _log)
+            finished = run_logged(self._command(task, has_prompt), work_dir, self._environment(), logger)
             if finished.exit_code != 0:
                 raise self._failure(finished)
             clip = work_dir / "out" / _CLIP

@@ -47,7 +47,7 @@ from interpose_sfm.video_models.workers import share_out
 MAX_CLIPS = 16
 """Different clips that are offered per pair: both orders of both prompts, with four seeds. The paper makes four."""
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _MAX_SEED = 2**31
 
 
@@ -308,7 +308,7 @@ class GeneratedClips(VideoGenerator):
                 task.refuse(str(error))
             status = ClipStatus.REFUSED if error.is_final else ClipStatus.GENERATION_FAILED
             self._failures[plan.key] = _Failure(status, str(error))
-            _log.warning("no clip %d of %s and %s: %s", plan.number, plan.pair.a, plan.pair.b, error)
+            logger.warning("no clip %d of %s and %s: %s", plan.number, plan.pair.a, plan.pair.b, error)
 
     def _make_and_save(self, model: VideoModel, plan: ClipPlan, task: Task) -> StoredClip:
         size_px = plan.format.width_px, plan.format.height_px

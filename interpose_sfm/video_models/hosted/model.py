@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -41,7 +42,7 @@ from interpose_sfm.video_models.protocol import (
     VideoModel,
 )
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -169,21 +170,21 @@ class HostedModel(VideoModel):
 
     # ------------------------------------------------------------ what each service does in its own way
 
+    @abstractmethod
     def build_client(self, sdk: ModuleType, key: str) -> Any:
         """The SDK's client, which sends every request once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, task: ClipTask) -> dict[str, Any]:
         """Bring the pictures to where the service can see them, and say with which parameters a task is asked for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def create(self, parameters: Mapping[str, Any]) -> Any:
         """Ask for a task; the answer has its ``id``. This is what costs money."""
-        raise NotImplementedError
 
+    @abstractmethod
     def retrieve(self, task_id: str) -> TaskReport:
         """Ask how far a task is."""
-        raise NotImplementedError
 
     def find(self, task: ClipTask) -> str | None:
         """The id of the task that was created for a clip, empty if there is none; None if the service has no list."""
@@ -216,7 +217,7 @@ class HostedModel(VideoModel):
             cost_usd = self._price_usd(task.format) if report.cost_usd is None else report.cost_usd
             return MadeVideo(file=self._downloaded(report, task_id), cost_usd=cost_usd, revision=self._spec.model)
         if failure.trouble is Trouble.MISSING and self._options.repeat_lost:
-            _log.warning("%s no longer knows the task %s; it is made again", self.service, task_id)
+            logger.warning("%s no longer knows the task %s; it is made again", self.service, task_id)
             journal.write({})
             return self._made(task, journal)
         raise self._failure(failure, f"task {task_id} was paid for, but cannot be asked for")
@@ -239,7 +240,7 @@ class HostedModel(VideoModel):
             except ServiceError as error:
                 if not self._is_passing(error, attempt):
                     raise
-                _log.info("%s: %s; asking again", self.service, error)
+                logger.info("%s: %s; asking again", self.service, error)
                 self._clock.back_off(attempt, error.retry_after_s)
         raise AssertionError("unreachable")
 
@@ -251,7 +252,7 @@ class HostedModel(VideoModel):
             return text
         short = units[: 2 * limit].decode("utf-16-le", "ignore")
         short = short[: short.rfind(" ")] if " " in short else short
-        _log.warning("%s takes prompts of up to %d characters; cut after %r", self.name, limit, short[-40:])
+        logger.warning("%s takes prompts of up to %d characters; cut after %r", self.name, limit, short[-40:])
         return short
 
     def duration_s(self, clip_format: ClipFormat) -> int:
@@ -299,7 +300,7 @@ class HostedModel(VideoModel):
                 self._compare_cost(answer, task.format)
                 return str(answer.id)
             if failure.trouble is Trouble.UNCLEAR:
-                _log.warning("%s: a clip was asked for, but %s", self.service, failure)
+                logger.warning("%s: a clip was asked for, but %s", self.service, failure)
                 task_id = self._recovered(task, since, journal)
                 if task_id:
                     return task_id
@@ -307,7 +308,7 @@ class HostedModel(VideoModel):
                 journal.write({})
             if not self._is_passing(failure, attempt):
                 raise self._failure(failure, "no task was created", is_final=failure.trouble is Trouble.REJECTED)
-            _log.info("%s: %s; asking again", self.service, failure)
+            logger.info("%s: %s; asking again", self.service, failure)
             self._clock.back_off(attempt, failure.retry_after_s)
         raise AssertionError("unreachable")
 
@@ -322,7 +323,7 @@ class HostedModel(VideoModel):
         """Warn where the service charges more than the price list says."""
         usd, price = self.charge_usd(answer), self._price_usd(clip_format)
         if usd is not None and usd > 1.01 * price:
-            _log.warning("%s charges up to $%.2f for a clip, expected were $%.2f", self.name, usd, price)
+            logger.warning("%s charges up to $%.2f for a clip, expected were $%.2f", self.name, usd, price)
 
     @staticmethod
     def _is_passing(error: ServiceError, attempt: int) -> bool:
@@ -332,7 +333,7 @@ class HostedModel(VideoModel):
 
     def _note_created(self, task_id: str, journal: TaskJournal) -> None:
         journal.write({"state": "created", "service": self.service, "model": self._spec.model, "task": task_id})
-        _log.info("%s: task %s", self.name, task_id)
+        logger.info("%s: task %s", self.name, task_id)
 
     def _recovered(self, task: ClipTask, since: str, journal: TaskJournal) -> str:
         """The id of a task whose creation was not answered; empty if there is none, or if it shall be repeated."""
@@ -390,7 +391,7 @@ class HostedModel(VideoModel):
                 return fetch_video(report.url)
             except DownloadError as error:
                 message = str(error)
-                _log.warning("%s: task %s: %s", self.service, task_id, error)
+                logger.warning("%s: task %s: %s", self.service, task_id, error)
             if attempt < _MAX_DOWNLOADS - 1:
                 self._clock.back_off(attempt)
                 try:
