@@ -20,7 +20,7 @@ import pytest
 import interpose_sfm
 from hook_scene import OPTIONS, QUICK, Apart, dump, listing
 from interpose_sfm.cli import main as cli
-from interpose_sfm.cli import script
+from interpose_sfm.cli.script import run_script
 from interpose_sfm.options import InterposeOptions
 from paths import ROOT, TESTS
 
@@ -253,19 +253,19 @@ def test_unusable_command_lines(arguments: tuple[str, ...], message: str, capsys
 
 
 def test_options_reach_the_hook(tmp_path: Path) -> None:
-    command = cli._parse(["hook", "--clips", "clips", "--seed", "3", "--", __file__, "--seed", "4"])
-    assert isinstance(command, cli._Hook)
+    command = cli.parse(["hook", "--clips", "clips", "--seed", "3", "--", __file__, "--seed", "4"])
     assert command.script == (__file__, "--seed", "4")
     assert command.options.seed == 3
     assert command.options.bridging.clip_dir == Path("clips")
-    assert cli._parse(["hook", "--", __file__]) == cli._Hook(script=(__file__,), options=InterposeOptions())
+    plain = cli.parse(["hook", "--", __file__])
+    assert (plain.script, plain.options) == ((__file__,), InterposeOptions())
 
 
 def test_the_process_is_as_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For programs that run scripts by `run_script` and live on."""
     path = write(tmp_path / "script.py", "import sys\nsys.path.append('x')\nprint(sys.argv)\n")
     before = (list(sys.argv), list(sys.path), sys.modules["__main__"], pycolmap.incremental_mapping)
-    assert script.run_script([str(path), "a"], InterposeOptions(), verbose=False, quiet=True) == 0
+    assert run_script([str(path), "a"], InterposeOptions(), verbose=False, quiet=True) == 0
     assert capsys.readouterr().out == f"{[str(path), 'a']}\n"
     assert (sys.argv, sys.path, sys.modules["__main__"], pycolmap.incremental_mapping) == before
 
