@@ -18,6 +18,7 @@ import pycolmap
 import pytest
 
 import interpose_sfm
+from geometry_scenes import worst_error_deg
 from hook_scene import OPTIONS, QUICK, Apart, dump, listing
 from interpose_sfm.cli import main as cli
 from interpose_sfm.cli.script import run_script
@@ -87,7 +88,7 @@ def test_importer_of_features(apart: Apart, features: Path, tmp_path: Path, is_h
     assert ("photos in models: 6 -> 6, in the largest: 3 -> 6" in done.err) == is_hooked
     model = pycolmap.Reconstruction(sfm_dir)
     assert model.num_reg_images() == (6 if is_hooked else 3)
-    assert apart.worst_error_deg(model) < 1.0
+    assert worst_error_deg(model, apart.truth.cam_from_world) < 1.0
     rows = dump(sfm_dir / "database.db")
     assert rows["descriptors"] == []
     assert {row[2] for row in rows["keypoints"]} == {2}
@@ -124,7 +125,7 @@ def test_mapper_in_python_gets_its_models_extended(apart: Apart, tmp_path: Path)
     before = dump(database)
     found = interpose_sfm.extend(models, database, apart.photo_dir, OPTIONS, interpose=QUICK)
     assert [model.num_reg_images() for model in found.values()] == [6]
-    assert apart.worst_error_deg(found[0]) < 1.0
+    assert worst_error_deg(found[0], apart.truth.cam_from_world) < 1.0
     assert dump(database) == before
 
 
