@@ -31,11 +31,10 @@ from interpose_sfm.products import SkipReason
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.storage.stores import StoreError
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
-from interpose_sfm.synthetic import SampleOptions, SampleTruth, write_sample
+from interpose_sfm.synthetic import SampleTruth
 from paths import ROOT
 
 COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "doctor", "demo", "hook")
-SMALL = SampleOptions(seed=1, width_px=400, photos_per_group=3, num_frames=5, supersampling=1)
 FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
 
 
@@ -70,8 +69,8 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleTruth:
-    return write_sample(tmp_path_factory.mktemp("cli") / "collection", SMALL)
+def sample(small_sample: SampleTruth) -> SampleTruth:
+    return small_sample
 
 
 @pytest.fixture(scope="module")

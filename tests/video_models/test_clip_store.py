@@ -280,21 +280,21 @@ def test_damaged_notes_are_not_taken_for_none(text: str, tmp_path: Path) -> None
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-sys.path[:0] = {paths!r}
-import test_clip_store as t
-folder = t.store(Path(sys.argv[1]))
+sys.path.insert(0, {tests!r})
+from clip_records import A, B, VIDEO, record
+from interpose_sfm.video_models.clip_store import ClipStore
+folder = ClipStore(Path(sys.argv[1]), (A, B))
 with folder.locked():
     for number in range(100000):
         if folder.find(f"k{{number}}"):
             continue
         folder.task(f"k{{number}}").write({{"task": str(number)}})
-        folder.save(t.record(f"k{{number}}"), t.VIDEO, number)
+        folder.save(record(f"k{{number}}"), VIDEO, number)
 """
 
 
 def test_a_kill_at_any_moment_leaves_whole_clips(tmp_path: Path) -> None:
-    paths = [str(HELPERS), str(Path(__file__).parent)]
-    command = [sys.executable, "-c", WRITE_FOREVER.format(paths=paths), str(tmp_path)]
+    command = [sys.executable, "-c", WRITE_FOREVER.format(tests=str(HELPERS)), str(tmp_path)]
     for round_ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
