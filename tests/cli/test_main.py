@@ -25,17 +25,16 @@ from interpose_sfm import __version__, geometry
 from interpose_sfm.cli import main as cli
 from interpose_sfm.cli.console import Progress, messages
 from interpose_sfm.cli.options import attribute_texts
-from interpose_sfm.doctor import CheckKind
+from interpose_sfm.doctor import BackendCheck, CheckKind
 from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.products import SkipReason
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.storage.stores import StoreError
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
-from interpose_sfm.synthetic import SampleOptions, SampleTruth, write_sample
+from interpose_sfm.synthetic import SampleTruth
 from paths import ROOT
 
 COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "doctor", "demo", "hook")
-SMALL = SampleOptions(seed=1, width_px=400, photos_per_group=3, num_frames=5, supersampling=1)
 FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
 
 
@@ -70,8 +69,8 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleTruth:
-    return write_sample(tmp_path_factory.mktemp("cli") / "collection", SMALL)
+def sample(small_sample: SampleTruth) -> SampleTruth:
+    return small_sample
 
 
 @pytest.fixture(scope="module")
@@ -159,14 +158,14 @@ def test_options_without_effect_are_not_offered(command: str, shown: set[str], h
 
 
 def test_defaults_are_those_of_the_library_and_flags_reach_it() -> None:
-    plain, changed = cli._parse(["reconstruct", "x"]), cli._parse(
+    plain, changed = cli.parse(["reconstruct", "x"]), cli.parse(
         ["reconstruct", "x", "--output", "o", "--clips", "c", "--camera-mode", "per_folder", "--no-recursive",
          "--max-bridged-pairs", "3", "--min-inlier-share=0.9", "--database", "d.db", "-v", "--json"]
     )  # fmt: skip
-    assert isinstance(plain, cli._Reconstruct)
-    assert isinstance(changed, cli._Reconstruct)
-    assert plain == cli._Reconstruct(photos=Path("x"))
-    assert plain.options == ReconstructOptions()
+    assert vars(plain) == {
+        "photos": Path("x"), "output": None, "verbose": False, "quiet": False, "json": False,
+        "options": ReconstructOptions(),
+    }  # fmt: skip
     assert (changed.output, changed.verbose, changed.quiet, changed.json) == (Path("o"), True, False, True)
     default = ReconstructOptions()
     assert changed.options == ReconstructOptions(
@@ -244,12 +243,12 @@ def test_two_runs_exclude_each_other(tmp_path: Path, noise_dir: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Say(cli._Command):
+class Say(cli.Command):
     """A command that does what the test wants."""
 
-    work: Callable[[Callable[[str, int, int], None]], cli._Outcome]
+    work: Callable[[Callable[[str, int, int], None]], cli.Outcome]
 
-    def run(self, progress: Callable[[str, int, int], None]) -> cli._Outcome:
+    def run(self, progress: Callable[[str, int, int], None]) -> cli.Outcome:
         return self.work(progress)
 
 
@@ -257,15 +256,15 @@ class Resumable(Say):
     keeps_its_work = True
 
 
-def execute(command: cli._Command) -> Done:
+def execute(command: cli.Command) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli._execute(command)
+        code = cli.execute(command)
     return Done(code, out.getvalue(), err.getvalue())
 
 
-def fail(error: BaseException) -> Callable[[object], cli._Outcome]:
-    def work(_: object) -> cli._Outcome:
+def fail(error: BaseException) -> Callable[[object], cli.Outcome]:
+    def work(_: object) -> cli.Outcome:
         raise error
 
     return work
@@ -306,7 +305,7 @@ def test_interrupt(kind: type[Say], can_resume: bool) -> None:
 
 @pytest.mark.parametrize("error", [ImportError("initialization failed"), SystemError("unreported exception")])
 def test_an_error_that_a_signal_causes_in_native_code_is_a_stop(error: Exception) -> None:
-    def work(_: Callable[[str, int, int], None]) -> cli._Outcome:
+    def work(_: Callable[[str, int, int], None]) -> cli.Outcome:
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         raise error
@@ -317,11 +316,11 @@ def test_an_error_that_a_signal_causes_in_native_code_is_a_stop(error: Exception
 
 
 def test_stdout_holds_the_result_only() -> None:
-    def work(progress: Callable[[str, int, int], None]) -> cli._Outcome:
+    def work(progress: Callable[[str, int, int], None]) -> cli.Outcome:
         print("chatter of some library")
         logging.getLogger("interpose_sfm.somewhere").warning("something odd")
         progress("features", 1, 1)
-        return cli._Outcome(1, "a table", {"name": "Ünï\udcff", "value": float("nan")}, is_optional=True)
+        return cli.Outcome(1, "a table", {"name": "Ünï\udcff", "value": float("nan")}, is_optional=True)
 
     done = execute(Say(work=work, json=True))
     assert (done.code, done.json) == (1, {"name": "Ünï\udcff", "value": None})
@@ -390,9 +389,9 @@ def test_native_messages_are_errors_only_unless_asked_for() -> None:
     old = pycolmap.logging.minloglevel
     seen = []
 
-    def work(_: object) -> cli._Outcome:
+    def work(_: object) -> cli.Outcome:
         seen.append(pycolmap.logging.minloglevel)
-        return cli._Outcome(0, "", None)
+        return cli.Outcome(0, "", None)
 
     try:
         execute(Say(work=work))
@@ -407,7 +406,7 @@ def test_second_signal_ends_a_command_that_does_not_stop(number: signal.Signals,
     script = (
         "import sys, time\n"
         "import pycolmap\n"
-        "from interpose_sfm.cli_console import Signals\n"
+        "from interpose_sfm.cli.console import Signals\n"
         "with Signals():\n"
         "    try:\n"
         "        print('running', flush=True)\n"
@@ -432,11 +431,11 @@ def test_reader_that_has_seen_enough() -> None:
     script = (
         "import sys\n"
         "from interpose_sfm.cli import main as cli\n"
-        "class Say(cli._Command):\n"
+        "class Say(cli.Command):\n"
         "    def run(self, progress):\n"
         "        sys.stdin.read()\n"  # until the reader is gone
-        "        return cli._Outcome(1, 'x' * 100_000, None)\n"
-        "sys.exit(cli._execute(Say()))\n"
+        "        return cli.Outcome(1, 'x' * 100_000, None)\n"
+        "sys.exit(cli.execute(Say()))\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -498,8 +497,12 @@ def test_doctor_where_something_is_missing() -> None:
         (CheckKind.GENERATOR, "of-somebody-else", False),
     ],
 )
-def test_what_reconstruct_cannot_do_without(kind: CheckKind, name: str, essential: bool) -> None:
-    assert cli._is_essential(kind, name) is essential
+def test_what_reconstruct_cannot_do_without(
+    kind: CheckKind, name: str, essential: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "diagnose", lambda: (BackendCheck(kind, name, usable=False, detail="not here"),))
+    assert run("doctor").code == (1 if essential else 0)
+    assert run("doctor", "--json").json["can_reconstruct"] is not essential
 
 
 # ---------------------------------------------------------------- reconstruct, pairs, relpose

@@ -18,8 +18,8 @@ from geometry_scenes import (
     cloud,
     link_of,
     observe,
-    pose_error_deg,
     turned,
+    worst_error_deg,
     write_database,
 )
 from hook_scene import QUICK, Apart
@@ -33,6 +33,7 @@ from interpose_sfm.workflows import reconstruct
 
 NAMES = tuple(f"{letter}.jpg" for letter in "abcdefg")
 SCENE = observe(cloud(1, 300), arc([0, 12, 24, 36, 60, 72, 84]), noise_px=0.3, seed=1)
+TRUTH = dict(zip(NAMES, SCENE.cam_from_world, strict=True))
 OPTIONS = BaseOptions(num_threads=1, mapper=Mapper.GLOBAL)
 BRIDGE = (3, 4)
 
@@ -69,12 +70,6 @@ def relative(model: pycolmap.Reconstruction, a: int, b: int) -> Pose:
     return geometry.with_unit_translation(geometry.relative_pose(poses[NAMES[b]], poses[NAMES[a]]))
 
 
-def worst_error_deg(model: pycolmap.Reconstruction) -> float:
-    held = sorted(NAMES.index(name) for name in reconstruction.poses(model))
-    pairs = [(a, b) for a in held for b in held if a < b]
-    return max(max(pose_error_deg(relative(model, a, b), SCENE.b_from_a(a, b))) for a, b in pairs)
-
-
 def add_link(path: Path, angle_deg: float = 0.0) -> None:
     """The true link between the groups, with its pose turned away from what its points say."""
     inject_links(path, [link_of(SCENE, NAMES, *BRIDGE, limit=40)])
@@ -85,7 +80,7 @@ def test_base_models(tmp_path: Path) -> None:
     path = two_groups(tmp_path / "database.db")
     models = global_mapper.map_base(path, tmp_path, tmp_path / "models", OPTIONS, 0)
     assert [model.num_reg_images() for model in models] == [4, 3]
-    assert max(map(worst_error_deg, models)) < 0.5
+    assert max(worst_error_deg(model, TRUTH) for model in models) < 0.5
     read = reconstruction.read_models(tmp_path / "models", OPTIONS.min_model_size)
     assert [model.num_reg_images() for model in read] == [4, 3]
 
@@ -103,7 +98,7 @@ def test_guessed_focal_lengths_are_found_first(tmp_path: Path) -> None:
     pycolmap.verify_matches(path, pairs)
     models = global_mapper.map_base(path, tmp_path, tmp_path / "models", OPTIONS, 0)
     assert [model.num_reg_images() for model in models] == [7]
-    assert worst_error_deg(models[0]) < 1.0
+    assert worst_error_deg(models[0], TRUTH) < 1.0
     with pycolmap.Database.open(path) as database:
         assert database.read_all_cameras()[0].mean_focal_length() == pytest.approx(FOCAL_PX, rel=0.1)
 
@@ -137,7 +132,7 @@ def test_a_link_joins_the_groups(tmp_path: Path) -> None:
     warnings: list[str] = []
     models = global_final_mapping.map_links(base, path, tmp_path, tmp_path / "linked", OPTIONS, 0, warnings)
     assert [model.num_reg_images() for model in models] == [7]
-    assert worst_error_deg(models[0]) < 0.5
+    assert worst_error_deg(models[0], TRUTH) < 0.5
     assert warnings == []
     after = stored_pose(path, *BRIDGE)
     np.testing.assert_array_equal(after.rotation, before.rotation)
@@ -180,5 +175,5 @@ def test_reconstruct_with_the_global_mapper(apart: Apart, tmp_path: Path, monkey
     result = reconstruct.reconstruct(apart.photo_dir, tmp_path / "out", options)
     assert calls == ["global", "global"]  # base models, and with the links
     assert (result.report.num_registered_before, result.report.num_registered_after) == (3, 6)
-    assert apart.worst_error_deg(pycolmap.Reconstruction(result.model_dirs[0])) < 1.0
+    assert worst_error_deg(pycolmap.Reconstruction(result.model_dirs[0]), apart.truth.cam_from_world) < 1.0
     assert result.report.options["base"]["mapper"] == "global"

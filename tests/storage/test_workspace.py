@@ -25,10 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from interpose_sfm._compat import StrEnum
 from interpose_sfm.storage.atomic import (
     TEMP_PREFIX,
-    _beside,
     atomic_directory,
     atomic_write_bytes,
     atomic_write_json,
@@ -39,11 +37,11 @@ from interpose_sfm.storage.workspace import FORMAT_VERSION, STAGES, Workspace, W
 from paths import ROOT
 
 
-class Colour(StrEnum):
+class Colour(str, Enum):
     RED = "red"
 
 
-class Fruit(StrEnum):
+class Fruit(str, Enum):
     RED = "red"
 
 
@@ -339,7 +337,7 @@ def test_a_kill_between_the_renames_is_put_right(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "run")
     with workspace.locked():
         for folder in (workspace.base_dir, workspace.root / "other"):
-            new, old = _beside(folder)
+            new, old = (folder.with_name(f"{TEMP_PREFIX}{folder.name}.{age}") for age in ("new", "old"))
             new.mkdir()
             old.mkdir()
             fill(new, "new")

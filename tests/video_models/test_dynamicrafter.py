@@ -166,7 +166,7 @@ def test_the_script_sees_its_device_first(
     device: str, visible: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert dynamicrafter._visible_devices(device) == expected
+    assert dynamicrafter.visible_devices(device) == expected
 
 
 def test_what_determines_a_clip_is_in_the_settings(stand_in: Callable[..., StandIn]) -> None:

@@ -18,9 +18,10 @@ import pycolmap
 import pytest
 
 import interpose_sfm
+from geometry_scenes import worst_error_deg
 from hook_scene import OPTIONS, QUICK, Apart, dump, listing
 from interpose_sfm.cli import main as cli
-from interpose_sfm.cli import script
+from interpose_sfm.cli.script import run_script
 from interpose_sfm.options import InterposeOptions
 from paths import ROOT, TESTS
 
@@ -87,7 +88,7 @@ def test_importer_of_features(apart: Apart, features: Path, tmp_path: Path, is_h
     assert ("photos in models: 6 -> 6, in the largest: 3 -> 6" in done.err) == is_hooked
     model = pycolmap.Reconstruction(sfm_dir)
     assert model.num_reg_images() == (6 if is_hooked else 3)
-    assert apart.worst_error_deg(model) < 1.0
+    assert worst_error_deg(model, apart.truth.cam_from_world) < 1.0
     rows = dump(sfm_dir / "database.db")
     assert rows["descriptors"] == []
     assert {row[2] for row in rows["keypoints"]} == {2}
@@ -124,7 +125,7 @@ def test_mapper_in_python_gets_its_models_extended(apart: Apart, tmp_path: Path)
     before = dump(database)
     found = interpose_sfm.extend(models, database, apart.photo_dir, OPTIONS, interpose=QUICK)
     assert [model.num_reg_images() for model in found.values()] == [6]
-    assert apart.worst_error_deg(found[0]) < 1.0
+    assert worst_error_deg(found[0], apart.truth.cam_from_world) < 1.0
     assert dump(database) == before
 
 
@@ -253,19 +254,19 @@ def test_unusable_command_lines(arguments: tuple[str, ...], message: str, capsys
 
 
 def test_options_reach_the_hook(tmp_path: Path) -> None:
-    command = cli._parse(["hook", "--clips", "clips", "--seed", "3", "--", __file__, "--seed", "4"])
-    assert isinstance(command, cli._Hook)
+    command = cli.parse(["hook", "--clips", "clips", "--seed", "3", "--", __file__, "--seed", "4"])
     assert command.script == (__file__, "--seed", "4")
     assert command.options.seed == 3
     assert command.options.bridging.clip_dir == Path("clips")
-    assert cli._parse(["hook", "--", __file__]) == cli._Hook(script=(__file__,), options=InterposeOptions())
+    plain = cli.parse(["hook", "--", __file__])
+    assert (plain.script, plain.options) == ((__file__,), InterposeOptions())
 
 
 def test_the_process_is_as_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For programs that run scripts by `run_script` and live on."""
     path = write(tmp_path / "script.py", "import sys\nsys.path.append('x')\nprint(sys.argv)\n")
     before = (list(sys.argv), list(sys.path), sys.modules["__main__"], pycolmap.incremental_mapping)
-    assert script.run_script([str(path), "a"], InterposeOptions(), verbose=False, quiet=True) == 0
+    assert run_script([str(path), "a"], InterposeOptions(), verbose=False, quiet=True) == 0
     assert capsys.readouterr().out == f"{[str(path), 'a']}\n"
     assert (sys.argv, sys.path, sys.modules["__main__"], pycolmap.incremental_mapping) == before
 
