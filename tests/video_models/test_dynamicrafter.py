@@ -360,7 +360,7 @@ def test_ctrl_c_ends_the_script_and_what_it_has_started(stand_in: Callable[..., 
     )
     ours = f"""
 import sys
-sys.path.insert(0, {str(HELPERS)!r})
+sys.path[:0] = [{str(HELPERS)!r}, {str(Path(__file__).parent)!r}]
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import test_dynamicrafter as tests
