@@ -38,7 +38,7 @@ from interpose_sfm.storage.workspace import WorkspaceBusyError
 
 OK, FAILED, UNUSABLE = 0, 1, 2
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _Flat = Annotated[_T, tyro.conf.arg(name="")]  # options of a command without a name of their own
@@ -127,9 +127,9 @@ class _Reconstruct(Command):
         start = time.monotonic()
         result = reconstruct(self.photos, self.output, self.options, progress)
         for warning in result.report.warnings:
-            _log.warning("%s", warning)
+            logger.warning("%s", warning)
         if not result.model_dirs:
-            _log.error("no model could be built; %s says why for every photo", result.output / "report.json")
+            logger.error("no model could be built; %s says why for every photo", result.output / "report.json")
             return Outcome(FAILED, "", result)
         return Outcome(OK, text.reconstruction(result, time.monotonic() - start), result, is_optional=True)
 
@@ -427,9 +427,9 @@ def execute(command: Command) -> int:
                     return 128 + (signals.received or signal.SIGINT)
                 if not isinstance(error, _EXPECTED_ERRORS):
                     raise
-                _log.error("%s", error, exc_info=command.verbose)
+                logger.error("%s", error, exc_info=command.verbose)
                 if isinstance(error, ImportError):
-                    _log.error("'%s doctor' shows what to install", PROGRAM)
+                    logger.error("'%s doctor' shows what to install", PROGRAM)
                 return UNUSABLE
     try:
         if command.json:
