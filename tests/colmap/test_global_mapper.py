@@ -130,7 +130,7 @@ def test_a_link_joins_the_groups(tmp_path: Path) -> None:
     add_link(path)
     before = stored_pose(path, *BRIDGE)
     warnings: list[str] = []
-    models = global_final_mapping.map_links(base, path, tmp_path, tmp_path / "linked", OPTIONS, 0, warnings)
+    models = global_final_mapping.map_all_photos(base, path, tmp_path, tmp_path / "linked", OPTIONS, 0, warnings)
     assert [model.num_reg_images() for model in models] == [7]
     assert worst_error_deg(models[0], TRUTH) < 0.5
     assert warnings == []
@@ -142,7 +142,7 @@ def test_a_link_joins_the_groups(tmp_path: Path) -> None:
 def test_without_gain_the_base_models_are_kept(tmp_path: Path) -> None:
     path = two_groups(tmp_path / "database.db")
     base = global_mapper.map_base(path, tmp_path, tmp_path / "models", OPTIONS, 0)
-    models = global_final_mapping.map_links(base, path, tmp_path, tmp_path / "linked", OPTIONS, 0, [])
+    models = global_final_mapping.map_all_photos(base, path, tmp_path, tmp_path / "linked", OPTIONS, 0, [])
     assert [model is old for model, old in zip(models, base, strict=True)] == [True, True]
 
 
@@ -153,7 +153,7 @@ def test_worse_than_the_base_is_refused(tmp_path: Path) -> None:
     add_link(path)
     store(path, {(a, b): turned(SCENE.b_from_a(a, b), 50 * (b - a)) for a in range(4) for b in range(a + 1, 4)})
     warnings: list[str] = []
-    models = global_final_mapping.map_links(base, path, tmp_path, tmp_path / "linked", OPTIONS, 0, warnings)
+    models = global_final_mapping.map_all_photos(base, path, tmp_path, tmp_path / "linked", OPTIONS, 0, warnings)
     assert [model is old for model, old in zip(models, base, strict=True)] == [True, True]
     assert "kept as they were" in " ".join(warnings)
 

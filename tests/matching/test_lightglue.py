@@ -329,8 +329,8 @@ def test_photos_are_loaded_by_name(
         assert b.intrinsics == cameras[NAMES[1]]
         assert load(NAMES[0]) is a
         assert len(cache.matches(a, b).indices) > 80  # from the stores: loaded photos are declared to the cache
-    assert not photos.know(ImagePair(*NAMES))
-    assert PhotoViews(tmp_path, dict.fromkeys(NAMES, CAMERA)).know(ImagePair(*NAMES))
+    assert not photos.knows_cameras(ImagePair(*NAMES))
+    assert PhotoViews(tmp_path, dict.fromkeys(NAMES, CAMERA)).knows_cameras(ImagePair(*NAMES))
     grey = tmp_path / "grey.png"
     Image.fromarray(views[0][0].image).convert("LA").save(grey)
     assert photo_view(grey, CAMERA).image.shape == (240, 320, 3)
