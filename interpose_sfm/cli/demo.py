@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from interpose_sfm import __version__, geometry
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.products import FloatArray, Pose
+from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.atomic import atomic_write_bytes, atomic_write_text
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.workspace import Workspace
@@ -89,9 +90,7 @@ class DemoResult:
     picture: Path
 
 
-def run_demo(
-    output: Path, options: DemoOptions | None = None, progress: Callable[[str, int, int], None] | None = None
-) -> DemoResult:
+def run_demo(output: Path, options: DemoOptions | None = None, progress: Progress | None = None) -> DemoResult:
     """Render the sample collection, reconstruct it with its clip, and score the models against the truth.
 
     A second run into the same folder takes what is there.
@@ -143,9 +142,7 @@ def score_models(truth: SampleTruth, models: Sequence[pycolmap.Reconstruction]) 
     )
 
 
-def provide_sample(
-    output: Path, options: SampleOptions, progress: Callable[[str, int, int], None] | None
-) -> SampleTruth:
+def provide_sample(output: Path, options: SampleOptions, progress: Progress | None) -> SampleTruth:
     """The collection in the output folder, rendered only if it is not there yet."""
     folder, key_path = output / SAMPLE_FOLDER, output / _KEY_FILE
     key = content_key(options, __version__)

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
@@ -32,6 +32,7 @@ from interpose_sfm.doctor import CheckKind, diagnose
 from interpose_sfm.options import ConsistencyOptions, InterposeOptions, ReconstructOptions
 from interpose_sfm.products import ClipState, LinkVerdict
 from interpose_sfm.registry import MissingDependencyError
+from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.json_values import to_jsonable
 from interpose_sfm.storage.stores import StoreError
 from interpose_sfm.storage.workspace import WorkspaceBusyError
@@ -81,7 +82,7 @@ class Command:
     keeps_its_work: ClassVar[bool] = False
     """Whether the same command goes on where an interrupted one stopped."""
 
-    def run(self, progress: Callable[[str, int, int], None]) -> Outcome:
+    def run(self, progress: Progress) -> Outcome:
         """Do the work."""
         raise NotImplementedError
 
@@ -121,7 +122,7 @@ class _Reconstruct(Command):
 
     keeps_its_work: ClassVar[bool] = True
 
-    def run(self, progress: Callable[[str, int, int], None]) -> Outcome:
+    def run(self, progress: Progress) -> Outcome:
         from interpose_sfm.workflows.reconstruct import reconstruct
 
         start = time.monotonic()
@@ -159,7 +160,7 @@ class _Pairs(Command):
         }
     )
 
-    def run(self, progress: Callable[[str, int, int], None]) -> Outcome:
+    def run(self, progress: Progress) -> Outcome:
         from interpose_sfm.workflows.reconstruct import find_weak_pairs
 
         graph = find_weak_pairs(self.photos, self.options, progress)
@@ -203,7 +204,7 @@ class _Bridge(Command):
     )
     keeps_its_work: ClassVar[bool] = True
 
-    def run(self, progress: Callable[[str, int, int], None]) -> Outcome:
+    def run(self, progress: Progress) -> Outcome:
         from interpose_sfm.workflows.make_clips import bridge_photos
 
         if self.pairs and self.pair_file is not None:
@@ -237,7 +238,7 @@ class _RelativePose(Command):
         {"database", "camera_mode", "recursive", "base", "view_graph", "max_cycle_deg"}
     )
 
-    def run(self, progress: Callable[[str, int, int], None]) -> Outcome:
+    def run(self, progress: Progress) -> Outcome:
         from interpose_sfm.workflows.relative_pose import relative_pose
 
         result = relative_pose(self.a, self.b, self.options, progress)
@@ -252,7 +253,7 @@ class _Doctor(Command):
     Exits with 1 if something is missing that reconstruct cannot do without.
     """
 
-    def run(self, progress: Callable[[str, int, int], None]) -> Outcome:
+    def run(self, progress: Progress) -> Outcome:
         checks = diagnose()
         missing = [check.name for check in checks if not check.usable and _is_essential(check.kind, check.name)]
         data = {"can_reconstruct": not missing, "checks": checks}
@@ -273,7 +274,7 @@ class _Demo(Command):
     hidden_options: ClassVar[frozenset[str]] = frozenset({"reconstruct"})
     keeps_its_work: ClassVar[bool] = True
 
-    def run(self, progress: Callable[[str, int, int], None]) -> Outcome:
+    def run(self, progress: Progress) -> Outcome:
         result = run_demo(self.output, self.options, progress)
         code = OK if result.reconstruction.model_dirs else FAILED
         return Outcome(code, text.demo(result), result)
@@ -415,7 +416,7 @@ def execute(command: Command) -> int:
         contextlib.redirect_stdout(sys.stderr if command.json else stdout),
     ):
         console.set_up_colmap(command.verbose)
-        with console.Signals() as signals, console.Progress.suited(command.quiet, command.json) as progress:
+        with console.Signals() as signals, console.ProgressBars.suited(command.quiet, command.json) as progress:
             try:
                 outcome = command.run(progress)
             except (KeyboardInterrupt, Exception) as error:

@@ -23,7 +23,7 @@ from PIL import Image
 
 from interpose_sfm import __version__, geometry
 from interpose_sfm.cli import main as cli
-from interpose_sfm.cli.console import Progress, messages
+from interpose_sfm.cli.console import ProgressBars, messages
 from interpose_sfm.cli.options import attribute_texts
 from interpose_sfm.doctor import BackendCheck, CheckKind
 from interpose_sfm.options import CameraMode, ReconstructOptions
@@ -355,7 +355,7 @@ class Terminal(io.StringIO):
 )
 def test_progress_is_a_bar_per_stage_on_a_terminal(quiet: bool, as_json: bool, is_shown: bool) -> None:
     terminal = Terminal()
-    with contextlib.redirect_stderr(terminal), Progress.suited(quiet, as_json) as progress:
+    with contextlib.redirect_stderr(terminal), ProgressBars.suited(quiet, as_json) as progress:
         for done in range(4):
             progress("features", done, 3)
         progress("mapping", 1, 0)
@@ -372,7 +372,7 @@ def test_progress_is_a_bar_per_stage_on_a_terminal(quiet: bool, as_json: bool, i
 def test_progress_is_visible_on_a_terminal_without_a_width() -> None:
     reader, writer = pty.openpty()  # of 0 columns
     with open(writer, "w", encoding="utf-8") as terminal, contextlib.redirect_stderr(terminal):
-        with Progress.suited(quiet=False, json=False) as progress:
+        with ProgressBars.suited(quiet=False, json=False) as progress:
             progress("features", 3, 3)
         terminal.flush()
     shown = b""
