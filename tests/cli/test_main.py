@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -23,7 +22,6 @@ from PIL import Image
 
 from interpose_sfm import __version__, geometry
 from interpose_sfm.cli import main as cli
-from interpose_sfm.cli.console import ProgressBars, messages
 from interpose_sfm.cli.options import attribute_texts
 from interpose_sfm.doctor import BackendCheck, CheckKind
 from interpose_sfm.options import CameraMode, ReconstructOptions
@@ -35,6 +33,7 @@ from interpose_sfm.synthetic import SampleTruth
 from paths import ROOT
 
 COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "doctor", "demo", "hook")
+
 FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
 
 
@@ -335,54 +334,6 @@ def test_stdout_holds_the_result_only() -> None:
     assert not logging.getLogger("interpose_sfm").handlers
 
 
-def test_verbose_shows_debug_messages() -> None:
-    err = io.StringIO()
-    with contextlib.redirect_stderr(err):
-        for verbose in (False, True):
-            with messages(verbose, quiet=False):
-                logging.getLogger("interpose_sfm.somewhere").debug("a detail, %s", verbose)
-    assert "a detail, True" in err.getvalue()
-    assert "a detail, False" not in err.getvalue()
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(
-    ("quiet", "as_json", "is_shown"), [(False, False, True), (False, True, True), (True, False, False)]
-)
-def test_progress_is_a_bar_per_stage_on_a_terminal(quiet: bool, as_json: bool, is_shown: bool) -> None:
-    terminal = Terminal()
-    with contextlib.redirect_stderr(terminal), ProgressBars.suited(quiet, as_json) as progress:
-        for done in range(4):
-            progress("features", done, 3)
-        progress("mapping", 1, 0)
-        progress("mapping", 2, 7)
-    shown = terminal.getvalue()
-    assert bool(shown) is is_shown
-    if is_shown:
-        assert "features        : 100%" in shown
-        assert "3/3" in shown
-        assert "2/7" in shown
-        assert shown.count("\n") == 2
-
-
-def test_progress_is_visible_on_a_terminal_without_a_width() -> None:
-    reader, writer = pty.openpty()  # of 0 columns
-    with open(writer, "w", encoding="utf-8") as terminal, contextlib.redirect_stderr(terminal):
-        with ProgressBars.suited(quiet=False, json=False) as progress:
-            progress("features", 3, 3)
-        terminal.flush()
-    shown = b""
-    with contextlib.suppress(OSError):  # what a terminal gives instead of an end of file
-        while chunk := os.read(reader, 10_000):
-            shown += chunk
-    os.close(reader)
-    assert "features        : 100%" in shown.decode()
-
-
 def test_native_messages_are_errors_only_unless_asked_for() -> None:
     import pycolmap
 
@@ -399,32 +350,6 @@ def test_native_messages_are_errors_only_unless_asked_for() -> None:
     finally:
         pycolmap.logging.minloglevel = old
     assert seen == [2, 0]
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_second_signal_ends_a_command_that_does_not_stop(number: signal.Signals, code: int) -> None:
-    script = (
-        "import sys, time\n"
-        "import pycolmap\n"
-        "from interpose_sfm.cli.console import Signals\n"
-        "with Signals():\n"
-        "    try:\n"
-        "        print('running', flush=True)\n"
-        "        time.sleep(60)\n"
-        "    except KeyboardInterrupt:\n"
-        "        print('cleaning up', flush=True)\n"
-        "        time.sleep(60)\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        for state in ("running", "cleaning up"):
-            assert process.stdout.readline().strip() == state
-            os.kill(process.pid, number)
-        err = process.communicate(timeout=30)[1]
-    assert process.returncode == code
-    assert err.split("\n")[1:] == ["interpose_sfm: stopping; once more to stop at once", ""]
 
 
 def test_reader_that_has_seen_enough() -> None:
@@ -460,14 +385,15 @@ def test_reader_that_has_seen_enough() -> None:
 def test_doctor() -> None:
     text, data = run("doctor"), run("doctor", "--json")
     found = data.json
-    assert text.code == data.code == (0 if found["can_reconstruct"] else 1)
+    assert text.code == data.code == 0
+    assert found["can_reconstruct"] is True
     for check in found["checks"]:
         row = next(
             line for line in text.out.splitlines() if f"{check['kind']} " in line and f" {check['name']} " in line
         )
         assert row.startswith("ok" if check["usable"] else "no")
         assert check["detail"] in row
-    assert ("\nreconstruct can run" in text.out) is found["can_reconstruct"]
+    assert "\nreconstruct can run" in text.out
 
 
 def test_doctor_where_something_is_missing() -> None:
@@ -596,5 +522,10 @@ def test_relpose_with_clips(sample: SampleTruth) -> None:
     a, b = sample.gap.a, sample.gap.b
     fast = ("--max-keypoints=512", "--num-random-subsets=2")
     done = run("relpose", sample.photo_dir / a, sample.photo_dir / b, "--clips", sample.clip_dir, *fast, "--json")
-    assert done.code == (0 if done.json["verdict"] == "accepted" else 1)
-    assert any(sample.clip_name in tried for tried in done.json["tried"])
+    assert done.code == 0
+    assert done.json["verdict"] == "accepted"
+    assert done.json["tried"] == ["learned matching", sample.clip_name]
+    pose = done.json["b_from_a"]
+    true = geometry.relative_pose(sample.cam_from_world[b], sample.cam_from_world[a])
+    assert geometry.rotation_angle_deg(np.array(pose["rotation"]) @ true.rotation.T) < 3.0
+    assert geometry.direction_angle_deg(np.array(pose["translation"]), true.translation) < 3.0
