@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from interpose_sfm.options import GenerationOptions, NetworkDtype
-from interpose_sfm.registry import missing_requirements
 from interpose_sfm.video_models.diffusion import (
     MODEL_NAMES,
     DiffusersModel,
@@ -295,7 +294,7 @@ def test_named_models_tell_repository_and_revision() -> None:
 def test_names_and_requirements() -> None:
     assert MODEL_NAMES == ("wan-flf2v", "wan-vace", "ltx", "ltx2", "framepack", "skyreels", "diffusers")
     assert set(PREFERRED) == set(CHECKPOINTS)
-    assert missing_requirements(DiffusersModel) == {}
+    assert DiffusersModel.missing_requirements() == {}
     assert set(DiffusersModel.requires.values()) == {"pip install 'interpose_sfm[video]'"}
     for checkpoint in CHECKPOINTS.values():
         assert weights.find(checkpoint.repo) is None or checkpoint.parameters
