@@ -119,11 +119,9 @@ def list_photos(model: pycolmap.Reconstruction, names: Sequence[str], database_p
             model.add_image(image)
 
 
-def thinly_held(model: pycolmap.Reconstruction, min_points: int, min_size: int) -> frozenset[str]:
-    """Photos that see fewer points of a model than ``min_points``; none if hardly any others would be left."""
-    held = {image.name: image.num_points3D for image in model.images.values() if image.has_pose}
-    thin = frozenset(name for name, count in held.items() if count < min_points)
-    return thin if len(held) - len(thin) >= min_size else frozenset()
+def thinly_held(model: pycolmap.Reconstruction, min_points: int) -> frozenset[str]:
+    """Photos that see fewer points of a model than ``min_points``."""
+    return frozenset(i.name for i in model.images.values() if i.has_pose and i.num_points3D < min_points)
 
 
 def remove_photos(model: pycolmap.Reconstruction, names: Collection[str]) -> None:

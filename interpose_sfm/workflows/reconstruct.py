@@ -7,9 +7,18 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from interpose_sfm import report
-from interpose_sfm.colmap import databases, features, global_mapper, incremental_mapper, point_cloud, reconstruction
+from interpose_sfm.colmap import (
+    databases,
+    features,
+    global_mapper,
+    incremental_mapper,
+    photo_audit,
+    point_cloud,
+    reconstruction,
+)
 from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.photos import collect
@@ -21,6 +30,9 @@ from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
+
+if TYPE_CHECKING:
+    import pycolmap
 
 
 def reconstruct(
@@ -150,14 +162,25 @@ class PhotoRun:
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
         registered = tuple(reconstruction.registered_names(model) for model in models)
         for model in models:
-            thin = reconstruction.thinly_held(model, options.base.min_points_per_photo, options.base.min_model_size)
-            if thin:
-                self.log.warnings.append(
-                    f"held by fewer than {options.base.min_points_per_photo} points, so a link must confirm them: "
-                    + ", ".join(sorted(thin))
-                )
-                reconstruction.remove_photos(model, thin)
+            self._audit(model, database_path)
         return Base(database_path, photo_set.image_dir, names, tuple(models), registered)
+
+    def _audit(self, model: pycolmap.Reconstruction, database_path: Path) -> None:
+        """Take out thinly held photos that the matches refute, and say what else there is to know of a base model."""
+        options = self.options.base
+        thin = reconstruction.thinly_held(model, options.min_points_per_photo)
+        refuted = photo_audit.refuted_photos(database_path, model)
+        out = photo_audit.removable(model, thin, refuted, options.min_model_size)
+        told = {
+            "taken out of COLMAP's model, since most of their matches speak against where it put them: ": out,
+            f"held by fewer than {options.min_points_per_photo} points, though nothing speaks against them: ": (
+                thin - refuted.keys()
+            ),
+            f"COLMAP's model of {model.num_reg_images()} photos is probably broken where most matches of photos speak "
+            "against it: ": refuted.keys() - out,
+        }
+        self.log.warnings.extend(text + ", ".join(sorted(names)) for text, names in told.items() if names)
+        reconstruction.remove_photos(model, out)
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
         if self.options.base.mapper is Mapper.GLOBAL:
