@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interpose_sfm.colmap import lifted_limits
 from interpose_sfm.colmap.reconstruction import sort_models, with_database_keypoints
 from interpose_sfm.options import BaseOptions, CallerOptions
 
@@ -16,13 +17,20 @@ REPLACED = "replaced_by_interpose_sfm"
 """Attribute by which a stand-in for ``pycolmap.incremental_mapping`` gives the original away."""
 
 
-def mapper_options(options: BaseOptions, seed: int) -> pycolmap.IncrementalPipelineOptions:
-    """COLMAP's own defaults, or a caller's, but for the model size, which would drop small collections."""
+def mapper_options(
+    options: BaseOptions, seed: int, *, lifts_limits: bool = False
+) -> pycolmap.IncrementalPipelineOptions:
+    """COLMAP's own defaults, or a caller's, but for the model size, which would drop small collections.
+
+    Args:
+        lifts_limits: With those of `lifted_limits.lift`.
+    """
     import pycolmap
 
     values = dict(options.pipeline) if isinstance(options, CallerOptions) else {}
     given = {"num_threads": options.num_threads, "random_seed": seed, **values}
-    return pycolmap.IncrementalPipelineOptions({**given, "min_model_size": options.min_model_size})
+    pipeline = pycolmap.IncrementalPipelineOptions({**given, "min_model_size": options.min_model_size})
+    return lifted_limits.lift(pipeline) if lifts_limits else pipeline
 
 
 def incremental_mapping(*args: Any, **kwargs: Any) -> dict[int, pycolmap.Reconstruction]:
@@ -41,8 +49,10 @@ def map_base(
     options: BaseOptions,
     seed: int,
     on_image: Callable[[], None] | None = None,
+    *,
+    lifts_limits: bool = False,
 ) -> list[pycolmap.Reconstruction]:
-    """Plain incremental mapping; models in ``output_dir``/0, 1, ..., largest first.
+    """Plain incremental mapping, or with lifted limits; models in ``output_dir``/0, 1, ..., largest first.
 
     Returns an empty list where COLMAP finds no initial pair.
     """
@@ -55,7 +65,7 @@ def map_base(
         database_path,
         image_dir,
         output_dir,
-        mapper_options(options, seed),
+        mapper_options(options, seed, lifts_limits=lifts_limits),
         initial_image_pair_callback=tell,
         next_image_callback=tell,
     )
@@ -119,9 +129,11 @@ def map_remaining(
     output_dir: Path,
     options: BaseOptions,
     seed: int,
+    *,
+    lifts_limits: bool = False,
 ) -> list[pycolmap.Reconstruction]:
     """Models of some of the photos only, largest first."""
-    pipeline = mapper_options(options, seed)
+    pipeline = mapper_options(options, seed, lifts_limits=lifts_limits)
     pipeline.image_names = list(names)
     output_dir.mkdir(parents=True, exist_ok=True)
     models = incremental_mapping(database_path, image_dir, output_dir, pipeline)

@@ -139,12 +139,15 @@ def drop_covered(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Rec
     return kept
 
 
-def largest_change_deg(before: pycolmap.Reconstruction, after: pycolmap.Reconstruction) -> float:
-    """Largest change of the rotation between any two photos of a model; 180 if one is missing after."""
+def largest_change_deg(
+    before: pycolmap.Reconstruction, after: pycolmap.Reconstruction, names: Collection[str] | None = None
+) -> float:
+    """Largest change of the rotation between any two photos (of ``names``) of a model; 180 if one is missing after."""
     old, new = poses(before), poses(after)
-    if not old.keys() <= new.keys():
+    asked = sorted(old if names is None else names)
+    if not new.keys() >= set(asked):
         return 180.0
-    turns = np.array([new[name].rotation.T @ old[name].rotation for name in sorted(old)])
+    turns = np.array([new[name].rotation.T @ old[name].rotation for name in asked])
     return float(np.max(geometry.rotation_angle_deg(turns[:, None] @ np.swapaxes(turns, 1, 2)[None])))
 
 

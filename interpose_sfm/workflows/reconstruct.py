@@ -7,7 +7,6 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from interpose_sfm import report
 from interpose_sfm.colmap import (
@@ -15,7 +14,6 @@ from interpose_sfm.colmap import (
     features,
     global_mapper,
     incremental_mapper,
-    photo_audit,
     point_cloud,
     reconstruction,
 )
@@ -27,12 +25,10 @@ from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.workspace import Workspace
-from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows import base_models, fallback
+from interpose_sfm.workflows.base_models import LiftedMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
-
-if TYPE_CHECKING:
-    import pycolmap
 
 
 def reconstruct(
@@ -160,39 +156,17 @@ class PhotoRun:
                 self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
             workspace.mark_done("base", photo_key, outputs=[models_dir])
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
-        registered = tuple(reconstruction.registered_names(model) for model in models)
-        for model in models:
-            self._audit(model, database_path)
-        return Base(database_path, photo_set.image_dir, names, tuple(models), registered)
-
-    def _audit(self, model: pycolmap.Reconstruction, database_path: Path) -> None:
-        """Take out thinly held photos that the matches refute, and say what else there is to know of a base model."""
-        options = self.options.base
-        thin = reconstruction.thinly_held(model, options.min_points_per_photo)
-        refuted = photo_audit.refuted_photos(database_path, model)
-        out = photo_audit.removable(model, thin, refuted, options.min_model_size)
-        told = {
-            "taken out of COLMAP's model, since most of their matches speak against where it put them: ": out,
-            f"held by fewer than {options.min_points_per_photo} points, though nothing speaks against them: ": (
-                thin - refuted.keys()
-            ),
-            f"COLMAP's model of {model.num_reg_images()} photos is probably broken where most matches of photos speak "
-            "against it: ": refuted.keys() - out,
-        }
-        self.log.warnings.extend(text + ", ".join(sorted(names)) for text, names in told.items() if names)
-        reconstruction.remove_photos(model, out)
+        registered = tuple(map(reconstruction.registered_names, models))
+        lifted = LiftedMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
+        believed = base_models.believed(models, lifted, options.base, options.seed, self.log)
+        return Base(database_path, photo_set.image_dir, names, tuple(believed), registered)
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
         if self.options.base.mapper is Mapper.GLOBAL:
             with atomic_directory(models_dir) as folder:
                 global_mapper.map_base(database_path, image_dir, folder, self.options.base, self.options.seed)
             return
-        registered = [0]
-
-        def on_image() -> None:
-            registered[0] += 1
-            self.log.tell("mapping", min(registered[0] + 1, num_photos), num_photos)
-
+        on_image = self.log.counter("mapping", num_photos)
         with atomic_directory(models_dir) as folder:
             incremental_mapper.map_base(
                 database_path, image_dir, folder, self.options.base, self.options.seed, on_image
