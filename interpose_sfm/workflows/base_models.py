@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpose_sfm.colmap import incremental_mapper, lifted_limits, photo_audit, reconstruction
+from interpose_sfm.colmap import incremental_mapper, lifted_limits, one_place, photo_audit, reconstruction
 from interpose_sfm.colmap.lifted_limits import JudgedModel
 from interpose_sfm.options import BaseOptions, Mapper
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.workspace import Workspace
+from interpose_sfm.workflows.fallback import Base
 
 if TYPE_CHECKING:
     import pycolmap
 
 STAGE = "mapping again"
+
+ONE_PLACE = "taken from one place: directions only, nothing can be triangulated"
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,23 @@ class LiftedMapping:
         return reconstruction.read_models(folder, options.min_model_size)
 
 
+@dataclass(frozen=True)
+class BelievedModels:
+    """What the base stage goes on with.
+
+    Attributes:
+        models: Largest first.
+        one_place: Photos that were taken from one place, so that there is no model of them.
+    """
+
+    models: tuple[pycolmap.Reconstruction, ...]
+    one_place: frozenset[str] = frozenset()
+
+
 def believed(
     plain: Sequence[pycolmap.Reconstruction], lifted: LiftedMapping, options: BaseOptions, seed: int, log: RunLog
-) -> list[pycolmap.Reconstruction]:
-    """The models to go on with, largest first, without photos that their matches refute; warnings say what was done.
+) -> BelievedModels:
+    """The models to go on with, without photos that their matches refute; warnings say what was done.
 
     Args:
         plain: What plain COLMAP made, largest first; photos are taken out of them.
@@ -63,27 +79,48 @@ def believed(
         options, seed: Of the base stage.
         log: Gets times, warnings and progress.
     """
-    base = [lifted_limits.judge(model, lifted.database_path) for model in plain]
-    models = _climbed(base, lifted, options, seed, log)
-    if models is not None:
-        return models
-    for judged in base:
-        _sift(judged, options, log)
-    found = [judged.model for judged in base if judged.model.num_points3D() >= lifted_limits.MIN_POINTS]
-    return reconstruction.sort_models(found, options.min_model_size)
+    groups = one_place.one_place_groups(lifted.database_path, lifted.names)
+    kept = without_one_place(plain, lifted.database_path)
+    base = [lifted_limits.judge(model, lifted.database_path) for model in kept]
+    models = _climbed(base, lifted, groups, options, seed, log)
+    if models is None:
+        for judged in base:
+            _sift(judged, options, log)
+        found = [judged.model for judged in base if judged.model.num_points3D() >= lifted_limits.MIN_POINTS]
+        models = reconstruction.sort_models(found, options.min_model_size)
+    held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
+    turned = [group for group in groups if len(group) >= options.min_model_size]
+    names = frozenset().union(*turned, *(reconstruction.registered_names(m) for m in plain if m not in kept)) - held
+    if names:
+        log.warnings.append(f"{ONE_PLACE}: {', '.join(sorted(names))}")
+    return BelievedModels(tuple(models), names)
+
+
+def without_one_place(models: Sequence[pycolmap.Reconstruction], database_path: Path) -> list[pycolmap.Reconstruction]:
+    """The models but for those of photos that were taken from one place, whose points are not there."""
+    return [m for m in models if not one_place.is_one_place(database_path, reconstruction.registered_names(m))]
+
+
+def without_false(models: Sequence[pycolmap.Reconstruction], base: Base) -> list[pycolmap.Reconstruction]:
+    """Of final models those that have points, and that links have not made of photos from one place."""
+    found = [model for model in models if model.num_points3D()]
+    return without_one_place(found, base.database_path) if base.one_place else found
 
 
 def _climbed(
-    base: Sequence[JudgedModel], lifted: LiftedMapping, options: BaseOptions, seed: int, log: RunLog
+    base: Sequence[JudgedModel],
+    lifted: LiftedMapping,
+    one_place_groups: Sequence[frozenset[str]],
+    options: BaseOptions,
+    seed: int,
+    log: RunLog,
 ) -> list[pycolmap.Reconstruction] | None:
     """Models of lifted limits in the place of plain ones; None where they are of no use."""
+    if not options.lift_limits or options.mapper is Mapper.GLOBAL:
+        return None
     num_sound = max((judged.num_sound for judged in base), default=0)
-    if (
-        not options.lift_limits
-        or options.mapper is Mapper.GLOBAL
-        or lifted_limits.num_within_reach(lifted.database_path, lifted.names)
-        <= max(num_sound, options.min_model_size - 1)
-    ):
+    of_use = frozenset(lifted.names).difference(*one_place_groups)
+    if lifted_limits.num_within_reach(lifted.database_path, of_use) <= max(num_sound, options.min_model_size - 1):
         return None
     if not lifted_limits.are_cameras_held(lifted.database_path, lifted.names):
         log.warnings.append(
@@ -91,7 +128,10 @@ def _climbed(
             f"shared by {lifted_limits.MIN_SHARED} photos (--camera-mode single says that one camera took all)"
         )
         return None
-    found = [lifted_limits.judge(m, lifted.database_path) for m in lifted.models(options, seed, log)]
+    found = [
+        lifted_limits.judge(model, lifted.database_path)
+        for model in without_one_place(lifted.models(options, seed, log), lifted.database_path)
+    ]
     models = lifted_limits.chosen(base, found)
     if models is None:
         return None

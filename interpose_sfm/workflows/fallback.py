@@ -50,8 +50,9 @@ class Base:
         database_path: COLMAP database of the models; ours, since pycolmap opens it. It is not extended.
         image_dir: Folder that holds the photos under their names.
         names: Photos that may be matched.
-        models: Base models, largest first, without the photos that are held too thinly to be trusted.
+        models: Base models, largest first, without the photos that are not to be trusted.
         registered: What COLMAP registered in each of its models, these photos included, largest first.
+        one_place: Photos that were taken from one place and are in no model.
     """
 
     database_path: Path
@@ -59,6 +60,7 @@ class Base:
     names: tuple[str, ...]
     models: tuple[pycolmap.Reconstruction, ...] = ()
     registered: tuple[frozenset[str], ...] = ()
+    one_place: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ class PhotoRun:
         base = self.map_base(photo_set)
         # 3.-9. what the base models leave apart -> links -> final models
         found = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
+        found = replace(found, models=tuple(base_models.without_false(found.models, base)))
         # 10. models and report on disk
         return self.finish(photo_set, base, found)
 
@@ -158,8 +159,10 @@ class PhotoRun:
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
         registered = tuple(map(reconstruction.registered_names, models))
         lifted = LiftedMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
-        believed = base_models.believed(models, lifted, options.base, options.seed, self.log)
-        return Base(database_path, photo_set.image_dir, names, tuple(believed), registered)
+        found = base_models.believed(models, lifted, options.base, options.seed, self.log)
+        if not found.models:  # links between photos of one place would be of no use, and some look as if they were
+            names = tuple(name for name in names if name not in found.one_place)
+        return Base(database_path, photo_set.image_dir, names, found.models, registered, found.one_place)
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
         if self.options.base.mapper is Mapper.GLOBAL:

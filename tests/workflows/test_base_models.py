@@ -9,7 +9,18 @@ from pathlib import Path
 import pycolmap
 import pytest
 
-from geometry_scenes import DatabaseOptions, Scene, all_rows, arc, cloud, observe, true_model, turned, write_database
+from geometry_scenes import (
+    DatabaseOptions,
+    Scene,
+    all_rows,
+    arc,
+    cloud,
+    observe,
+    true_model,
+    turn,
+    turned,
+    write_database,
+)
 from interpose_sfm import geometry
 from interpose_sfm.colmap import reconstruction
 from interpose_sfm.options import BaseOptions, Mapper
@@ -49,13 +60,13 @@ def test_a_street_is_mapped_with_lifted_limits_once(workspace: Workspace) -> Non
     told: list[tuple[str, int, int]] = []
     log = RunLog(lambda *step: told.append(step))
     lifted = mapping(workspace, STREET)
-    found = base_models.believed([], lifted, OPTIONS, 0, log)
+    found = base_models.believed([], lifted, OPTIONS, 0, log).models
     assert [model.num_reg_images() for model in found] == [6]
     assert any("put 6 photos in one model where plain COLMAP put 0" in warning for warning in log.warnings)
     assert base_models.STAGE in log.timings_s
     assert told[-1] == (base_models.STAGE, 6, 6)
     again = RunLog()
-    assert [m.num_reg_images() for m in base_models.believed([], lifted, OPTIONS, 0, again)] == [6]
+    assert [m.num_reg_images() for m in base_models.believed([], lifted, OPTIONS, 0, again).models] == [6]
     assert again.timings_s == {}
     assert again.warnings == log.warnings
 
@@ -63,14 +74,14 @@ def test_a_street_is_mapped_with_lifted_limits_once(workspace: Workspace) -> Non
 @pytest.mark.parametrize("options", [replace(OPTIONS, lift_limits=False), replace(OPTIONS, mapper=Mapper.GLOBAL)])
 def test_limits_are_lifted_only_where_that_is_asked_for(workspace: Workspace, options: BaseOptions) -> None:
     log = RunLog()
-    assert base_models.believed([], mapping(workspace, STREET), options, 0, log) == []
+    assert base_models.believed([], mapping(workspace, STREET), options, 0, log).models == ()
     assert log.warnings == []
 
 
 def test_a_complete_model_is_not_mapped_again(workspace: Workspace) -> None:
     lifted, log = mapping(workspace, ARC), RunLog()
     model = true_model(lifted.database_path, ARC, NAMES, range(6))
-    assert base_models.believed([model], lifted, OPTIONS, 0, log) == [model]
+    assert base_models.believed([model], lifted, OPTIONS, 0, log).models == (model,)
     assert (log.timings_s, log.warnings) == ({}, [])
 
 
@@ -78,7 +89,7 @@ def test_a_thin_photo_stays_with_a_warning(workspace: Workspace) -> None:
     lifted, log = mapping(workspace, ARC, few=20), RunLog()
     model = true_model(lifted.database_path, ARC, NAMES, range(6))
     assert model.find_image_with_name("5.jpg").num_points3D < OPTIONS.min_points_per_photo
-    found = base_models.believed([model], lifted, OPTIONS, 0, log)
+    found = base_models.believed([model], lifted, OPTIONS, 0, log).models
     assert found[0].num_reg_images() == 6
     assert log.warnings == ["held by fewer than 60 points, though nothing speaks against them: 5.jpg"]
 
@@ -96,7 +107,7 @@ def test_a_misplaced_photo_is_taken_out_if_it_is_thin_and_told_if_not(
     lifted, log = mapping(workspace, ARC, few), RunLog()
     model = true_model(lifted.database_path, ARC, NAMES, range(6))
     misplace(model, "5.jpg")
-    found = base_models.believed([model], lifted, replace(OPTIONS, lift_limits=False), 0, log)
+    found = base_models.believed([model], lifted, replace(OPTIONS, lift_limits=False), 0, log).models
     assert ("5.jpg" not in reconstruction.registered_names(found[0])) is is_taken_out
     word = "taken out of" if is_taken_out else "is probably broken"
     assert [word in warning and "5.jpg" in warning for warning in log.warnings] == [True]
@@ -106,7 +117,7 @@ def test_a_broken_model_is_replaced_where_lifted_limits_give_a_whole_one(workspa
     lifted, log = mapping(workspace, ARC), RunLog()
     model = true_model(lifted.database_path, ARC, NAMES, range(6))
     misplace(model, "5.jpg")
-    found = base_models.believed([model], lifted, OPTIONS, 0, log)
+    found = base_models.believed([model], lifted, OPTIONS, 0, log).models
     assert found[0] is not model
     assert found[0].num_reg_images() == 6
     assert any("against most matches of 5.jpg" in warning for warning in log.warnings)
@@ -118,10 +129,32 @@ def test_a_model_without_points_is_none(workspace: Workspace) -> None:
     for point_id in list(model.points3D):
         model.delete_point3D(point_id)
     log = RunLog()
-    assert base_models.believed([model], lifted, replace(OPTIONS, lift_limits=False), 0, log) == []
+    assert base_models.believed([model], lifted, replace(OPTIONS, lift_limits=False), 0, log).models == ()
     assert any("it has 0 points" in warning for warning in log.warnings)
 
 
 def test_the_option_is_not_in_keys_so_that_earlier_results_stay_valid() -> None:
     assert content_key(OPTIONS) == content_key(replace(OPTIONS, lift_limits=False))
     assert content_key(OPTIONS) != content_key(replace(OPTIONS, min_model_size=4))
+
+
+# ---------------------------------------------------------------- one place
+
+
+TURNED = observe(cloud(5, 500, (6.0, 3.0, 3.0)), turn([-12, -8, -4, 0, 4, 8]), noise_px=0.3, seed=5)
+
+
+def test_of_photos_from_one_place_there_is_no_model(workspace: Workspace) -> None:
+    lifted, log = mapping(workspace, TURNED), RunLog()
+    found = base_models.believed([], lifted, OPTIONS, 0, log)
+    assert (found.models, found.one_place) == ((), frozenset(NAMES))
+    assert log.timings_s == {}
+    assert log.warnings == [f"{base_models.ONE_PLACE}: {', '.join(NAMES)}"]
+
+
+def test_a_model_of_photos_from_one_place_is_not_kept(workspace: Workspace) -> None:
+    """With a focal length that is far off COLMAP makes one, of points that are not there."""
+    lifted, log = mapping(workspace, TURNED), RunLog()
+    model = true_model(lifted.database_path, ARC, NAMES, range(6))
+    found = base_models.believed([model], lifted, OPTIONS, 0, log)
+    assert (found.models, found.one_place) == ((), frozenset(NAMES))
