@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm.colmap import databases, photo_audit, reconstruction
-from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
+from interpose_sfm.colmap.constants import FOCAL_RANGE, MIN_VERIFIED_MATCHES
 from interpose_sfm.colmap.photo_audit import PhotoSupport
 from interpose_sfm.products import ImagePair, connected_components
 
@@ -29,10 +29,6 @@ MIN_START_ANGLE_DEG = 4.0  # COLMAP has 16, and halves it twice by itself where 
 MIN_SHARED = 3
 """Photos that a camera of unknown focal length must have: small angles leave the focal length of a single photo and the
 depths undetermined together, and no residual shows it."""
-
-FOCAL_RANGE = (0.35, 3.0)
-"""Times the known focal length, else the longer side: wide-angle to long lenses. Of cameras that small angles leave
-open came 0.02, 4 and 60 times the longer side, with perfect residuals."""
 
 MIN_POINTS = 30  # as many as COLMAP asks for to register one photo; a model of fewer is none
 MAX_TURN_DEG = 5.0  # of the photos that two models have in common, among each other

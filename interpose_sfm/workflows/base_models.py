@@ -1,13 +1,14 @@
-"""Which base models the fallback starts from: plain COLMAP's, or where these lack photos, those of lifted limits."""
+"""Which base models the fallback starts from: plain COLMAP's, or where these lack photos, those of a second mapping."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpose_sfm.colmap import incremental_mapper, lifted_limits, one_place, photo_audit, reconstruction
+from interpose_sfm.colmap import calibration, incremental_mapper, lifted_limits, one_place, photo_audit, reconstruction
 from interpose_sfm.colmap.lifted_limits import JudgedModel
 from interpose_sfm.options import BaseOptions, Mapper
 from interpose_sfm.run_log import RunLog
@@ -25,8 +26,11 @@ ONE_PLACE = "taken from one place: directions only, nothing can be triangulated"
 
 
 @dataclass(frozen=True)
-class LiftedMapping:
-    """Mapping with lifted limits, which a workspace keeps beside the plain models.
+class SecondMapping:
+    """COLMAP's matches mapped once more, which a workspace keeps beside the plain models.
+
+    Where focal lengths are known or shared limits are lifted. Where they are not small angles would leave them open, so
+    that they are found from the verified pairs, and COLMAP's own limits stay.
 
     Attributes:
         workspace: Locked.
@@ -42,17 +46,30 @@ class LiftedMapping:
     image_dir: Path
     names: tuple[str, ...]
 
+    @cached_property
+    def lifts_limits(self) -> bool:
+        """Which of the two is done."""
+        return lifted_limits.are_cameras_held(self.database_path, self.names)
+
     def models(self, options: BaseOptions, seed: int, log: RunLog) -> list[pycolmap.Reconstruction]:
         """Largest first; made once."""
-        folder, key = self.workspace.base_dir / "lifted", content_key(self.key, "lifted limits")
-        if not self.workspace.is_done("lifted", key):
+        folder = self.workspace.base_dir / "again"
+        key = content_key(self.key, "lifted limits" if self.lifts_limits else "focal lengths from pairs")
+        if not self.workspace.is_done("again", key):
             with log.stage(STAGE), atomic_directory(folder) as temporary:
-                count = log.counter(STAGE, len(self.names))
-                incremental_mapper.map_base(
-                    self.database_path, self.image_dir, temporary, options, seed, count, lifts_limits=True
-                )
-            self.workspace.mark_done("lifted", key, outputs=[folder])
+                self._map(temporary, options, seed, log.counter(STAGE, len(self.names)))
+            self.workspace.mark_done("again", key, outputs=[folder])
         return reconstruction.read_models(folder, options.min_model_size)
+
+    def _map(self, folder: Path, options: BaseOptions, seed: int, count: Callable[[], None]) -> None:
+        database_path = self.database_path
+        if not self.lifts_limits:
+            database_path = self.workspace.work_dir / "calibrated.db"
+            if not calibration.calibrated_copy(self.database_path, database_path, seed):
+                return
+        incremental_mapper.map_base(
+            database_path, self.image_dir, folder, options, seed, count, lifts_limits=self.lifts_limits
+        )
 
 
 @dataclass(frozen=True)
@@ -69,20 +86,20 @@ class BelievedModels:
 
 
 def believed(
-    plain: Sequence[pycolmap.Reconstruction], lifted: LiftedMapping, options: BaseOptions, seed: int, log: RunLog
+    plain: Sequence[pycolmap.Reconstruction], second: SecondMapping, options: BaseOptions, seed: int, log: RunLog
 ) -> BelievedModels:
     """The models to go on with, without photos that their matches refute; warnings say what was done.
 
     Args:
         plain: What plain COLMAP made, largest first; photos are taken out of them.
-        lifted: What to do where they lack photos.
+        second: What to do where they lack photos.
         options, seed: Of the base stage.
         log: Gets times, warnings and progress.
     """
-    groups = one_place.one_place_groups(lifted.database_path, lifted.names)
-    kept = without_one_place(plain, lifted.database_path)
-    base = [lifted_limits.judge(model, lifted.database_path) for model in kept]
-    models = _climbed(base, lifted, groups, options, seed, log)
+    groups = one_place.one_place_groups(second.database_path, second.names)
+    kept = without_one_place(plain, second.database_path)
+    base = [lifted_limits.judge(model, second.database_path) for model in kept]
+    models = _climbed(base, second, groups, options, seed, log)
     if models is None:
         for judged in base:
             _sift(judged, options, log)
@@ -109,43 +126,38 @@ def without_false(models: Sequence[pycolmap.Reconstruction], base: Base) -> list
 
 def _climbed(
     base: Sequence[JudgedModel],
-    lifted: LiftedMapping,
+    second: SecondMapping,
     one_place_groups: Sequence[frozenset[str]],
     options: BaseOptions,
     seed: int,
     log: RunLog,
 ) -> list[pycolmap.Reconstruction] | None:
-    """Models of lifted limits in the place of plain ones; None where they are of no use."""
+    """Models of the second mapping in the place of plain ones; None where they are of no use."""
     if not options.lift_limits or options.mapper is Mapper.GLOBAL:
         return None
     num_sound = max((judged.num_sound for judged in base), default=0)
-    of_use = frozenset(lifted.names).difference(*one_place_groups)
-    if lifted_limits.num_within_reach(lifted.database_path, of_use) <= max(num_sound, options.min_model_size - 1):
-        return None
-    if not lifted_limits.are_cameras_held(lifted.database_path, lifted.names):
-        log.warnings.append(
-            "photos that COLMAP left out were not tried with lifted limits: focal lengths are neither in EXIF nor "
-            f"shared by {lifted_limits.MIN_SHARED} photos (--camera-mode single says that one camera took all)"
-        )
+    of_use = frozenset(second.names).difference(*one_place_groups)
+    if lifted_limits.num_within_reach(second.database_path, of_use) <= max(num_sound, options.min_model_size - 1):
         return None
     found = [
-        lifted_limits.judge(model, lifted.database_path)
-        for model in without_one_place(lifted.models(options, seed, log), lifted.database_path)
+        lifted_limits.judge(model, second.database_path)
+        for model in without_one_place(second.models(options, seed, log), second.database_path)
     ]
     models = lifted_limits.chosen(base, found)
     if models is None:
         return None
-    log.warnings.append(_told(base, models[0]))
+    log.warnings.append(_told(base, models[0], second.lifts_limits))
     for model in models:
         _flag(reconstruction.thinly_held(model, options.min_points_per_photo), options, log)
     return models
 
 
-def _told(base: Sequence[JudgedModel], model: pycolmap.Reconstruction) -> str:
+def _told(base: Sequence[JudgedModel], model: pycolmap.Reconstruction, lifts_limits: bool) -> str:
     before = max((judged.model.num_reg_images() for judged in base), default=0)
+    how = "forward motion, small angles and points of two photos" if lifts_limits else "focal lengths found from them"
     text = (
-        "COLMAP's matches were mapped once more with forward motion, small angles and points of two photos, which put "
-        f"{model.num_reg_images()} photos in one model where plain COLMAP put {before}"
+        f"COLMAP's matches were mapped once more with {how}, which put {model.num_reg_images()} photos in one model "
+        f"where plain COLMAP put {before}"
     )
     refuted = sorted({name for judged in base for name in judged.refuted})
     return f"{text}, against most matches of {', '.join(refuted)}" if refuted else text

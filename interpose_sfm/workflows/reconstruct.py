@@ -26,7 +26,7 @@ from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import base_models, fallback
-from interpose_sfm.workflows.base_models import LiftedMapping
+from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
 
@@ -158,8 +158,8 @@ class PhotoRun:
             workspace.mark_done("base", photo_key, outputs=[models_dir])
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
         registered = tuple(map(reconstruction.registered_names, models))
-        lifted = LiftedMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
-        found = base_models.believed(models, lifted, options.base, options.seed, self.log)
+        second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
+        found = base_models.believed(models, second, options.base, options.seed, self.log)
         if not found.models:  # links between photos of one place would be of no use, and some look as if they were
             names = tuple(name for name in names if name not in found.one_place)
         return Base(database_path, photo_set.image_dir, names, found.models, registered, found.one_place)
