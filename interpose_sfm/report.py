@@ -190,6 +190,7 @@ def photo_reports(
     before: Sequence[frozenset[str]],
     after: Sequence[frozenset[str]],
     verdicts: Sequence[tuple[ImagePair, LinkVerdict]],
+    known: Mapping[str, str] | None = None,
 ) -> tuple[PhotoReport, ...]:
     """One record per file, in name order.
 
@@ -197,13 +198,14 @@ def photo_reports(
         photo_set: What the photo stage found.
         before, after: Registered photos of each base model and of each final model, largest first.
         verdicts: What became of every weak pair.
+        known: Why photos cannot be registered, of those for which that is known beforehand.
     """
     rows = [
         PhotoReport(file.name, False, False, False, None, f"{file.reason}: {file.detail}") for file in photo_set.skipped
     ]
     for photo in photo_set.photos:
         model = next((index for index, names in enumerate(after) if photo.name in names), None)
-        reason = "" if model is not None else _why_unregistered(photo.name, verdicts)
+        reason = "" if model is not None else (known or {}).get(photo.name) or _why_unregistered(photo.name, verdicts)
         was_registered = any(photo.name in names for names in before)
         rows.append(PhotoReport(photo.name, True, was_registered, model is not None, model, reason))
     return tuple(sorted(rows, key=lambda row: row.name))

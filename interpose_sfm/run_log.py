@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,11 @@ class RunLog:
         """Report progress."""
         if self.progress is not None:
             self.progress(stage, done, total)
+
+    def counter(self, stage: str, total: int) -> Callable[[], None]:
+        """What reports progress by one with every call; the first photo of a model comes with the second."""
+        done = itertools.count(2)
+        return lambda: self.tell(stage, min(next(done), total), total)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

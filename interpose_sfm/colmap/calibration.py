@@ -1,4 +1,4 @@
-"""Focal lengths from links alone, for cameras that neither EXIF nor a base model knows."""
+"""Focal lengths from links, or from verified pairs, for cameras that neither EXIF nor a base model knows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.colmap.constants import MAX_ERROR_PX
+from interpose_sfm.colmap import databases
+from interpose_sfm.colmap.constants import FOCAL_RANGE, MAX_ERROR_PX
 from interpose_sfm.products import Intrinsics, Link
 
 logger = logging.getLogger(__name__)
@@ -108,3 +109,38 @@ def _write_links(
             stored.inlier_matches = pair_rows[estimate["inlier_mask"]]
             database.write_matches(ids[link.pair.a], ids[link.pair.b], pair_rows)
             database.write_two_view_geometry(ids[link.pair.a], ids[link.pair.b], stored)
+
+
+def calibrated_copy(database_path: Path, copy_path: Path, seed: int) -> bool:
+    """Copy a database, with focal lengths from its own verified pairs as known ones where EXIF has none.
+
+    Only the focal lengths are taken over: COLMAP estimates the geometries anew at 1 px as well, and loses pairs so.
+    Forward motion and walls determine no focal length, so that unusual ones are left out.
+
+    Returns:
+        Whether a focal length was found.
+    """
+    import pycolmap
+
+    databases.copy_database(database_path, copy_path)
+    scratch = copy_path.with_name(f"{copy_path.name}.scratch")
+    databases.copy_database(database_path, scratch)
+    try:
+        pycolmap.calibrate_view_graph(scratch, pycolmap.ViewGraphCalibrationOptions(random_seed=seed))
+    except ValueError as error:  # a database of somebody else may hold pairs without a fundamental matrix
+        logger.warning("focal lengths could not be found from the verified pairs: %s", error)
+        return False
+    with pycolmap.Database.open(scratch) as database:
+        found_px = {camera.camera_id: camera.mean_focal_length() for camera in database.read_all_cameras()}
+    has_found = False
+    with pycolmap.Database.open(copy_path) as database:
+        for camera in database.read_all_cameras():
+            ratio = found_px[camera.camera_id] / max(camera.width, camera.height)
+            if camera.has_prior_focal_length or not FOCAL_RANGE[0] <= ratio <= FOCAL_RANGE[1]:
+                continue
+            params = np.array(camera.params)
+            params[list(camera.focal_length_idxs())] = found_px[camera.camera_id]
+            camera.params = params.tolist()
+            camera.has_prior_focal_length = has_found = True
+            database.update_camera(camera)
+    return has_found

@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interpose_sfm import geometry
+from interpose_sfm.colmap import lifted_limits
 from interpose_sfm.colmap.reconstruction import sort_models, with_database_keypoints
 from interpose_sfm.options import BaseOptions, CallerOptions
+from interpose_sfm.products import ImagePair, Link
 
 if TYPE_CHECKING:
     import pycolmap
@@ -16,13 +19,20 @@ REPLACED = "replaced_by_interpose_sfm"
 """Attribute by which a stand-in for ``pycolmap.incremental_mapping`` gives the original away."""
 
 
-def mapper_options(options: BaseOptions, seed: int) -> pycolmap.IncrementalPipelineOptions:
-    """COLMAP's own defaults, or a caller's, but for the model size, which would drop small collections."""
+def mapper_options(
+    options: BaseOptions, seed: int, *, lifts_limits: bool = False
+) -> pycolmap.IncrementalPipelineOptions:
+    """COLMAP's own defaults, or a caller's, but for the model size, which would drop small collections.
+
+    Args:
+        lifts_limits: With those of `lifted_limits.lift`.
+    """
     import pycolmap
 
     values = dict(options.pipeline) if isinstance(options, CallerOptions) else {}
     given = {"num_threads": options.num_threads, "random_seed": seed, **values}
-    return pycolmap.IncrementalPipelineOptions({**given, "min_model_size": options.min_model_size})
+    pipeline = pycolmap.IncrementalPipelineOptions({**given, "min_model_size": options.min_model_size})
+    return lifted_limits.lift(pipeline) if lifts_limits else pipeline
 
 
 def incremental_mapping(*args: Any, **kwargs: Any) -> dict[int, pycolmap.Reconstruction]:
@@ -41,8 +51,10 @@ def map_base(
     options: BaseOptions,
     seed: int,
     on_image: Callable[[], None] | None = None,
+    *,
+    lifts_limits: bool = False,
 ) -> list[pycolmap.Reconstruction]:
-    """Plain incremental mapping; models in ``output_dir``/0, 1, ..., largest first.
+    """Plain incremental mapping, or with lifted limits; models in ``output_dir``/0, 1, ..., largest first.
 
     Returns an empty list where COLMAP finds no initial pair.
     """
@@ -55,7 +67,7 @@ def map_base(
         database_path,
         image_dir,
         output_dir,
-        mapper_options(options, seed),
+        mapper_options(options, seed, lifts_limits=lifts_limits),
         initial_image_pair_callback=tell,
         next_image_callback=tell,
     )
@@ -96,19 +108,23 @@ def continue_model(
     work_dir: Path,
     options: BaseOptions,
     seed: int,
+    *,
+    names: Sequence[str] = (),
+    lifts_limits: bool = False,
 ) -> pycolmap.Reconstruction:
     """Register further photos into a model of :func:`triangulate`, and adjust everything; COLMAP's mapper goes on.
 
     Args:
         work_dir: A folder for the models before and after, created here.
+        names: The photos that may be in it; empty for all.
     """
     input_dir, output_dir = work_dir / "input", work_dir / "output"
     for folder in (input_dir, output_dir):
         folder.mkdir(parents=True)
     model.write(input_dir)
-    models = incremental_mapping(
-        database_path, image_dir, output_dir, mapper_options(options, seed), input_path=input_dir
-    )
+    pipeline = mapper_options(options, seed, lifts_limits=lifts_limits)
+    pipeline.image_names = list(names)
+    models = incremental_mapping(database_path, image_dir, output_dir, pipeline, input_path=input_dir)
     return max(models.values(), key=lambda grown: grown.num_reg_images(), default=model)
 
 
@@ -119,10 +135,62 @@ def map_remaining(
     output_dir: Path,
     options: BaseOptions,
     seed: int,
+    *,
+    lifts_limits: bool = False,
 ) -> list[pycolmap.Reconstruction]:
     """Models of some of the photos only, largest first."""
-    pipeline = mapper_options(options, seed)
+    pipeline = mapper_options(options, seed, lifts_limits=lifts_limits)
     pipeline.image_names = list(names)
     output_dir.mkdir(parents=True, exist_ok=True)
     models = incremental_mapping(database_path, image_dir, output_dir, pipeline)
     return sort_models(models.values(), options.min_model_size)
+
+
+def start_from_link(link: Link, database_path: Path, options: BaseOptions, seed: int) -> pycolmap.Reconstruction | None:
+    """A model of a link's two photos by its pose, whatever motion that is, for `continue_model` to go on from.
+
+    Cameras are held while the two photos are adjusted, since two views alone do not determine a focal length.
+
+    Args:
+        link: Its matches are in the database.
+
+    Returns:
+        None where too few points are left.
+    """
+    import pycolmap
+
+    pipeline = mapper_options(options, seed, lifts_limits=True)
+    cache = _cache_of(link.pair, database_path, pipeline)
+    ids = {image.name: image_id for image_id, image in cache.images.items()}
+    if len(ids) < 2:
+        return None
+    mapper, model = pycolmap.IncrementalMapper(cache), pycolmap.Reconstruction()
+    mapper.begin_reconstruction(model)
+    first, second = ids[link.pair.a], ids[link.pair.b]
+    # By position: the names of these arguments are in another order in pycolmap 4.2.1.
+    mapper.register_initial_image_pair(pipeline.get_mapper(), first, second, geometry.to_rigid3d(link.b_from_a))
+    for image_id in (first, second):
+        mapper.triangulate_image(pipeline.get_triangulation(), image_id)
+    if model.num_points3D() >= lifted_limits.MIN_POINTS:
+        adjustment = pipeline.get_global_bundle_adjustment()
+        adjustment.refine_focal_length = adjustment.refine_principal_point = adjustment.refine_extra_params = False
+        mapper.adjust_global_bundle(pipeline.get_mapper(), adjustment)
+        model.normalize()
+        mapper.filter_points(pipeline.get_mapper())
+        mapper.filter_frames(pipeline.get_mapper())
+    is_start = model.num_reg_images() == 2 and model.num_points3D() >= lifted_limits.MIN_POINTS
+    mapper.end_reconstruction(False)
+    return model if is_start else None
+
+
+def _cache_of(
+    pair: ImagePair, database_path: Path, pipeline: pycolmap.IncrementalPipelineOptions
+) -> pycolmap.DatabaseCache:
+    import pycolmap
+
+    given = pycolmap.DatabaseCacheOptions()
+    given.min_num_matches = pipeline.min_num_matches
+    given.ignore_watermarks = pipeline.ignore_watermarks
+    given.image_names = {pair.a, pair.b}
+    with pycolmap.Database.open(database_path) as database:
+        return pycolmap.DatabaseCache.create(database, given)

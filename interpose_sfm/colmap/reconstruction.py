@@ -119,11 +119,9 @@ def list_photos(model: pycolmap.Reconstruction, names: Sequence[str], database_p
             model.add_image(image)
 
 
-def thinly_held(model: pycolmap.Reconstruction, min_points: int, min_size: int) -> frozenset[str]:
-    """Photos that see fewer points of a model than ``min_points``; none if hardly any others would be left."""
-    held = {image.name: image.num_points3D for image in model.images.values() if image.has_pose}
-    thin = frozenset(name for name, count in held.items() if count < min_points)
-    return thin if len(held) - len(thin) >= min_size else frozenset()
+def thinly_held(model: pycolmap.Reconstruction, min_points: int) -> frozenset[str]:
+    """Photos that see fewer points of a model than ``min_points``."""
+    return frozenset(i.name for i in model.images.values() if i.has_pose and i.num_points3D < min_points)
 
 
 def remove_photos(model: pycolmap.Reconstruction, names: Collection[str]) -> None:
@@ -141,12 +139,15 @@ def drop_covered(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Rec
     return kept
 
 
-def largest_change_deg(before: pycolmap.Reconstruction, after: pycolmap.Reconstruction) -> float:
-    """Largest change of the rotation between any two photos of a model; 180 if one is missing after."""
+def largest_change_deg(
+    before: pycolmap.Reconstruction, after: pycolmap.Reconstruction, names: Collection[str] | None = None
+) -> float:
+    """Largest change of the rotation between any two photos (of ``names``) of a model; 180 if one is missing after."""
     old, new = poses(before), poses(after)
-    if not old.keys() <= new.keys():
+    asked = sorted(old if names is None else names)
+    if not new.keys() >= set(asked):
         return 180.0
-    turns = np.array([new[name].rotation.T @ old[name].rotation for name in sorted(old)])
+    turns = np.array([new[name].rotation.T @ old[name].rotation for name in asked])
     return float(np.max(geometry.rotation_angle_deg(turns[:, None] @ np.swapaxes(turns, 1, 2)[None])))
 
 

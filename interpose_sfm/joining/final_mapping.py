@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpose_sfm.colmap import incremental_mapper, link_rows, reconstruction
+from interpose_sfm.colmap import databases, incremental_mapper, lifted_limits, link_rows, reconstruction
+from interpose_sfm.colmap.constants import MAX_ERROR_PX
 from interpose_sfm.joining.audit import audit
 from interpose_sfm.joining.joiner import LinkSource, ModelJoiner
 from interpose_sfm.matching import verification
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MAX_STARTS = 5  # links that are tried as the start of a model, one after another
+WIDE_ANGLE_DEG = 16.0  # COLMAP's init_min_tri_angle: a wider one makes no better start
 MAX_BASE_CHANGE_DEG = 5.0  # a continued model that turns the base model's photos further has gone wrong
 
 
@@ -125,9 +128,7 @@ class FinalMapper:
     def continued(self, base_models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
         """Base models continued with the links, the largest first; without one, models from scratch."""
         if not base_models:
-            folder = self.work_dir / "scratch"
-            folder.mkdir()
-            return incremental_mapper.map_base(self.database_path, self.image_dir, folder, self.base, self.seed)
+            return self._anew(self.work_dir / "scratch")
         models: list[pycolmap.Reconstruction] = []
         for index, model in enumerate(base_models):
             if any(reconstruction.registered_names(model) <= reconstruction.registered_names(m) for m in models):
@@ -146,15 +147,66 @@ class FinalMapper:
         left = sorted({name for link in links for name in (link.pair.a, link.pair.b)} - held)
         if not left:
             return []
-        found = incremental_mapper.map_remaining(
-            _with_link_partners(left, links),
-            self.database_path,
-            self.image_dir,
-            self.work_dir / "remaining",
-            self.base,
-            self.seed,
-        )
+        found = self._anew(self.work_dir / "remaining", _with_link_partners(left, links))
         return self._audited(found, [])
+
+    def _anew(self, folder: Path, names: Sequence[str] = ()) -> list[pycolmap.Reconstruction]:
+        """Models (of some photos) from scratch: plain, else with lifted limits, else started from a link's pose."""
+        found = self._mapped(folder / "plain", names)
+        if found or not self.base.lift_limits:
+            return found
+        asked = names or sorted(databases.camera_ids(self.database_path))
+        if not lifted_limits.are_cameras_held(self.database_path, asked):
+            return []
+        return self._believed(self._mapped(folder / "lifted", names, lifts_limits=True)) or self._started(
+            folder / "started", asked
+        )
+
+    def _mapped(
+        self, folder: Path, names: Sequence[str], *, lifts_limits: bool = False
+    ) -> list[pycolmap.Reconstruction]:
+        return incremental_mapper.map_remaining(
+            names, self.database_path, self.image_dir, folder, self.base, self.seed, lifts_limits=lifts_limits
+        )
+
+    def _started(self, folder: Path, names: Sequence[str]) -> list[pycolmap.Reconstruction]:
+        """The first model that a link's pose starts, so that accepted links are not left without one."""
+        held = [link for link in self._held.values() if {link.pair.a, link.pair.b} <= set(names)]
+        links = [link for link in held if _start_strength(link) > 0]  # not those that carry a pose alone
+        links.sort(key=lambda link: (-_start_strength(link), link.pair))
+        for index, link in enumerate(links[:MAX_STARTS]):
+            start = incremental_mapper.start_from_link(link, self.database_path, self.base, self.seed)
+            if start is None:
+                continue
+            grown = incremental_mapper.continue_model(
+                start,
+                self.database_path,
+                self.image_dir,
+                folder / str(index),
+                self.base,
+                self.seed,
+                names=names,
+                lifts_limits=True,
+            )
+            found = self._believed([grown])
+            if found:
+                return found
+        return []
+
+    def _believed(self, models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+        """Of models that lifted limits gave, those that nothing speaks against, without photos that matches refute."""
+        kept = []
+        for model in models:
+            judged = lifted_limits.judge(model, self.database_path, MAX_ERROR_PX)
+            if judged.fault:
+                self.warnings.append(f"a model of {model.num_reg_images()} photos is not believed: {judged.fault}")
+                continue
+            if judged.refuted:
+                names = ", ".join(sorted(judged.refuted))
+                self.warnings.append(f"taken out again, since most of their matches speak against their pose: {names}")
+                reconstruction.remove_photos(model, judged.refuted)
+            kept.append(model)
+        return reconstruction.sort_models(kept, self.base.min_model_size)
 
     def _triangulated(self, model: pycolmap.Reconstruction, folder: Path) -> pycolmap.Reconstruction:
         return incremental_mapper.triangulate(model, self.database_path, self.image_dir, folder, self.base, self.seed)
@@ -211,6 +263,11 @@ def _refitted(link: Link, cameras: Mapping[str, Intrinsics], seed: int) -> Link:
         link.points_a_px, cameras[link.pair.a], link.points_b_px, cameras[link.pair.b], seed
     )
     return link if pose is None else replace(link, b_from_a=pose)
+
+
+def _start_strength(link: Link) -> float:
+    """How good a start a link is: points, and how well their depth is known as far as COLMAP cares."""
+    return len(link.points_a_px) * min(link.evidence.triangulation_angle_deg, WIDE_ANGLE_DEG)
 
 
 def _with_link_partners(names: Sequence[str], links: Sequence[Link]) -> list[str]:

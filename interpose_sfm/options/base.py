@@ -57,9 +57,12 @@ class BaseOptions:
         exhaustive_limit: Up to this many photos every pair is matched; above it, neighbours_per_photo.
         neighbours_per_photo: Pairs per photo above the limit: half of them next in name order, half by quadratic steps.
         min_model_size: Smallest model that is kept. COLMAP's default of 10 silently drops small collections.
-        min_points_per_photo: A photo that sees fewer points of its model counts as unregistered until a link confirms
-            it. COLMAP registers from 30 on, and look-alike structure reaches that; twice as many asks for a second
-            opinion without questioning photos that overlap well.
+        min_points_per_photo: A photo that sees fewer points of its model is taken out if most of its matches speak
+            against where the model has it, until a link confirms it; else it stays, with a warning. COLMAP registers
+            from 30 points on, and look-alike structure reaches that.
+        lift_limits: Whether COLMAP's matches are mapped once more, with forward motion, small angles and points of two
+            photos, where plain mapping leaves photos out and focal lengths are known or shared, and links likewise
+            where they find no start. Incremental mapper only.
         num_threads: Threads of COLMAP; -1 for all cores.
         mapper: COLMAP's incremental mapper, or its global one (GLOMAP), for the base models and with the links.
     """
@@ -69,6 +72,7 @@ class BaseOptions:
     neighbours_per_photo: int = 40
     min_model_size: int = 3
     min_points_per_photo: int = 60
+    lift_limits: bool = field(default=True, metadata={"is_keyed": False})  # plain COLMAP's models do not depend on it
     num_threads: int = -1
     mapper: Mapper = Mapper.INCREMENTAL
 

@@ -27,6 +27,7 @@ def content_key(*parts: object) -> str:
     Types are part of the hash and items are hashed one by one, so different structures never meet by concatenation. 1,
     True, 1.0 and "1" differ, and so do 0.0 and -0.0, a list and a tuple; all NaNs are alike; the order of mappings and
     sets does not matter. A path counts by its name only: where the content of the file matters hand in its digest too.
+    A field of a dataclass whose metadata says ``is_keyed`` False does not count.
 
     Args:
         parts: None, numbers, strings, bytes, enums, paths, arrays, dataclasses, and lists, tuples, sets or mappings of
@@ -82,7 +83,8 @@ def _encode_array(value: np.ndarray[Any, Any] | np.generic) -> bytes:
 
 def _encode_container(value: object) -> bytes:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+        keyed = [field for field in dataclasses.fields(value) if field.metadata.get("is_keyed", True)]
+        pairs = [(field.name, getattr(value, field.name)) for field in keyed]
         return b"dataclass:" + _items([_type_name(value), *pairs])
     if isinstance(value, tuple):
         return b"tuple:" + _items(value) if type(value) is tuple else b"named:" + _items([_type_name(value), *value])

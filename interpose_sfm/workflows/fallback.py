@@ -50,8 +50,9 @@ class Base:
         database_path: COLMAP database of the models; ours, since pycolmap opens it. It is not extended.
         image_dir: Folder that holds the photos under their names.
         names: Photos that may be matched.
-        models: Base models, largest first, without the photos that are held too thinly to be trusted.
+        models: Base models, largest first, without the photos that are not to be trusted.
         registered: What COLMAP registered in each of its models, these photos included, largest first.
+        one_place: Photos that were taken from one place and are in no model.
     """
 
     database_path: Path
@@ -59,6 +60,7 @@ class Base:
     names: tuple[str, ...]
     models: tuple[pycolmap.Reconstruction, ...] = ()
     registered: tuple[frozenset[str], ...] = ()
+    one_place: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,13 @@ class Extension:
         records: The last record of every weak pair, in rank order.
         models: Final models, largest first; the base models themselves where nothing was gained.
         database_path: The extended copy of the database; None where no link was accepted.
+        warnings: What the user should know of the models.
     """
 
     records: tuple[PairRecord, ...]
     models: tuple[pycolmap.Reconstruction, ...]
     database_path: Path | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def build_graph(base: Base, options: ReconstructOptions, log: RunLog) -> ViewGraph:
@@ -99,7 +103,7 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
     graph = build_graph(base, options, log)
     if not graph.weak_pairs:
         return Extension((), base.models)
-    with _opened(base, graph, store_dir, work_dir, options, log) as run:
+    with opened_run(base, graph, store_dir, options, log) as run:
         # 4. weak pairs -> learned matches -> links, by which guessed focal lengths are known better
         run.match_weak_pairs()
         run.calibrate()
@@ -108,38 +112,49 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
         # 8. links -> mutually consistent set
         run.settle()
         # 9. links into the database, base models continued
-        return run.map_links()
+        found = run.map_links(work_dir)
+        # 4, 8, 9 again, with pairs that were left out because of links that could not place their photos
+        if run.match_after_all(found):
+            run.settle()
+            again = run.map_links(work_dir / "again")
+            found = again if _num_registered(again) >= _num_registered(found) else found
+        log.warnings.extend(found.warnings)
+        return found
 
 
-def pairs_to_bridge(
-    base: Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
-) -> tuple[ImagePair, ...]:
+def pairs_to_bridge(base: Base, store_dir: Path, options: ReconstructOptions, log: RunLog) -> tuple[ImagePair, ...]:
     """The weak pairs for which `extend_base` would ask for clips, most promising first, as far as stage 4 can tell.
 
     Args:
-        base, store_dir, work_dir, log: See `extend_base`.
+        base, store_dir, log: See `extend_base`.
         options: Of all stages; those of the generator are not used.
     """
     graph = build_graph(base, options, log)
     if not graph.weak_pairs:
         return ()
     options = replace(options, generator="none")
-    with _opened(base, graph, store_dir, work_dir, options, log) as run:
+    with opened_run(base, graph, store_dir, options, log) as run:
         run.match_weak_pairs()
         run.calibrate()
         found = promising(run.records, graph, run.poser.num_clips_on_disk)
     return tuple(record.pair for record in found[: options.view_graph.max_bridged_pairs])
 
 
+def _num_registered(extension: Extension) -> tuple[int, int]:
+    """Photos in the largest model, and in all."""
+    names = [reconstruction.registered_names(model) for model in extension.models]
+    return max(map(len, names), default=0), len(frozenset().union(*names))
+
+
 @contextmanager
-def _opened(
-    base: Base, graph: ViewGraph, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
-) -> Iterator[_Fallback]:
+def opened_run(
+    base: Base, graph: ViewGraph, store_dir: Path, options: ReconstructOptions, log: RunLog
+) -> Iterator[FallbackRun]:
     with opened_posers(store_dir, base.names, store_dir / CLIPS_NAME, options, log.tell) as posers:
-        yield _Fallback(base, graph, posers, work_dir, options, log)
+        yield FallbackRun(base, graph, posers, options, log)
 
 
-class _Fallback:
+class FallbackRun:
     """One run of stages 4 to 9. It owns the records of the pairs; no stage changes them."""
 
     def __init__(
@@ -147,11 +162,10 @@ class _Fallback:
         base: Base,
         graph: ViewGraph,
         posers: Posers,
-        work_dir: Path,
         options: ReconstructOptions,
         log: RunLog,
     ) -> None:
-        self._base, self._graph, self._posers, self._work_dir = base, graph, posers, work_dir
+        self._base, self._graph, self._posers = base, graph, posers
         self._options, self._limits, self._log = options, options.consensus, log
         self.records = [PairRecord(weak) for weak in graph.weak_pairs]
         self._index = {record.pair: index for index, record in enumerate(self.records)}
@@ -176,7 +190,7 @@ class _Fallback:
                     self._add(index, skipped="not needed: other links connect the photos already")
                     continue
                 tries.update((pair.a, pair.b))
-                self._match(index)
+                self.match_pair(index)
             self._log.tell("learned matching", len(self.records), len(self.records))
 
     def calibrate(self) -> None:
@@ -188,7 +202,7 @@ class _Fallback:
         self._see(cameras)
         for index, record in enumerate(self.records):
             if record.tried:
-                self._match(index)
+                self.match_pair(index)
 
     def bridge(self) -> None:
         """Stages 5 to 7: spend the budget of clips on the pairs that would connect what is still apart."""
@@ -221,20 +235,21 @@ class _Fallback:
             for position, why in fallen.items():
                 self._add(accepted[position], contradiction=why)
 
-    def map_links(self) -> Extension:
+    def map_links(self, work_dir: Path) -> Extension:
         """Stage 9: what the links make of the base models, and what the models say of the links."""
         accepted = accepted_links(self.records)
         if not accepted:
             return Extension(tuple(self.records), self._base.models)
         with self._log.stage("final mapping"):
             self._log.tell("final mapping", 0, 1)
-            database_path = self._work_dir / "database.db"
+            work_dir.mkdir(exist_ok=True)
+            database_path = work_dir / "database.db"
             databases.copy_database(self._base.database_path, database_path)
             kind = GlobalFinalMapper if self._options.base.mapper is Mapper.GLOBAL else FinalMapper
             mapper = kind(
                 database_path,
                 self._base.image_dir,
-                self._work_dir,
+                work_dir,
                 base=self._options.base,
                 limits=self._limits,
                 seed=self._options.seed,
@@ -246,10 +261,29 @@ class _Fallback:
                 if record.verdict is LinkVerdict.CONTRADICTED and record.decision.link is not None
             ]
             final = mapper.map_links(self._base.models, accepted, source, contradicted)
-            self._log.warnings.extend(final.warnings)
             self._hear(final, source.matched_late)
             self._log.tell("final mapping", 1, 1)
-        return Extension(tuple(self.records), final.models, database_path)
+        return Extension(tuple(self.records), final.models, database_path, final.warnings)
+
+    def match_after_all(self, found: Extension) -> bool:
+        """Stage 4 for the pairs that other links made needless, where these could not place their photos.
+
+        Returns:
+            Whether a pair of them is linked now.
+        """
+        held = frozenset().union(*(reconstruction.registered_names(model) for model in found.models))
+        linked = {name for link in accepted_links(self.records) for name in (link.pair.a, link.pair.b)}
+        left = [
+            index
+            for index, record in enumerate(self.records)
+            if record.findings.skipped and {record.pair.a, record.pair.b} & (linked - held)
+        ]
+        with self._log.stage("learned matching"):
+            for done, index in enumerate(left):
+                self._log.tell("learned matching", done, len(left))
+                self._add(index, skipped="")
+                self.match_pair(index)
+        return any(self.records[index].verdict is LinkVerdict.ACCEPTED for index in left)
 
     # ------------------------------------------------------------ records
 
@@ -258,7 +292,7 @@ class _Fallback:
         record = self.records[index]
         self.records[index] = record.after(replace(record.findings, **found), self._limits)
 
-    def _match(self, index: int) -> None:
+    def match_pair(self, index: int) -> None:
         pair = self.records[index].pair
         self._add(index, matched=self.poser.match(pair), knows_cameras=self._views.knows_cameras(pair))
 

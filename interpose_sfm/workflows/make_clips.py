@@ -213,7 +213,7 @@ def _clip_maker(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> Generat
 
 def _weak_pairs(photo_set: PhotoSet, run: PhotoRun) -> tuple[ImagePair, ...]:
     base = run.map_base(photo_set)
-    return fallback.pairs_to_bridge(base, run.workspace.root, run.workspace.work_dir, run.options, run.log)
+    return fallback.pairs_to_bridge(base, run.workspace.root, run.options, run.log)
 
 
 def _named_pairs(pairs: Sequence[tuple[str, str]], photo_set: PhotoSet) -> tuple[ImagePair, ...]:

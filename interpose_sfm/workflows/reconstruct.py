@@ -9,7 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from interpose_sfm import report
-from interpose_sfm.colmap import databases, features, global_mapper, incremental_mapper, point_cloud, reconstruction
+from interpose_sfm.colmap import (
+    databases,
+    features,
+    global_mapper,
+    incremental_mapper,
+    point_cloud,
+    reconstruction,
+)
 from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.photos import collect
@@ -18,7 +25,8 @@ from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.workspace import Workspace
-from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows import base_models, fallback
+from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
 
@@ -94,6 +102,7 @@ class PhotoRun:
         base = self.map_base(photo_set)
         # 3.-9. what the base models leave apart -> links -> final models
         found = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
+        found = replace(found, models=tuple(base_models.without_false(found.models, base)))
         # 10. models and report on disk
         return self.finish(photo_set, base, found)
 
@@ -148,28 +157,19 @@ class PhotoRun:
                 self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
             workspace.mark_done("base", photo_key, outputs=[models_dir])
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
-        registered = tuple(reconstruction.registered_names(model) for model in models)
-        for model in models:
-            thin = reconstruction.thinly_held(model, options.base.min_points_per_photo, options.base.min_model_size)
-            if thin:
-                self.log.warnings.append(
-                    f"held by fewer than {options.base.min_points_per_photo} points, so a link must confirm them: "
-                    + ", ".join(sorted(thin))
-                )
-                reconstruction.remove_photos(model, thin)
-        return Base(database_path, photo_set.image_dir, names, tuple(models), registered)
+        registered = tuple(map(reconstruction.registered_names, models))
+        second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
+        found = base_models.believed(models, second, options.base, options.seed, self.log)
+        if not found.models:  # links between photos of one place would be of no use, and some look as if they were
+            names = tuple(name for name in names if name not in found.one_place)
+        return Base(database_path, photo_set.image_dir, names, found.models, registered, found.one_place)
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
         if self.options.base.mapper is Mapper.GLOBAL:
             with atomic_directory(models_dir) as folder:
                 global_mapper.map_base(database_path, image_dir, folder, self.options.base, self.options.seed)
             return
-        registered = [0]
-
-        def on_image() -> None:
-            registered[0] += 1
-            self.log.tell("mapping", min(registered[0] + 1, num_photos), num_photos)
-
+        on_image = self.log.counter("mapping", num_photos)
         with atomic_directory(models_dir) as folder:
             incremental_mapper.map_base(
                 database_path, image_dir, folder, self.options.base, self.options.seed, on_image

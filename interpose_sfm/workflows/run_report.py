@@ -13,6 +13,7 @@ from interpose_sfm.pairs.records import PairRecord, accepted_links
 from interpose_sfm.pairs.reporting import pair_report
 from interpose_sfm.products import PhotoSet
 from interpose_sfm.run_log import RunLog
+from interpose_sfm.workflows.base_models import ONE_PLACE
 from interpose_sfm.workflows.fallback import Base, Extension
 
 if TYPE_CHECKING:
@@ -42,7 +43,13 @@ def run_report(
     _warn_of_apart(extension.records, extension.models, log.warnings)
     poses = [reconstruction.poses(model) for model in extension.models]
     return report.RunReport(
-        photos=report.photo_reports(photo_set, before, after, [(r.pair, r.verdict) for r in extension.records]),
+        photos=report.photo_reports(
+            photo_set,
+            before,
+            after,
+            [(r.pair, r.verdict) for r in extension.records],
+            dict.fromkeys(base.one_place, ONE_PLACE),
+        ),
         pairs=tuple(pair_report(record, poses) for record in extension.records),
         models=tuple(
             report.ModelReport(

@@ -23,7 +23,8 @@ from geometry_scenes import (
     write_database,
 )
 from interpose_sfm import geometry
-from interpose_sfm.colmap import reconstruction
+from interpose_sfm.colmap import incremental_mapper, reconstruction
+from interpose_sfm.colmap.link_rows import inject_links
 from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.options import BaseOptions, ConsensusOptions, ReconstructOptions
@@ -42,6 +43,7 @@ from interpose_sfm.products import (
     ViewGraph,
 )
 from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.synthetic import look_at
 
 OPTIONS = ReconstructOptions(base=BaseOptions(num_threads=1), generator="none")
 NAMES = tuple(f"{view}.jpg" for view in range(8))
@@ -200,3 +202,61 @@ def test_a_link_whose_rotation_the_final_model_contradicts_is_dropped(halves: Ba
     assert worst_error_deg(final.models[0], TRUTH) < 1.0
     assert list(final.dropped) == [wrong.pair]
     assert "70 degrees" in final.dropped[wrong.pair].detail
+
+
+# ---------------------------------------------------------------- no base model
+
+
+STREET = observe(
+    cloud(3, 400, (4.0, 6.0, 3.0), (0, 4, 0)),
+    [look_at((0.0, -9.0 + 0.8 * step, 0.0), (0.0, 5.0, 0.0)) for step in range(5)],
+    noise_px=0.3,
+    seed=3,
+)
+
+
+class NoOffers:
+    def candidates(self, first: frozenset[str], second: frozenset[str]) -> Sequence[Link]:
+        return ()
+
+    def support(self, links: Sequence[Link]) -> Sequence[Link]:
+        return ()
+
+
+def street(folder: Path, base: BaseOptions, links: Sequence[Link]) -> FinalModels:
+    """What links between photos of a street give, none of which COLMAP has matched."""
+    path = write_database(folder / "database.db", STREET, NAMES[:5], DatabaseOptions())
+    mapper = FinalMapper(path, folder, folder / "work", base=base, limits=OPTIONS.consensus, seed=0)
+    return mapper.map_links((), links, NoOffers())
+
+
+def street_links() -> list[Link]:
+    return [link_of(STREET, NAMES, a, b) for a, b in itertools.combinations(range(5), 2)]
+
+
+def test_links_of_forward_motion_start_a_model_where_there_is_none(tmp_path: Path) -> None:
+    final = street(tmp_path, OPTIONS.base, street_links())
+    assert [model.num_reg_images() for model in final.models] == [5]
+    poses = reconstruction.poses(final.models[0])
+    relative = geometry.relative_pose(poses[NAMES[4]], poses[NAMES[0]])
+    assert max(pose_error_deg(relative, STREET.b_from_a(0, 4))) < 1.0
+
+
+def test_they_do_not_where_limits_are_not_to_be_lifted(tmp_path: Path) -> None:
+    assert street(tmp_path, replace(OPTIONS.base, lift_limits=False), street_links()).models == ()
+
+
+def test_the_pose_of_a_link_starts_a_model_where_mapping_finds_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incremental_mapper, "map_remaining", lambda *_, **__: [])
+    final = street(tmp_path, OPTIONS.base, street_links())
+    assert [model.num_reg_images() for model in final.models] == [5]
+    assert final.models[0].num_points3D() > 100
+
+
+def test_a_link_of_few_points_starts_no_model(tmp_path: Path) -> None:
+    few = [link_of(STREET, NAMES, a, b, limit=20) for a, b in itertools.combinations(range(5), 2)]
+    path = write_database(tmp_path / "database.db", STREET, NAMES[:5], DatabaseOptions())
+    inject_links(path, few)
+    assert incremental_mapper.start_from_link(few[0], path, OPTIONS.base, 0) is None

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
+from PIL import Image
 
+from interpose_sfm import geometry
 from interpose_sfm.colmap.reconstruction import poses
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import (
@@ -28,7 +30,7 @@ from interpose_sfm.products import LinkVerdict, Pose
 from interpose_sfm.report import ReconstructionResult
 from interpose_sfm.storage.workspace import WorkspaceBusyError
 from interpose_sfm.synthetic import SampleOptions, SampleTruth, auc, pose_errors_deg, write_sample
-from interpose_sfm.workflows import reconstruct
+from interpose_sfm.workflows import base_models, reconstruct
 from paths import DATA, ROOT
 
 # Small pictures, few key points and few subsets: the tests ask what becomes of links and files, not how good poses get.
@@ -237,3 +239,23 @@ def test_real_photos(subset: str, min_registered: int, min_auc30: float, tmp_pat
     assert result.report.num_registered_after >= min_registered
     errors = pose_errors_deg(truth, poses(pycolmap.Reconstruction(result.model_dirs[0])))
     assert auc(errors, 30) >= min_auc30
+
+
+def test_photos_from_one_place_give_no_model_and_say_why(folder: Path, tmp_path: Path) -> None:
+    """Views of one photo by a camera that turns."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with Image.open(folder / "left_1.jpg") as image:
+        width, height = image.size
+        focal_px = 1.2 * width
+        camera = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
+        for index, angle_deg in enumerate((-8, -4, 0, 4, 8)):
+            rotation = geometry.rotation_exp(np.radians([0.3 * angle_deg, angle_deg, 0.0]))
+            matrix = camera @ rotation @ np.linalg.inv(camera)
+            coefficients = (matrix / matrix[2, 2]).ravel()[:8]
+            view = image.transform(image.size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC)
+            view.save(photos / f"{index}.jpg", quality=95)
+    result = reconstruct.reconstruct(photos, tmp_path / "out", ReconstructOptions(generator="none"))
+    assert result.model_dirs == ()
+    assert {photo.reason for photo in result.report.photos} == {base_models.ONE_PLACE}
+    assert any(base_models.ONE_PLACE in warning for warning in result.report.warnings)

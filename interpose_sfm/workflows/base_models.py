@@ -1,0 +1,189 @@
+"""Which base models the fallback starts from: plain COLMAP's, or where these lack photos, those of a second mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interpose_sfm.colmap import calibration, incremental_mapper, lifted_limits, one_place, photo_audit, reconstruction
+from interpose_sfm.colmap.lifted_limits import JudgedModel
+from interpose_sfm.options import BaseOptions, Mapper
+from interpose_sfm.run_log import RunLog
+from interpose_sfm.storage.atomic import atomic_directory
+from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.workspace import Workspace
+from interpose_sfm.workflows.fallback import Base
+
+if TYPE_CHECKING:
+    import pycolmap
+
+STAGE = "mapping again"
+
+ONE_PLACE = "taken from one place: directions only, nothing can be triangulated"
+
+
+@dataclass(frozen=True)
+class SecondMapping:
+    """COLMAP's matches mapped once more, which a workspace keeps beside the plain models.
+
+    Where focal lengths are known or shared limits are lifted. Where they are not small angles would leave them open, so
+    that they are found from the verified pairs, and COLMAP's own limits stay.
+
+    Attributes:
+        workspace: Locked.
+        key: Of the plain models: what the new ones depend on as well.
+        database_path: Holds the matches.
+        image_dir: The photos.
+        names: Their names.
+    """
+
+    workspace: Workspace
+    key: str
+    database_path: Path
+    image_dir: Path
+    names: tuple[str, ...]
+
+    @cached_property
+    def lifts_limits(self) -> bool:
+        """Which of the two is done."""
+        return lifted_limits.are_cameras_held(self.database_path, self.names)
+
+    def models(self, options: BaseOptions, seed: int, log: RunLog) -> list[pycolmap.Reconstruction]:
+        """Largest first; made once."""
+        folder = self.workspace.base_dir / "again"
+        key = content_key(self.key, "lifted limits" if self.lifts_limits else "focal lengths from pairs")
+        if not self.workspace.is_done("again", key):
+            with log.stage(STAGE), atomic_directory(folder) as temporary:
+                self._map(temporary, options, seed, log.counter(STAGE, len(self.names)))
+            self.workspace.mark_done("again", key, outputs=[folder])
+        return reconstruction.read_models(folder, options.min_model_size)
+
+    def _map(self, folder: Path, options: BaseOptions, seed: int, count: Callable[[], None]) -> None:
+        database_path = self.database_path
+        if not self.lifts_limits:
+            database_path = self.workspace.work_dir / "calibrated.db"
+            if not calibration.calibrated_copy(self.database_path, database_path, seed):
+                return
+        incremental_mapper.map_base(
+            database_path, self.image_dir, folder, options, seed, count, lifts_limits=self.lifts_limits
+        )
+
+
+@dataclass(frozen=True)
+class BelievedModels:
+    """What the base stage goes on with.
+
+    Attributes:
+        models: Largest first.
+        one_place: Photos that were taken from one place, so that there is no model of them.
+    """
+
+    models: tuple[pycolmap.Reconstruction, ...]
+    one_place: frozenset[str] = frozenset()
+
+
+def believed(
+    plain: Sequence[pycolmap.Reconstruction], second: SecondMapping, options: BaseOptions, seed: int, log: RunLog
+) -> BelievedModels:
+    """The models to go on with, without photos that their matches refute; warnings say what was done.
+
+    Args:
+        plain: What plain COLMAP made, largest first; photos are taken out of them.
+        second: What to do where they lack photos.
+        options, seed: Of the base stage.
+        log: Gets times, warnings and progress.
+    """
+    groups = one_place.one_place_groups(second.database_path, second.names)
+    kept = without_one_place(plain, second.database_path)
+    base = [lifted_limits.judge(model, second.database_path) for model in kept]
+    models = _climbed(base, second, groups, options, seed, log)
+    if models is None:
+        for judged in base:
+            _sift(judged, options, log)
+        found = [judged.model for judged in base if judged.model.num_points3D() >= lifted_limits.MIN_POINTS]
+        models = reconstruction.sort_models(found, options.min_model_size)
+    held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
+    turned = [group for group in groups if len(group) >= options.min_model_size]
+    names = frozenset().union(*turned, *(reconstruction.registered_names(m) for m in plain if m not in kept)) - held
+    if names:
+        log.warnings.append(f"{ONE_PLACE}: {', '.join(sorted(names))}")
+    return BelievedModels(tuple(models), names)
+
+
+def without_one_place(models: Sequence[pycolmap.Reconstruction], database_path: Path) -> list[pycolmap.Reconstruction]:
+    """The models but for those of photos that were taken from one place, whose points are not there."""
+    return [m for m in models if not one_place.is_one_place(database_path, reconstruction.registered_names(m))]
+
+
+def without_false(models: Sequence[pycolmap.Reconstruction], base: Base) -> list[pycolmap.Reconstruction]:
+    """Of final models those that have points, and that links have not made of photos from one place."""
+    found = [model for model in models if model.num_points3D()]
+    return without_one_place(found, base.database_path) if base.one_place else found
+
+
+def _climbed(
+    base: Sequence[JudgedModel],
+    second: SecondMapping,
+    one_place_groups: Sequence[frozenset[str]],
+    options: BaseOptions,
+    seed: int,
+    log: RunLog,
+) -> list[pycolmap.Reconstruction] | None:
+    """Models of the second mapping in the place of plain ones; None where they are of no use."""
+    if not options.lift_limits or options.mapper is Mapper.GLOBAL:
+        return None
+    num_sound = max((judged.num_sound for judged in base), default=0)
+    of_use = frozenset(second.names).difference(*one_place_groups)
+    if lifted_limits.num_within_reach(second.database_path, of_use) <= max(num_sound, options.min_model_size - 1):
+        return None
+    found = [
+        lifted_limits.judge(model, second.database_path)
+        for model in without_one_place(second.models(options, seed, log), second.database_path)
+    ]
+    models = lifted_limits.chosen(base, found)
+    if models is None:
+        return None
+    log.warnings.append(_told(base, models[0], second.lifts_limits))
+    for model in models:
+        _flag(reconstruction.thinly_held(model, options.min_points_per_photo), options, log)
+    return models
+
+
+def _told(base: Sequence[JudgedModel], model: pycolmap.Reconstruction, lifts_limits: bool) -> str:
+    before = max((judged.model.num_reg_images() for judged in base), default=0)
+    how = "forward motion, small angles and points of two photos" if lifts_limits else "focal lengths found from them"
+    text = (
+        f"COLMAP's matches were mapped once more with {how}, which put {model.num_reg_images()} photos in one model "
+        f"where plain COLMAP put {before}"
+    )
+    refuted = sorted({name for judged in base for name in judged.refuted})
+    return f"{text}, against most matches of {', '.join(refuted)}" if refuted else text
+
+
+def _flag(names: Collection[str], options: BaseOptions, log: RunLog) -> None:
+    if names:
+        log.warnings.append(
+            f"held by fewer than {options.min_points_per_photo} points, though nothing speaks against them: "
+            + ", ".join(sorted(names))
+        )
+
+
+def _sift(judged: JudgedModel, options: BaseOptions, log: RunLog) -> None:
+    """Take thinly held photos out of a plain model if they are refuted, and say what else there is to know of it."""
+    model, refuted = judged.model, judged.refuted.keys()
+    thin = reconstruction.thinly_held(model, options.min_points_per_photo)
+    out = photo_audit.removable(model, thin, refuted, options.min_model_size)
+    size = f"COLMAP's model of {model.num_reg_images()} photos"
+    _flag(thin - refuted, options, log)
+    if out:
+        gone = ", ".join(sorted(out))
+        log.warnings.append(f"taken out of {size}, since most of their matches speak against where it has them: {gone}")
+    if refuted - out:
+        broken = ", ".join(sorted(refuted - out))
+        log.warnings.append(f"{size} is probably broken: most matches speak against where it has {broken}")
+    if judged.fault:
+        log.warnings.append(f"{size} is not to be trusted: {judged.fault}")
+    reconstruction.remove_photos(model, out)
