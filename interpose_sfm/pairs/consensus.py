@@ -1,7 +1,7 @@
 """What links and base models say of one another: cycles of rotations that do not close.
 
-A majority proves nothing by itself: look-alike facades produce wrong links that agree with one another, so no link is
-believed because others agree with it, but links fall because others disagree.
+A majority proves nothing by itself: look-alike facades produce wrong links that agree with one another, so links fall
+because others disagree. That others agree helps near misses alone (`pairs/testimony.py`), before cycles are looked for.
 """
 
 from __future__ import annotations

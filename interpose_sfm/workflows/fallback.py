@@ -28,8 +28,11 @@ from interpose_sfm.pairs.records import (
     PairRecord,
     accepted_links,
     connected_groups,
+    near_miss,
+    own_links,
     promising,
 )
+from interpose_sfm.pairs.testimony import confirmed
 from interpose_sfm.pairs.view_graph import build_view_graph
 from interpose_sfm.products import ImagePair, Intrinsics, LinkVerdict, PairMatch, PairOutcome, ViewGraph
 from interpose_sfm.run_log import RunLog
@@ -213,13 +216,17 @@ class _Fallback:
             raise BudgetError(f"{error}; a run bridges up to {pairs} pairs", error.limit_usd) from error
 
     def settle(self) -> None:
-        """Stage 8: links that contradict the base models or one another fall."""
+        """Stage 8: near misses that third photos confirm rise; links that contradict models or one another fall."""
         with self._log.stage("consensus"):
-            accepted = [i for i, record in enumerate(self.records) if record.verdict is LinkVerdict.ACCEPTED]
             poses = [reconstruction.poses(model) for model in self._base.models]
+            near_misses = [link for record in self.records if (link := near_miss(record)) is not None]
+            heard, believed = own_links(self.records), accepted_links(self.records)
+            for pair, why in confirmed(near_misses, heard, believed, poses, self._limits).items():
+                self._add(self._index[pair], confirmation=why)
+            accepted = [i for i, record in enumerate(self.records) if record.verdict is LinkVerdict.ACCEPTED]
             fallen = contradictions(accepted_links(self.records), poses, self._limits)
             for position, why in fallen.items():
-                self._add(accepted[position], contradiction=why)
+                self._add(accepted[position], contradiction=why, confirmation="")
 
     def map_links(self) -> Extension:
         """Stage 9: what the links make of the base models, and what the models say of the links."""
@@ -260,14 +267,14 @@ class _Fallback:
 
     def _match(self, index: int) -> None:
         pair = self.records[index].pair
-        self._add(index, matched=self.poser.match(pair), knows_cameras=self._views.know(pair))
+        self._add(index, matched=self.poser.match(pair))
 
     def _hear(self, final: FinalModels, matched_late: Mapping[ImagePair, PairMatch]) -> None:
         """Take over what joining found out: late matches, confirmed links, dropped ones."""
         for index, record in enumerate(self.records):
             pair = record.pair
             if pair in matched_late:
-                self._add(index, matched=matched_late[pair], knows_cameras=True)
+                self._add(index, matched=matched_late[pair])
                 if self.records[index].verdict is LinkVerdict.ACCEPTED and pair not in final.confirmed:
                     self._add(index, contradiction="the models that it would join do not confirm it")
             if pair in final.confirmed:

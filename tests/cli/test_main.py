@@ -145,7 +145,7 @@ def test_every_option_is_a_flag_with_a_help_text() -> None:
         ("relpose", {"--clips", "--generator", "--strategy"}, {"--database", "--camera-mode", "--sift-max-image-px"}),
         (
             "bridge",
-            {"--generator", "--pairs", "--dry-run", "--num-clips", "--max-cost", "--fit", "--min-inlier-share"},
+            {"--generator", "--pairs", "--dry-run", "--num-clips", "--max-cost", "--fit", "--min-agreement"},
             {"--clips", "--strategy", "--pose-estimator", "--max-cycle-deg", "--max-frame-keypoints"},
         ),
         ("demo", {"--output", "--gap-deg", "--seed"}, {"--clips", "--camera-mode"}),
@@ -161,7 +161,7 @@ def test_options_without_effect_are_not_offered(command: str, shown: set[str], h
 def test_defaults_are_those_of_the_library_and_flags_reach_it() -> None:
     plain, changed = cli._parse(["reconstruct", "x"]), cli._parse(
         ["reconstruct", "x", "--output", "o", "--clips", "c", "--camera-mode", "per_folder", "--no-recursive",
-         "--max-bridged-pairs", "3", "--min-inlier-share=0.9", "--database", "d.db", "-v", "--json"]
+         "--max-bridged-pairs", "3", "--min-agreement=0.9", "--database", "d.db", "-v", "--json"]
     )  # fmt: skip
     assert isinstance(plain, cli._Reconstruct)
     assert isinstance(changed, cli._Reconstruct)
@@ -175,7 +175,7 @@ def test_defaults_are_those_of_the_library_and_flags_reach_it() -> None:
         photos=dataclasses.replace(default.photos, recursive=False),
         view_graph=dataclasses.replace(default.view_graph, max_bridged_pairs=3),
         bridging=dataclasses.replace(default.bridging, clip_dir=Path("c")),
-        consensus=dataclasses.replace(default.consensus, min_inlier_share=0.9),
+        consensus=dataclasses.replace(default.consensus, min_agreement=0.9),
     )
 
 

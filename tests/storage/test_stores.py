@@ -94,7 +94,7 @@ def estimates(seed: int) -> tuple[PoseHypothesis, ...]:
         points_b_px=rng.uniform(size=(5, 2)),
         depths_a=np.array([1.0, np.nan, 2.0, 3.0, 4.0]),
         depths_b=rng.uniform(size=5),
-        evidence=Evidence(120, 100, 100 / 120, 0.75, 0.5, 12.25, True),
+        evidence=Evidence(120, 100, 100 / 120, 0.75, 0.5, 12.25, True, 0.875, 75.5, 99.25),
         seen_a=DepthSamples(rng.uniform(size=(4, 2)), rng.uniform(size=4)),
         seen_b=DepthSamples(),
         intrinsics=(Intrinsics(640, 480, 512.5, 320.0, 240.0, -0.01, True),) * 3,
