@@ -19,6 +19,7 @@ from interpose_sfm.products import Features, FloatArray, IndexArray, Intrinsics,
 NEAR_SHARE = 0.05  # of the diagonal: key points within it of an agreeing match are not silent (the grain of pictures)
 BORDER_SHARE = 0.01  # of the diagonal: what is predicted nearer to the border may be outside
 MAX_SCALE = 2.0  # key points match up to about this change of scale
+CLOSER = 1.5  # than the nearest match may a key point be whose scale is asked for
 NUM_DEPTHS = 6
 NEAREST_QUANTILE = 0.05  # of the depths of the matches
 MIN_WHISPERING = 5  # silent points in either photo
@@ -80,7 +81,7 @@ def listen(
         float(np.mean(away_a & _is_asked_for(a, b_from_a, intrinsics_b))),
         float(np.mean(away_b & _is_asked_for(b, b_from_a.inverse(), intrinsics_a))),
         min(_num_satellites(a), _num_satellites(b)),
-        _whisper(a, np.flatnonzero(away_a), b, np.flatnonzero(away_b), b_from_a, 2 * within_rad),
+        _whisper(a, away_a, b, away_b, b_from_a, 2 * within_rad),
     )
 
 
@@ -113,8 +114,8 @@ def _num_satellites(side: _Side) -> int:
 def _is_asked_for(side: _Side, other_from_here: Pose, other: Intrinsics) -> NDArray[np.bool_]:
     """Which key points the other photo must show, and at a scale that matches.
 
-    Their depths are not known: all from the nearest match to infinity count. For the scale they count from half of
-    that, so that forward motion, where near things change scale, is no silence.
+    Their depths are not known: all from the nearest match to infinity count. For the scale they count from two thirds
+    of that, so that forward motion, where near things change scale, is no silence.
     """
     known = side.depths[np.isfinite(side.depths)]
     nearest = float(1 / np.quantile(known, NEAREST_QUANTILE)) if len(known) else 0.0
@@ -128,17 +129,20 @@ def _is_asked_for(side: _Side, other_from_here: Pose, other: Intrinsics) -> NDAr
     size_px = np.array([other.width_px, other.height_px])
     seen_px = geometry.project(there(nearest), other)  # NaN behind the camera, which is not inside
     is_inside = np.all((seen_px > margin_px) & (seen_px < size_px - margin_px), axis=(1, 2))
-    scale = np.linalg.norm(there(2 * nearest), axis=-1)  # distance there / distance here
+    scale = np.linalg.norm(there(CLOSER * nearest), axis=-1)  # distance there / distance here
     is_alike = np.all((scale > 1 / MAX_SCALE) & (scale < MAX_SCALE), axis=1)
     return np.asarray(is_inside & is_alike)
 
 
-def _whisper(a: _Side, rows_a: IndexArray, b: _Side, rows_b: IndexArray, b_from_a: Pose, within_rad: float) -> float:
+def _whisper(
+    a: _Side, away_a: NDArray[np.bool_], b: _Side, away_b: NDArray[np.bool_], b_from_a: Pose, within_rad: float
+) -> float:
     """Surprise of mutually nearest descriptors among silent points that agree with the pose.
 
     The matcher is out of its depth where photos differ much; what its descriptors still say of the background tells a
     wide baseline from another background. Luck is measured on the same pairs, each point with others' partners.
     """
+    rows_a, rows_b = np.flatnonzero(away_a), np.flatnonzero(away_b)
     if min(len(rows_a), len(rows_b)) < MIN_WHISPERING:
         return 0.0
     likeness = a.features.descriptors[rows_a] @ b.features.descriptors[rows_b].T

@@ -15,21 +15,22 @@ class ConsensusOptions:
 
     Attributes:
         min_inliers: Fewer inliers are no link by themselves, whatever their quality.
-        min_agreement: Confidence of the matches that agree with the pose, as a share of the confidence of all matches.
+        min_agreement: Net agreement: confidence of the matches that agree with the pose, as a share of that of all
+            matches, less the share of key points that the other photo should show and lacks.
         min_agreement_confirmed: The same of a link that enough other photos confirm.
         min_surprise: Powers of ten by which luck fails to explain the matches that agree; a floor only.
         max_far_rival: Another pose may explain this much of what the pose explains, not more.
-        max_silence: Share of the key points that the other photo should show and lacks, where only one thing matches.
+        max_silence: The latter share by itself, where only one thing matches.
         max_cycle_deg: Rotations around a closed cycle of links may differ from the identity by this much.
         max_spread_deg: Links with a larger spread are refused.
     """
 
     min_inliers: int = 25
-    min_agreement: float = 0.76
+    min_agreement: float = 0.74
     min_agreement_confirmed: float = 0.60
     min_surprise: float = 12.0
     max_far_rival: float = 0.85
-    max_silence: float = 0.105
+    max_silence: float = 0.10
     max_cycle_deg: float = 10.0
     max_spread_deg: float = 10.0
 

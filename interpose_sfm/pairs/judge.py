@@ -16,18 +16,17 @@ from interpose_sfm.products import PAIR_ALONE, Doubts, Evidence, Link, LinkVerdi
 MAX_SATELLITES = 2  # matches beyond the one patch: more say that the photos share more than one thing
 MIN_WHISPER = 10.0  # surprise of what descriptors still say of the silent points: more is no silence
 
-CLEAR_AGREEMENT, HUSH = 0.90, 0.05
-"""Of links whose matches agree less clearly, look-alike facades leave silence and right poses do not: over seven scenes
-every right pair with more silence than 0.03 has an agreement of 0.96 or more, and of 16 wrong pairs with 0.5 or more
-twelve have a silence beyond 0.09 (`docs/links.md`)."""
 
-
-def judge_evidence(evidence: Evidence, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
+def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float = 0.0) -> tuple[LinkVerdict, str]:
     """Whether the matches show the same place, by the cues alone.
+
+    What counts is the net agreement: what agrees, less what contradicts, less what is missing. The last two err apart:
+    look-alike facades match in many places, and lack others.
 
     Args:
         evidence: Cues of a pair or of the weakest step of a bridge.
         limits: What the cues must reach.
+        silence: Of the pair, see `products.Doubts`.
 
     Returns:
         The verdict and one sentence with the figures behind it.
@@ -40,10 +39,15 @@ def judge_evidence(evidence: Evidence, limits: ConsensusOptions) -> tuple[LinkVe
             f"luck explains {evidence.num_inliers} of {evidence.num_matches} matches once in 1e{evidence.surprise:.0f} "
             f"pairs, needs 1e{limits.min_surprise:.0f}",
         )
-    share = f"{evidence.agreement:.0%} of the matches' confidence agrees"
-    if evidence.agreement < limits.min_agreement_confirmed:
+    net = evidence.agreement * (1.0 - silence)
+    share = f"{net:.0%} net agreement"
+    if silence > 0.005:
+        share += (
+            f" ({evidence.agreement:.0%} of the matches' confidence, less {silence:.0%} that should match and does not)"
+        )
+    if net < limits.min_agreement_confirmed:
         return LinkVerdict.LOW_AGREEMENT, f"{share}, needs {limits.min_agreement:.0%}"
-    if evidence.agreement < limits.min_agreement:
+    if net < limits.min_agreement:
         return LinkVerdict.POSSIBLE, f"{share}, needs {limits.min_agreement:.0%}"
     if evidence.num_inliers < limits.min_inliers:
         return LinkVerdict.POSSIBLE, f"{evidence.num_inliers} inliers, needs {limits.min_inliers}"
@@ -57,7 +61,7 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
         The verdict and one sentence with the figures behind it. POSSIBLE is a near miss, which other photos may
         confirm; whatever they cannot mend comes before it.
     """
-    verdict, detail = judge_evidence(link.evidence, limits)
+    verdict, detail = judge_evidence(link.evidence, limits, link.doubts.silence)
     if verdict not in (LinkVerdict.ACCEPTED, LinkVerdict.POSSIBLE):
         return verdict, detail
     if not np.any(link.b_from_a.translation):
@@ -67,17 +71,11 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
             LinkVerdict.UNSURE_POSE,
             f"the pose is known to {link.spread_deg:.1f} degrees, needs {limits.max_spread_deg:.1f}",
         )
-    if is_silent(link.doubts, limits):  # not for others to mend: the neighbours of a look-alike look alike, too
+    if is_one_thing(link.doubts, limits):  # not for others to mend: the neighbours of a look-alike look alike, too
         return (
             LinkVerdict.LOOK_ALIKE,
-            f"{link.doubts.silence_a:.0%} and {link.doubts.silence_b:.0%} of the key points should be seen in the "
-            "other photo and match nothing there",
-        )
-    if verdict is LinkVerdict.ACCEPTED and link.evidence.agreement < CLEAR_AGREEMENT and link.doubts.silence > HUSH:
-        return (
-            LinkVerdict.POSSIBLE,
-            f"{detail}, needs {CLEAR_AGREEMENT:.0%} where {link.doubts.silence:.0%} of the key points should be seen "
-            "in the other photo and match nothing there",
+            f"{detail}, but {link.doubts.silence_a:.0%} and {link.doubts.silence_b:.0%} of the key points should be "
+            "seen in the other photo and match nothing there",
         )
     if verdict is LinkVerdict.ACCEPTED and link.doubts.far_rival > limits.max_far_rival:
         return (
@@ -93,7 +91,7 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
     return verdict, detail
 
 
-def is_silent(doubts: Doubts, limits: ConsensusOptions) -> bool:
+def is_one_thing(doubts: Doubts, limits: ConsensusOptions) -> bool:
     """Whether one patch matches, and all around it both photos show what the other lacks."""
     return (
         doubts.silence > limits.max_silence and doubts.num_satellites <= MAX_SATELLITES and doubts.whisper < MIN_WHISPER

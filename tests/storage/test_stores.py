@@ -156,6 +156,22 @@ def test_values_come_back_exactly_before_and_after_closing(tmp_path: Path, kind:
     assert os.listdir(tmp_path) == ["store.h5"]
 
 
+def test_estimates_with_the_evidence_of_earlier_versions_are_left_out(tmp_path: Path) -> None:
+    """Their poses are good; the estimate is made again, with all its cues."""
+    with HypothesisStore(tmp_path / "h.h5") as store:
+        store.put("x", estimates(4))
+    with h5py.File(tmp_path / "h.h5", "r+") as file:
+        (group,) = file.values()
+        of_first = group["estimates/0"]
+        cues = of_first["evidence"][()]
+        del of_first["evidence"]
+        of_first["evidence"] = cues[:7]
+    with HypothesisStore(tmp_path / "h.h5") as store:
+        found = store.get("x")
+    assert found is not None
+    assert_equal(found, (replace(estimates(4)[0], estimate=None), *estimates(4)[1:]))
+
+
 def test_any_text_is_a_key(tmp_path: Path) -> None:
     with MatchStore(tmp_path / "m.h5") as store:
         for seed, key in enumerate(KEYS):
