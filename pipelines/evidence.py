@@ -37,11 +37,11 @@ RESULT = ROOT / "docs" / "evidence.md"
 SEED = 0
 WRONG_DEG = 15.0
 PLATEAU = {
-    "min_agreement": (0.65, 0.70, 0.76, 0.80, 0.85),
+    "min_agreement": (0.65, 0.70, 0.74, 0.80, 0.85),
     "min_surprise": (0.0, 6.0, 12.0, 40.0, 100.0),
     "min_inliers": (15, 20, 25, 40, 60),
     "max_far_rival": (0.6, 0.7, 0.85, 0.95, 9.0),
-    "max_silence": (0.06, 0.08, 0.105, 0.15, 1.0),
+    "max_silence": (0.06, 0.08, 0.10, 0.15, 1.0),
 }
 CUES = ("num_inliers", "surprise", "agreement", "far_rival", "silence")
 PREDICTED_WITHIN_DEG = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0)

@@ -131,7 +131,21 @@ def test_every_option_is_a_flag_with_a_help_text() -> None:
     assert len(flags) > 30
     assert len(set(flags)) == len(flags), "two options have one flag"
     assert set(flags) <= set(help_text.split())
-    assert help_text.count("Mean match confidence") == 2  # one text that describes two options
+
+
+def test_one_text_may_describe_two_options() -> None:
+    class Limits:
+        """Limits.
+
+        Attributes:
+            first, second: One text that describes
+                both.
+            third: Another.
+        """
+
+    texts = attribute_texts(Limits)
+    assert texts["first"] == texts["second"] == "One text that describes both."
+    assert texts["third"] == "Another."
 
 
 @pytest.mark.parametrize(
