@@ -21,18 +21,15 @@ from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
 from interpose_sfm.joining.global_final_mapping import GlobalFinalMapper
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import Mapper, ReconstructOptions
-from interpose_sfm.pairs.consensus import contradictions
+from interpose_sfm.pairs.consensus import settled
 from interpose_sfm.pairs.further_links import FurtherLinks
 from interpose_sfm.pairs.records import (
     MIN_STRENGTH_TO_BRIDGE,
     PairRecord,
     accepted_links,
     connected_groups,
-    near_miss,
-    own_links,
     promising,
 )
-from interpose_sfm.pairs.testimony import confirmed
 from interpose_sfm.pairs.view_graph import build_view_graph
 from interpose_sfm.products import ImagePair, Intrinsics, LinkVerdict, PairMatch, PairOutcome, ViewGraph
 from interpose_sfm.run_log import RunLog
@@ -219,14 +216,7 @@ class _Fallback:
         """Stage 8: near misses that third photos confirm rise; links that contradict models or one another fall."""
         with self._log.stage("consensus"):
             poses = [reconstruction.poses(model) for model in self._base.models]
-            near_misses = [link for record in self.records if (link := near_miss(record)) is not None]
-            heard, believed = own_links(self.records), accepted_links(self.records)
-            for pair, why in confirmed(near_misses, heard, believed, poses, self._limits).items():
-                self._add(self._index[pair], confirmation=why)
-            accepted = [i for i, record in enumerate(self.records) if record.verdict is LinkVerdict.ACCEPTED]
-            fallen = contradictions(accepted_links(self.records), poses, self._limits)
-            for position, why in fallen.items():
-                self._add(accepted[position], contradiction=why, confirmation="")
+            self.records = settled(self.records, poses, self._limits)
 
     def map_links(self) -> Extension:
         """Stage 9: what the links make of the base models, and what the models say of the links."""
