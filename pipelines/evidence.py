@@ -24,12 +24,12 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
-from interpose_sfm.matching import verification
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import ConsensusOptions, MatchingOptions
-from interpose_sfm.pairs.judge import judge_evidence
+from interpose_sfm.pairs.judge import judge
+from interpose_sfm.pairs.pair_pose import pair_link
 from interpose_sfm.photos.pictures import read_rgb
-from interpose_sfm.products import Evidence, Intrinsics, LinkVerdict, Pose
+from interpose_sfm.products import Evidence, ImagePair, Intrinsics, Link, LinkVerdict, Pose
 from interpose_sfm.report import versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,12 +37,13 @@ RESULT = ROOT / "docs" / "evidence.md"
 SEED = 0
 WRONG_DEG = 15.0
 PLATEAU = {
-    "min_inlier_share": (0.75, 0.80, 0.85, 0.90, 0.95),
-    "min_density": (0.15, 0.20, 0.25, 0.30, 0.35),
-    "min_score_near": (0.65, 0.70, 0.75, 0.80, 0.85),
-    "min_score_far": (0.45, 0.50, 0.55, 0.60, 0.65),
-    "min_inliers": (15, 20, 30, 40, 60),
+    "min_agreement": (0.65, 0.70, 0.74, 0.80, 0.85),
+    "min_surprise": (0.0, 6.0, 12.0, 40.0, 100.0),
+    "min_inliers": (15, 20, 25, 40, 60),
+    "max_far_rival": (0.6, 0.7, 0.85, 0.95, 9.0),
+    "max_silence": (0.06, 0.08, 0.10, 0.15, 1.0),
 }
+CUES = ("num_inliers", "surprise", "agreement", "far_rival", "silence")
 PREDICTED_WITHIN_DEG = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0)
 
 
@@ -53,10 +54,14 @@ class Row:
     scene: str
     a: str
     b: str
-    evidence: Evidence
-    spread_deg: float
+    link: Link
     rotation_error_deg: float
     direction_error_deg: float
+
+    @property
+    def evidence(self) -> Evidence:
+        """That of its matches."""
+        return self.link.evidence
 
     @property
     def is_wrong(self) -> bool:
@@ -93,16 +98,16 @@ def wanted_pairs(strecha: Path, everything: bool) -> dict[str, list[tuple[str, s
 def measure(strecha: Path, scene: str, pairs: list[tuple[str, str]]) -> list[Row]:
     """Evidence and pose error of every pair that has a pose, with the true focal length."""
     cameras = json.loads((strecha / scene / "cameras.json").read_text())
-    matcher = LearnedMatcher(MatchingOptions())
+    options = MatchingOptions()
+    matcher = LearnedMatcher(options)
     features, rows = {}, []
     for name in sorted({name for pair in pairs for name in pair}):
         features[name] = matcher.extract(read_rgb(strecha / scene / "images" / name))
     for a, b in pairs:
         matches = matcher.match(features[a], features[b])
-        found = verification.verify(
-            features[a], intrinsics(cameras[a]), features[b], intrinsics(cameras[b]), matches, SEED
-        )
-        if found.b_from_a is None:
+        views = features[a], intrinsics(cameras[a]), features[b], intrinsics(cameras[b])
+        found = pair_link(ImagePair(a, b), views, matches, SEED, options.min_match_score).link
+        if found is None:
             continue
         truth = geometry.relative_pose(pose(cameras[b]), pose(cameras[a]))
         rows.append(
@@ -110,13 +115,12 @@ def measure(strecha: Path, scene: str, pairs: list[tuple[str, str]]) -> list[Row
                 scene,
                 a,
                 b,
-                found.evidence,
-                found.spread_deg,
+                found,
                 float(geometry.rotation_angle_deg(truth.rotation.T @ found.b_from_a.rotation)),
                 float(geometry.direction_angle_deg(truth.translation, found.b_from_a.translation)),
             )
         )
-        print(scene, a, b, rows[-1].evidence, "WRONG" if rows[-1].is_wrong else "right", flush=True)
+        print(scene, a, b, found.evidence, found.doubts, "WRONG" if rows[-1].is_wrong else "right", flush=True)
     return rows
 
 
@@ -138,8 +142,8 @@ def pose(camera: dict[str, object]) -> Pose:
 
 
 def is_accepted(row: Row, options: ConsensusOptions) -> bool:
-    """Whether the evidence gate lets the pair through."""
-    return judge_evidence(row.evidence, True, options)[0] is LinkVerdict.ACCEPTED
+    """Whether the pair is believed by itself."""
+    return judge(row.link, options)[0] is LinkVerdict.ACCEPTED
 
 
 def document(rows: list[Row], everything: bool) -> str:
@@ -159,17 +163,13 @@ def document(rows: list[Row], everything: bool) -> str:
         "## Why these cues",
         "",
         "Look-alike facades give a geometry that is as rigid as the truth, so the number of inliers does not separate",
-        "right from wrong. What a look-alike lacks is completeness: some of the matcher's matches contradict the",
-        "geometry (inlier share), the matcher doubts them (confidence), the details between the repeated elements do",
-        "not match (density), and a fundamental matrix, which is free to bend the cameras, fits more of them than the",
-        "known cameras allow (calibrated). Confidence falls honestly with the angle between the views, so the limit",
-        "falls with it; a pair whose pose says that the photos are close must match with confidence.",
+        "right from wrong, nor how surprising so many are. A wrong pose contradicts matches that the matcher believes",
+        "in (agreement), leaves a rival (far rival), and puts key points into the other photo that match nothing there",
+        "(silence). [Links](links.md) says more of each.",
         "",
         "| cue | right: 1 % / 10 % / median | wrong: median / 90 % / 99 % |",
         "|---|---|---|",
-        *(cue_line(name, right, wrong) for name in ("num_inliers", "inlier_share", "mean_score", "density")),
-        f"| calibrated | {share([r.evidence.is_calibrated for r in right])} | "
-        f"{share([r.evidence.is_calibrated for r in wrong])} |",
+        *(cue_line(name, right, wrong) for name in CUES),
         "",
         "## What passes",
         "",
@@ -199,28 +199,31 @@ def document(rows: list[Row], everything: bool) -> str:
     return "\n".join(lines)
 
 
-def share(flags: list[bool]) -> str:
-    """Share of true values."""
-    return f"{np.mean(flags):.0%}" if flags else "none"
-
-
 def cue_line(name: str, right: list[Row], wrong: list[Row]) -> str:
     """Quantiles of one cue."""
-    low = np.quantile([getattr(r.evidence, name) for r in right], (0.01, 0.1, 0.5))
-    high = np.quantile([getattr(r.evidence, name) for r in wrong], (0.5, 0.9, 0.99))
-    return f"| {name} | {' / '.join(f'{x:.4g}' for x in low)} | {' / '.join(f'{x:.4g}' for x in high)} |"
+    low = np.quantile([cue(r, name) for r in right], (0.01, 0.1, 0.5))
+    high = np.quantile([cue(r, name) for r in wrong], (0.5, 0.9, 0.99))
+    return (
+        f"| {name.replace('_', ' ')} | {' / '.join(f'{x:.4g}' for x in low)} | {' / '.join(f'{x:.4g}' for x in high)} |"
+    )
+
+
+def cue(row: Row, name: str) -> float:
+    """A cue for the pair, or a doubt about it."""
+    return float(getattr(row.evidence if hasattr(row.evidence, name) else row.link.doubts, name))
 
 
 def gates() -> dict[str, ConsensusOptions]:
-    """The full gate, and each cue alone at its default."""
+    """The full gate, and what it is without one of its limits."""
     default = ConsensusOptions()
-    off = replace(default, min_inlier_share=0.0, min_density=0.0, min_score_near=0.0, min_score_far=0.0)
+    off = {"min_agreement": 0.0, "min_surprise": 0.0, "max_far_rival": np.inf, "max_silence": 1.0}
+    off["min_agreement_confirmed"] = 0.0
     return {
-        "number of inliers alone (and calibrated)": off,
-        "inlier share alone": replace(off, min_inlier_share=default.min_inlier_share),
-        "confidence alone": replace(off, min_score_near=default.min_score_near, min_score_far=default.min_score_far),
-        "density alone": replace(off, min_density=default.min_density),
         "all": default,
+        "without agreement": replace(default, min_agreement=0.0, min_agreement_confirmed=0.0),
+        "without far rival": replace(default, max_far_rival=np.inf),
+        "without silence (one thing, nothing around it)": replace(default, max_silence=1.0),
+        "number of inliers and spread alone": replace(default, **off),
     }
 
 
@@ -269,7 +272,7 @@ def confirmation_lines(rows: list[Row]) -> list[str]:
         for row in rows
         if not is_accepted(row, options)
         and row.evidence.num_inliers >= options.min_inliers
-        and row.spread_deg <= options.max_spread_deg
+        and row.link.spread_deg <= options.max_spread_deg
     ]
     lines = []
     for limit_deg in PREDICTED_WITHIN_DEG:

@@ -133,8 +133,8 @@ def study(folder: Path, name: str, model: str, arguments: argparse.Namespace) ->
             seed=SEED,
             bridging=BridgingOptions(clip_dir=clip_dir, frames_per_clip=arguments.frames_per_clip),
         )
-        with opened_pair(folder / "a.jpg", folder / "b.jpg", options) as (poser, pair, knows_cameras):
-            findings = Findings(matched=poser.match(pair), bridged=poser.bridge(pair), knows_cameras=knows_cameras)
+        with opened_pair(folder / "a.jpg", folder / "b.jpg", options) as (poser, pair):
+            findings = Findings(matched=poser.match(pair), bridged=poser.bridge(pair))
     assert findings.matched is not None
     assert findings.bridged is not None
     two_view, outcome, choice = findings.matched.two_view, findings.bridged, findings.bridged.choice

@@ -132,7 +132,7 @@ def make_world(seed: int, num_common: int = 0) -> World:
 def evidence(strength: float) -> Evidence:
     """Evidence that the gate lets through, weaker or stronger than that of others."""
     density = 0.4 * strength
-    return Evidence(100, 95, 0.95, 0.9, density, 50.0, True)
+    return Evidence(100, 95, 0.95, 0.9, density, 50.0, True, 0.95, 85.5, 100.0)
 
 
 def errors_deg(world: World, found: Mapping[str, Pose]) -> FloatArray:

@@ -254,16 +254,16 @@ def run_learned(photos: Path, output: Path) -> int:
     database_path = output / "database.db"
     pycolmap.Database.open(database_path).close()
     pycolmap.import_images(database_path, photos, camera_mode=pycolmap.CameraMode.SINGLE)
-    matcher = LearnedMatcher(MatchingOptions())
+    options = MatchingOptions()
+    matcher = LearnedMatcher(options)
     with pycolmap.Database.open(database_path) as database:
         images = sorted(database.read_all_images(), key=lambda image: image.name)
         features = {image.image_id: matcher.extract(read_rgb(photos / image.name)) for image in images}
         for image_id, found in features.items():
             database.write_keypoints(image_id, found.keypoints_px.astype(np.float32))
         for a, b in combinations(images, 2):
-            database.write_matches(
-                a.image_id, b.image_id, matcher.match(features[a.image_id], features[b.image_id]).indices
-            )
+            found = matcher.match(features[a.image_id], features[b.image_id]).above(options.min_match_score)
+            database.write_matches(a.image_id, b.image_id, found.indices)
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = SEED
     pycolmap.geometric_verification(database_path, two_view_geometry_options=verification)

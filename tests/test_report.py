@@ -107,13 +107,13 @@ def test_photos_of_any_base_model_were_registered() -> None:
 
 def test_unregistered_photos_count_the_reasons_of_their_own_pairs() -> None:
     verdicts = [
-        (ImagePair("b.jpg", "é.jpg"), LinkVerdict.LOW_SCORE),
-        (ImagePair("é.jpg", "c.jpg"), LinkVerdict.LOW_SCORE),
+        (ImagePair("b.jpg", "é.jpg"), LinkVerdict.POSSIBLE),
+        (ImagePair("é.jpg", "c.jpg"), LinkVerdict.POSSIBLE),
         (ImagePair("d.jpg", "é.jpg"), LinkVerdict.NO_GEOMETRY),
         (ImagePair("b.jpg", "d.jpg"), LinkVerdict.ACCEPTED),
     ]
     found = rows([], [{"b.jpg", "c.jpg"}], verdicts)
-    assert found["é.jpg"].reason == f"no link: {LinkVerdict.LOW_SCORE} (2), {LinkVerdict.NO_GEOMETRY} (1)"
+    assert found["é.jpg"].reason == f"no link: {LinkVerdict.POSSIBLE} (2), {LinkVerdict.NO_GEOMETRY} (1)"
     assert found["d.jpg"].reason.startswith("linked, but too few points")
     assert found["b.jpg"].reason == ""
 

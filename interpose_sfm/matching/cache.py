@@ -12,9 +12,12 @@ import numpy as np
 from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
 from interpose_sfm.options import MatchingOptions
 from interpose_sfm.photos.pictures import read_rgb
-from interpose_sfm.products import Features, ImagePair, Intrinsics, Matches, View
+from interpose_sfm.products import Features, Intrinsics, Matches, View
 from interpose_sfm.storage.content_keys import content_key, image_key
 from interpose_sfm.storage.stores import FeatureStore, MatchStore, store_key
+
+ANY_SCORE = "any score"
+"""Part of the key of stored matches: those of earlier versions lack the doubtful ones, and are made again."""
 
 
 def photo_view(path: Path, intrinsics: Intrinsics) -> View:
@@ -60,8 +63,8 @@ class LearnedCache:
         return found
 
     def matches(self, a: View, b: View) -> Matches:
-        """Putative matches from a to b."""
-        key = store_key(a.key, b.key, self._settings)
+        """Putative matches from a to b, of any score."""
+        key = store_key(a.key, b.key, self._settings, ANY_SCORE)
         found = self._matches.get((a.key, b.key)) or self._match_store.get(key)
         if found is None:
             found = self._matcher.match(self.features(a), self.features(b))
@@ -70,7 +73,7 @@ class LearnedCache:
         return found
 
     def features_and_matches(self, a: View, b: View) -> tuple[Features, Features, Matches]:
-        """Features of both views, and putative matches from a to b."""
+        """Features of both views, and putative matches from a to b, of any score."""
         return self.features(a), self.features(b), self.matches(a, b)
 
     def forget_frames(self) -> None:
@@ -101,10 +104,6 @@ class PhotoViews:
 
     image_dir: Path
     cameras: Mapping[str, Intrinsics]
-
-    def knows_cameras(self, pair: ImagePair) -> bool:
-        """Whether the focal lengths of both photos are known."""
-        return self.cameras[pair.a].is_trusted and self.cameras[pair.b].is_trusted
 
     def loader(self, cache: LearnedCache) -> Callable[[str], View]:
         """Loads photos by name, declares them to the cache, and holds a few of them in memory."""

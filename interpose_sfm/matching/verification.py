@@ -6,10 +6,13 @@ wrong one; the cues of :class:`interpose_sfm.products.Evidence` do.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap.constants import MAX_ERROR_PX, MIN_VERIFIED_MATCHES
+from interpose_sfm.matching import agreement
 from interpose_sfm.products import (
     Evidence,
     Features,
@@ -22,6 +25,7 @@ from interpose_sfm.products import (
     TwoView,
 )
 
+MIN_NUM_TRIALS, MAX_NUM_TRIALS = 1000, 5000  # of RANSAC; fewer than the first are not cut short
 MIN_CALIBRATED_SHARE = 0.95  # COLMAP's min_E_F_inlier_ratio: fewer E than F inliers means the cameras do not fit
 KEYPOINT_SIGMA_PX = 1.0  # neighbouring key points err alike, so residuals alone make a pose look too sure
 ROTATION_SPREAD_DEG = 0.5  # of a pure rotation: far below what decides anything
@@ -35,6 +39,7 @@ def verify(
     intrinsics_b: Intrinsics,
     matches: Matches,
     seed: int,
+    min_score: float = 0.0,
 ) -> TwoView:
     """Robust relative pose of two images from their putative matches.
 
@@ -46,33 +51,40 @@ def verify(
         features_a, features_b: Key points in the pixels of the intrinsics.
         matches: Rows into both.
         seed: Equal seeds give equal results.
+        min_score: Matches with a lower score propose no pose and are not counted; the agreement weighs them as well.
     """
-    num_matches = len(matches.indices)
+    everything, counted = matches, matches.above(min_score)
+    rows = np.flatnonzero(matches.scores >= min_score)
+    num_matches = len(rows)
     if num_matches < MIN_VERIFIED_MATCHES:
-        return _no_pose(PoseStatus.FEW_MATCHES, matches, 0)
-    points_a_px = features_a.keypoints_px[matches.indices[:, 0]]
-    points_b_px = features_b.keypoints_px[matches.indices[:, 1]]
+        return _no_pose(PoseStatus.FEW_MATCHES, counted, 0)
+    points_a_px = features_a.keypoints_px[counted.indices[:, 0]]
+    points_b_px = features_b.keypoints_px[counted.indices[:, 1]]
     estimate = _relative_pose(points_a_px, intrinsics_a, points_b_px, intrinsics_b, seed)
     if estimate is None:
-        return _no_pose(PoseStatus.FEW_INLIERS, matches, 0)
+        return _no_pose(PoseStatus.FEW_INLIERS, counted, 0)
     b_from_a, mask = estimate
-    inliers = np.flatnonzero(mask).astype(np.uint32)
+    inliers = rows[mask].astype(np.uint32)
     if len(inliers) < MIN_VERIFIED_MATCHES:
-        return _no_pose(PoseStatus.FEW_INLIERS, matches, len(inliers))
+        return _no_pose(PoseStatus.FEW_INLIERS, counted, len(inliers))
     if _on_one_line(points_a_px[mask]) or _on_one_line(points_b_px[mask]):
-        return _no_pose(PoseStatus.DEGENERATE, matches, len(inliers))
+        return _no_pose(PoseStatus.DEGENERATE, counted, len(inliers))
 
     rays_a = geometry.unit_vectors(geometry.pixel_to_ray(points_a_px[mask], intrinsics_a))
     rays_b = geometry.unit_vectors(geometry.pixel_to_ray(points_b_px[mask], intrinsics_b))
     angle_deg = float(np.median(geometry.direction_angle_deg(rays_a @ b_from_a.rotation.T, rays_b)))
+    weighed = weigh(b_from_a, features_a, intrinsics_a, features_b, intrinsics_b, everything, min_score)
     evidence = Evidence(
         num_matches=num_matches,
         num_inliers=len(inliers),
         inlier_share=len(inliers) / num_matches,
-        mean_score=float(matches.scores.mean()),
+        mean_score=float(counted.scores.mean()),
         density=_density(features_a, points_a_px[mask], features_b, points_b_px[mask]),
         triangulation_angle_deg=angle_deg,
         is_calibrated=_is_calibrated(points_a_px, points_b_px, len(inliers), seed),
+        agreement=weighed.agreement,
+        weight=weighed.weight,
+        surprise=weighed.surprise,
     )
     rotation, is_rotation = _pure_rotation(rays_a, rays_b, (intrinsics_a.focal_px + intrinsics_b.focal_px) / 2)
     if is_rotation:
@@ -85,19 +97,73 @@ def verify(
 def _no_pose(status: PoseStatus, matches: Matches, num_inliers: int) -> TwoView:
     num_matches = len(matches.indices)
     score = float(matches.scores.mean()) if num_matches else 0.0
-    evidence = Evidence(num_matches, num_inliers, num_inliers / max(num_matches, 1), score, 0.0, 0.0, False)
+    share = num_inliers / max(num_matches, 1)
+    evidence = Evidence(num_matches, num_inliers, share, score, 0.0, 0.0, False, 0.0, 0.0, 0.0)
     return TwoView(status, None, np.zeros(0, np.uint32), evidence, 180.0)
 
 
+@dataclass(frozen=True)
+class Weighed:
+    """What all matches say of a pose; see `products.Evidence`."""
+
+    agreement: float
+    weight: float
+    surprise: float
+
+
+def weigh(
+    b_from_a: Pose,
+    features_a: Features,
+    intrinsics_a: Intrinsics,
+    features_b: Features,
+    intrinsics_b: Intrinsics,
+    matches: Matches,
+    min_score: float,
+) -> Weighed:
+    """Agreement and surprise of a pose that was estimated from the matches above a score.
+
+    A doubtful match says little for or against a pose, so each weighs as much as the matcher believes in it: at wide
+    baselines many doubtful ones fail and weigh nothing, while a wrong pose lives on them.
+    """
+    within_rad = agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b)
+    all_a, all_b = (
+        agreement.unit_rays(features.keypoints_px, intrinsics)
+        for features, intrinsics in ((features_a, intrinsics_a), (features_b, intrinsics_b))
+    )
+    rays_a, rays_b = all_a[matches.indices[:, 0]], all_b[matches.indices[:, 1]]
+    agrees = agreement.agree(b_from_a, rays_a, rays_b, within_rad).mask
+    scores, is_counted = matches.scores.astype(np.float64), matches.scores >= min_score
+    luck = agreement.chance(b_from_a, rays_a[is_counted], all_a, rays_b[is_counted], all_b, within_rad)
+    surprise = agreement.surprise(
+        int(np.sum(agrees & is_counted)),
+        int(np.sum(is_counted)),
+        luck,
+        agreement.POSE_FREEDOM,
+        agreement.POSES_PER_SAMPLE,
+    )
+    weight, total = float(scores[agrees].sum()), float(scores.sum())
+    return Weighed(weight / max(total, 1e-9), weight, surprise)
+
+
 def _relative_pose(
-    points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics, seed: int
+    points_a_px: FloatArray,
+    intrinsics_a: Intrinsics,
+    points_b_px: FloatArray,
+    intrinsics_b: Intrinsics,
+    seed: int,
+    max_num_trials: int = MAX_NUM_TRIALS,
 ) -> tuple[Pose, np.ndarray] | None:
     """b_from_a with a unit translation and which matches agree with it; None if none fits."""
     import pycolmap
 
     camera_a, camera_b = geometry.to_colmap_camera(intrinsics_a), geometry.to_colmap_camera(intrinsics_b)
     options = pycolmap.RANSACOptions(
-        max_error=MAX_ERROR_PX, confidence=0.9999, max_num_trials=5000, random_seed=seed, num_threads=1
+        max_error=MAX_ERROR_PX,
+        confidence=0.9999,
+        min_num_trials=min(MIN_NUM_TRIALS, max_num_trials),
+        max_num_trials=max_num_trials,
+        random_seed=seed,
+        num_threads=1,
     )
     estimate = pycolmap.estimate_relative_pose(camera_a, points_a_px, camera_b, points_b_px, options)
     if estimate is None:
@@ -110,10 +176,15 @@ def _relative_pose(
 
 
 def pose_from_points(
-    points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics, seed: int
+    points_a_px: FloatArray,
+    intrinsics_a: Intrinsics,
+    points_b_px: FloatArray,
+    intrinsics_b: Intrinsics,
+    seed: int,
+    max_num_trials: int = MAX_NUM_TRIALS,
 ) -> Pose | None:
     """b_from_a with a unit translation from correspondences that were verified before; None if none fits them."""
-    estimate = _relative_pose(points_a_px, intrinsics_a, points_b_px, intrinsics_b, seed)
+    estimate = _relative_pose(points_a_px, intrinsics_a, points_b_px, intrinsics_b, seed, max_num_trials)
     return None if estimate is None else estimate[0]
 
 

@@ -33,7 +33,8 @@ class MatchingOptions:
         max_keypoints: Key points per photo.
         max_frame_keypoints: Key points per frame of a clip: there are many frames, and neighbours differ little.
         detection_threshold: ALIKED's detection threshold.
-        min_match_score: LightGlue's own filter; the evidence cues need the doubtful matches too, so keep it low.
+        min_match_score: Matches with a lower score propose no pose and are not counted; the agreement of a link weighs
+            them as well.
         device: torch device.
     """
 

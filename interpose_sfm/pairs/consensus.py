@@ -1,24 +1,49 @@
 """What links and base models say of one another: cycles of rotations that do not close.
 
-A majority proves nothing by itself: look-alike facades produce wrong links that agree with one another, so no link is
-believed because others agree with it, but links fall because others disagree.
+A majority proves nothing by itself: look-alike facades produce wrong links that agree with one another, so links fall
+because others disagree. That others agree helps near misses alone (`pairs/testimony.py`), before cycles are looked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.options import ConsensusOptions
+from interpose_sfm.pairs.records import PairRecord, accepted_links, near_miss, own_links
+from interpose_sfm.pairs.testimony import confirmed
 from interpose_sfm.products import (
     FloatArray,
     Link,
+    LinkVerdict,
     Pose,
 )
 
 RIVAL_SHARE = 0.8  # a refused link this close in strength to a link it contradicts takes that one down with it
+
+
+def settled(
+    records: Sequence[PairRecord], models: Sequence[Mapping[str, Pose]], limits: ConsensusOptions
+) -> list[PairRecord]:
+    """The records after all links were heard: near misses that third photos confirm rise, contradicted links fall.
+
+    Args:
+        records: All weak pairs.
+        models: cam_from_world of every photo of each base model.
+        limits: When a link is believed.
+    """
+    possible = [link for record in records if (link := near_miss(record)) is not None]
+    why = confirmed(possible, own_links(records), accepted_links(records), models, limits)
+    risen = [r.after(replace(r.findings, confirmation=why[r.pair]), limits) if r.pair in why else r for r in records]
+    accepted = [index for index, record in enumerate(risen) if record.verdict is LinkVerdict.ACCEPTED]
+    for position, detail in contradictions(accepted_links(risen), models, limits).items():
+        record = risen[accepted[position]]  # what third photos said of it no longer holds
+        findings = replace(record.findings, contradiction=detail, confirmation="")
+        risen[accepted[position]] = record.after(findings, limits)
+    return risen
 
 
 def contradictions(

@@ -19,7 +19,6 @@ class Findings:
 
     Attributes:
         matched: What learned matches of the two photos say; None before they were made.
-        knows_cameras: Whether the focal lengths of both photos are known.
         bridged: What the clips say; None where none were asked for.
         skipped: Why the pair was not tried.
         contradiction: What other links say against the pair's link.
@@ -29,7 +28,6 @@ class Findings:
     """
 
     matched: PairMatch | None = None
-    knows_cameras: bool = False
     bridged: PairOutcome | None = None
     skipped: str = ""
     contradiction: str = ""
@@ -63,7 +61,7 @@ def decide_alone(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
     """The verdict on a pair before any other link is heard: by its clips where these give a link or disagree."""
     matched, bridged = findings.matched, findings.bridged
     if bridged is not None and bridged.link is not None:
-        verdict, detail = judge(bridged.link, findings.knows_cameras, limits)
+        verdict, detail = judge(bridged.link, limits)
         return LinkDecision(verdict, f"{_scored(bridged.choice)}; weakest step: {detail}", bridged.link)
     if bridged is not None and bridged.choice.reason is not ChoiceReason.NO_HYPOTHESIS:
         detail = f"{bridged.choice.reason}: {_scored(bridged.choice)}"
@@ -72,7 +70,7 @@ def decide_alone(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
         return LinkDecision(LinkVerdict.NOT_TRIED, findings.skipped or "not reached yet")
     if matched.link is None:
         return LinkDecision(LinkVerdict.NO_GEOMETRY, matched.two_view.status.value)
-    return LinkDecision(*judge(matched.link, findings.knows_cameras, limits), matched.link)
+    return LinkDecision(*judge(matched.link, limits), matched.link)
 
 
 def _scored(choice: PoseChoice) -> str:

@@ -47,7 +47,7 @@ class FurtherLinks:
         """The link of a pair that nobody has matched yet, unless its pose itself is of no use."""
         if record.pair not in self.matched_late:
             self.matched_late[record.pair] = self._match(record.pair)
-        findings = Findings(matched=self.matched_late[record.pair], knows_cameras=True)
+        findings = Findings(matched=self.matched_late[record.pair])
         decision = decide_alone(findings, self._limits)
         return decision.link if decision.verdict in (LinkVerdict.ACCEPTED, *WEAK_EVIDENCE) else None
 

@@ -2,79 +2,68 @@
 
 A wrong link is worse than no link, so a link is refused rather than guessed: the photos must be shown to be of one
 place. The number of inliers does not show it, since look-alike structure yields geometry as rigid as the truth.
+Every quantity is a share or a probability, so that a limit means the same in every collection (``docs/links.md``).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.options import ConsensusOptions
-from interpose_sfm.products import PAIR_ALONE, Evidence, Link, LinkVerdict
+from interpose_sfm.products import PAIR_ALONE, Doubts, Evidence, Link, LinkVerdict
+
+MAX_SATELLITES = 2  # matches beyond the one patch: more say that the photos share more than one thing
+MIN_WHISPER = 10.0  # surprise of what descriptors still say of the silent points: more is no silence
 
 
-def needed_score(triangulation_angle_deg: float, limits: ConsensusOptions) -> float:
-    """Mean match confidence that photos at this angle must reach: the nearer they are said to be, the more."""
-    return float(
-        np.interp(
-            triangulation_angle_deg,
-            (limits.near_angle_deg, limits.far_angle_deg),
-            (limits.min_score_near, limits.min_score_far),
-        )
-    )
-
-
-def judge_evidence(evidence: Evidence, knows_cameras: bool, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
+def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float = 0.0) -> tuple[LinkVerdict, str]:
     """Whether the matches show the same place, by the cues alone.
+
+    What counts is the net agreement: what agrees, less what contradicts, less what is missing. The last two err apart:
+    look-alike facades match in many places, and lack others.
 
     Args:
         evidence: Cues of a pair or of the weakest step of a bridge.
-        knows_cameras: Whether the focal lengths are known, so that an uncalibrated geometry speaks against the link.
         limits: What the cues must reach.
+        silence: Of the pair, see `products.Doubts`.
 
     Returns:
         The verdict and one sentence with the figures behind it.
     """
-    needed = needed_score(evidence.triangulation_angle_deg, limits)
-    if evidence.num_inliers < limits.min_inliers:
+    if evidence.num_inliers < MIN_VERIFIED_MATCHES:
         return LinkVerdict.FEW_INLIERS, f"{evidence.num_inliers} inliers, needs {limits.min_inliers}"
-    if evidence.inlier_share < limits.min_inlier_share:
+    if evidence.surprise < limits.min_surprise:
         return (
-            LinkVerdict.LOW_SHARE,
-            f"{evidence.inlier_share:.0%} of {evidence.num_matches} matches agree, needs {limits.min_inlier_share:.0%}",
+            LinkVerdict.CHANCE,
+            f"luck explains {evidence.num_inliers} of {evidence.num_matches} matches once in 1e{evidence.surprise:.0f} "
+            f"pairs, needs 1e{limits.min_surprise:.0f}",
         )
-    if evidence.mean_score < needed:
-        return (
-            LinkVerdict.LOW_SCORE,
-            f"mean confidence {evidence.mean_score:.2f}, needs {needed:.2f} at "
-            f"{evidence.triangulation_angle_deg:.0f} degrees",
+    net = evidence.agreement * (1.0 - silence)
+    share = f"{net:.0%} net agreement"
+    if silence > 0.005:
+        share += (
+            f" ({evidence.agreement:.0%} of the matches' confidence, less {silence:.0%} that should match and does not)"
         )
-    if evidence.density < limits.min_density:
-        return (
-            LinkVerdict.LOW_DENSITY,
-            f"{evidence.density:.0%} of the key points in the matched area match, needs {limits.min_density:.0%}",
-        )
-    if knows_cameras and not evidence.is_calibrated:
-        return LinkVerdict.NOT_CALIBRATED, "a fundamental matrix explains clearly more matches than the known cameras"
-    return LinkVerdict.ACCEPTED, (
-        f"{evidence.num_inliers} inliers, {evidence.inlier_share:.0%} of the matches, confidence "
-        f"{evidence.mean_score:.2f}, density {evidence.density:.0%}"
-    )
+    if net < limits.min_agreement_confirmed:
+        return LinkVerdict.LOW_AGREEMENT, f"{share}, needs {limits.min_agreement:.0%}"
+    if net < limits.min_agreement:
+        return LinkVerdict.POSSIBLE, f"{share}, needs {limits.min_agreement:.0%}"
+    if evidence.num_inliers < limits.min_inliers:
+        return LinkVerdict.POSSIBLE, f"{evidence.num_inliers} inliers, needs {limits.min_inliers}"
+    return LinkVerdict.ACCEPTED, f"{evidence.num_inliers} inliers, {share}"
 
 
-def judge(link: Link, knows_cameras: bool, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
-    """Whether a link is believed by itself: its evidence, and what its pose must be good for.
+def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
+    """Whether a link is believed by itself: its evidence, its doubts, and what its pose must be good for.
 
     Returns:
-        The verdict and one sentence with the figures behind it.
+        The verdict and one sentence with the figures behind it. POSSIBLE is a near miss, which other photos may
+        confirm; whatever they cannot mend comes before it.
     """
-    verdict, detail = judge_evidence(link.evidence, knows_cameras, limits)
-    if verdict is not LinkVerdict.ACCEPTED:
+    verdict, detail = judge_evidence(link.evidence, limits, link.doubts.silence)
+    if verdict not in (LinkVerdict.ACCEPTED, LinkVerdict.POSSIBLE):
         return verdict, detail
-    if link.source == PAIR_ALONE and len(link.points_a_px) < limits.min_inliers:
-        return (
-            LinkVerdict.FEW_INLIERS,
-            f"{len(link.points_a_px)} correspondences reach both photos, needs {limits.min_inliers}",
-        )
     if not np.any(link.b_from_a.translation):
         return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"
     if link.spread_deg > limits.max_spread_deg:
@@ -82,4 +71,28 @@ def judge(link: Link, knows_cameras: bool, limits: ConsensusOptions) -> tuple[Li
             LinkVerdict.UNSURE_POSE,
             f"the pose is known to {link.spread_deg:.1f} degrees, needs {limits.max_spread_deg:.1f}",
         )
+    if is_one_thing(link.doubts, limits):  # not for others to mend: the neighbours of a look-alike look alike, too
+        return (
+            LinkVerdict.LOOK_ALIKE,
+            f"{detail}, but {link.doubts.silence_a:.0%} and {link.doubts.silence_b:.0%} of the key points should be "
+            "seen in the other photo and match nothing there",
+        )
+    if verdict is LinkVerdict.ACCEPTED and link.doubts.far_rival > limits.max_far_rival:
+        return (
+            LinkVerdict.POSSIBLE,
+            f"a pose turned far away explains {link.doubts.far_rival:.0%} of what this one explains, may "
+            f"{limits.max_far_rival:.0%}",
+        )
+    if verdict is LinkVerdict.ACCEPTED and link.source == PAIR_ALONE and len(link.points_a_px) < limits.min_inliers:
+        return (
+            LinkVerdict.POSSIBLE,
+            f"{len(link.points_a_px)} correspondences reach both photos, needs {limits.min_inliers}",
+        )
     return verdict, detail
+
+
+def is_one_thing(doubts: Doubts, limits: ConsensusOptions) -> bool:
+    """Whether one patch matches, and all around it both photos show what the other lacks."""
+    return (
+        doubts.silence > limits.max_silence and doubts.num_satellites <= MAX_SATELLITES and doubts.whisper < MIN_WHISPER
+    )

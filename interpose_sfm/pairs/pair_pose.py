@@ -11,7 +11,7 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
-from interpose_sfm.matching import verification
+from interpose_sfm.matching import rivals, silence, verification
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import weights_id
 from interpose_sfm.options import ConsistencyOptions
@@ -24,12 +24,16 @@ from interpose_sfm.products import (
     Clip,
     ClipFlag,
     ClipStatus,
+    Doubts,
+    Evidence,
+    Features,
     FloatArray,
     FrameMapping,
     GeneratorKind,
     ImagePair,
     Intrinsics,
     Link,
+    Matches,
     PairMatch,
     PairOutcome,
     Pose,
@@ -89,12 +93,8 @@ class PairPoser:
         """The pair alone, by learned matches: its two-view geometry, and the link it offers if there is a pose."""
         a, b = self._views(pair.a), self._views(pair.b)
         features_a, features_b, matches = self._cache.features_and_matches(a, b)
-        found = verification.verify(features_a, a.intrinsics, features_b, b.intrinsics, matches, self._seed)
-        if found.b_from_a is None:
-            return PairMatch(found, None)
-        points_a_px, points_b_px = verification.matched_points(features_a, features_b, matches, found.inliers)
-        link = Link(pair, found.b_from_a, found.spread_deg, points_a_px, points_b_px, found.evidence, PAIR_ALONE)
-        return PairMatch(found, link)
+        views = features_a, a.intrinsics, features_b, b.intrinsics
+        return pair_link(pair, views, matches, self._seed, self._cache.options.min_match_score)
 
     def num_clips_on_disk(self, pair: ImagePair) -> int:
         """Clips that exist already for the pair."""
@@ -150,7 +150,12 @@ class PairPoser:
         if not unknown or not clips or not self._estimator.traits.trusts_focal_lengths:
             return a, b, [], False
         frames = [frame_views(clip, a.intrinsics, b.intrinsics) for clip in clips]
-        context = EstimatorContext(features=self._cache.features, matches=self._cache.matches, seed=self._seed)
+        context = EstimatorContext(
+            features=self._cache.features,
+            matches=self._cache.matches,
+            seed=self._seed,
+            min_match_score=self._cache.options.min_match_score,
+        )
         scale = clip_calibration.focal_scale(frames, context)
         if scale is None:
             return a, b, ["focal lengths: the clips do not agree on them"], True
@@ -226,9 +231,7 @@ class PairPoser:
         estimates = [  # those that an earlier version stored without are made anew
             h.estimate if h.estimate is not None else self._estimate(a, clips[choice.clip], h.frames, b) for h in near
         ]
-        evidence = min(
-            (e.evidence for e in estimates if e.evidence is not None), key=lambda e: e.strength, default=None
-        )
+        evidence = Evidence.of_weakest(e.evidence for e in estimates if e.evidence is not None)
         if evidence is None:
             return None
         points_a_px, points_b_px = _merged(estimates)
@@ -245,6 +248,39 @@ class PairPoser:
             deepest.seen_a.scaled(to_baselines),
             deepest.seen_b.scaled(to_baselines),
         )
+
+
+def pair_link(
+    pair: ImagePair,
+    views: tuple[Features, Intrinsics, Features, Intrinsics],
+    matches: Matches,
+    seed: int,
+    min_score: float,
+) -> PairMatch:
+    """What learned matches of two photos say: their two-view geometry, and the link with what speaks against it.
+
+    Args:
+        pair: The photos.
+        views: Features and camera of each.
+        matches: Of any score.
+        seed: Of everything that is random.
+        min_score: Matches with a lower score propose no pose.
+    """
+    found = verification.verify(*views, matches, seed, min_score)
+    if found.b_from_a is None:
+        return PairMatch(found, None)
+    points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, found.inliers)
+    heard = silence.listen(found.b_from_a, *views, matches.above(min_score).indices)
+    doubts = Doubts(
+        rivals.far_rival(found.b_from_a, *views, matches, seed, min_score),
+        heard.silence_a,
+        heard.silence_b,
+        heard.num_satellites,
+        heard.whisper,
+    )
+    cues = found.evidence, PAIR_ALONE
+    link = Link(pair, found.b_from_a, found.spread_deg, points_a_px, points_b_px, *cues, doubts=doubts)
+    return PairMatch(found, link)
 
 
 def _turn_deg(choice: PoseChoice) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.decide import Findings, decide, decide_alone
 from interpose_sfm.products import (
+    PAIR_ALONE,
     Evidence,
     ImagePair,
     Link,
@@ -20,12 +21,8 @@ from interpose_sfm.products import (
 
 MIN_STRENGTH_TO_BRIDGE = 0.05  # pairs with weaker learned matches have nothing to morph along
 
-WEAK_EVIDENCE = (
-    LinkVerdict.LOW_SHARE,
-    LinkVerdict.LOW_SCORE,
-    LinkVerdict.LOW_DENSITY,
-    LinkVerdict.NOT_CALIBRATED,
-)  # of links that may still be right; what contradicts others may not
+WEAK_EVIDENCE = (LinkVerdict.LOW_AGREEMENT, LinkVerdict.POSSIBLE)
+"""Of links that may still be right; what contradicts others may not, nor what luck explains or a look-alike does."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,19 @@ class PairRecord:
 def accepted_links(records: Sequence[PairRecord]) -> list[Link]:
     """Links of the pairs that are accepted so far."""
     return [r.decision.link for r in records if r.decision.link is not None and r.verdict is LinkVerdict.ACCEPTED]
+
+
+def own_links(records: Sequence[PairRecord]) -> list[Link]:
+    """What the photos' own matches offer, believed or not."""
+    matched = [r.findings.matched for r in records]
+    return [m.link for m in matched if m is not None and m.link is not None]
+
+
+def near_miss(record: PairRecord) -> Link | None:
+    """The link by the photos' own matches, where nothing is missing but that others confirm it."""
+    link = record.decision.link
+    is_own = link is not None and link.source == PAIR_ALONE
+    return link if is_own and record.verdict is LinkVerdict.POSSIBLE else None
 
 
 def weak_link(record: PairRecord, limits: ConsensusOptions) -> Link | None:

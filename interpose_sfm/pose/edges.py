@@ -40,7 +40,13 @@ class VerifiedEdges:
             if key not in self._verified:
                 matches = self._context.matches(a, b)
                 two_view = verification.verify(
-                    features[i], a.intrinsics, features[j], b.intrinsics, matches, self._context.seed
+                    features[i],
+                    a.intrinsics,
+                    features[j],
+                    b.intrinsics,
+                    matches,
+                    self._context.seed,
+                    self._context.min_match_score,
                 )
                 self._verified[key] = matches, two_view
             edges[i, j] = self._verified[key]

@@ -48,7 +48,8 @@ class MatcherEstimator(PoseEstimator):
             if status in (PoseStatus.OK, PoseStatus.ROTATION_ONLY):
                 status = PoseStatus.FEW_INLIERS  # a pose of matches that look like chance is none
             return ViewPoses(status, _only_first(len(views)), evidence=edges[0, last][1].evidence)
-        evidence = min((edges[step][1].evidence for step in way), key=lambda e: e.strength)
+        evidence = Evidence.of_weakest(edges[step][1].evidence for step in way)
+        assert evidence is not None
         if all(edges[step][1].status is PoseStatus.ROTATION_ONLY for step in way):
             return _rotation_only(len(views), way, edges, features, evidence)
         if last == 1:

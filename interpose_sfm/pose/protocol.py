@@ -44,8 +44,9 @@ class EstimatorContext:
 
     Attributes:
         features: View -> learned features; computed once per distinct image.
-        matches: Two views -> putative matches; computed once per distinct pair.
+        matches: Two views -> putative matches of any score; computed once per distinct pair.
         seed: Equal seeds give equal results.
+        min_match_score: Matches with a lower score are too doubtful to propose a pose.
         options: The options of this estimator; None if it has none, or for its defaults.
         store_dir: Folder for files of its own, in which later runs on the same photos find them; None to keep all in
             memory.
@@ -54,6 +55,7 @@ class EstimatorContext:
     features: Callable[[View], Features]
     matches: Callable[[View, View], Matches]
     seed: int = 0
+    min_match_score: float = 0.0
     options: object | None = None
     store_dir: Path | None = None
 

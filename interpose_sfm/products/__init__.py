@@ -22,7 +22,7 @@ from interpose_sfm.products.clips import (
     Settings,
 )
 from interpose_sfm.products.links import PAIR_ALONE, Link, LinkDecision, LinkVerdict, PairMatch, PairOutcome
-from interpose_sfm.products.matches import Evidence, Features, Matches
+from interpose_sfm.products.matches import Doubts, Evidence, Features, Matches
 from interpose_sfm.products.pairs import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
 from interpose_sfm.products.photos import Photo, PhotoSet, SkippedFile, SkipReason
 from interpose_sfm.products.poses import (
@@ -50,6 +50,7 @@ __all__ = [
     "ClipState",
     "ClipStatus",
     "DepthSamples",
+    "Doubts",
     "Evidence",
     "Features",
     "FloatArray",

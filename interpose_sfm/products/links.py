@@ -9,7 +9,7 @@ from interpose_sfm._compat import StrEnum
 from interpose_sfm.products.arrays import FloatArray
 from interpose_sfm.products.cameras import Pose
 from interpose_sfm.products.clips import ClipFlag
-from interpose_sfm.products.matches import Evidence
+from interpose_sfm.products.matches import Doubts, Evidence
 from interpose_sfm.products.pairs import ImagePair
 from interpose_sfm.products.poses import DepthSamples, PoseChoice, PoseHypothesis, TwoView
 
@@ -21,10 +21,10 @@ class LinkVerdict(StrEnum):
     NOT_TRIED = "not tried"
     NO_GEOMETRY = "no two-view geometry"
     FEW_INLIERS = "too few inliers"
-    LOW_SHARE = "too many matches contradict the pose"
-    LOW_SCORE = "matches lack confidence for photos said to be this close"
-    LOW_DENSITY = "the matched area is full of key points without a match"
-    NOT_CALIBRATED = "geometry does not fit the known cameras"
+    CHANCE = "luck explains as many matches"
+    LOW_AGREEMENT = "too many matches contradict the pose"
+    POSSIBLE = "possible, but not sure unless other photos confirm it"
+    LOOK_ALIKE = "one thing matches, and the photos share nothing around it"
     UNSURE_POSE = "pose is too uncertain"
     ROTATION_ONLY = "pure rotation: nothing can be triangulated"
     INCONSISTENT = "hypotheses disagree"
@@ -47,6 +47,7 @@ class Link:
         evidence: Why to believe it.
         source: PAIR_ALONE for learned matches of the two photos, else the name of the clip.
         seen_a, seen_b: Depths in A and in B in units of the baseline, beyond those that the correspondences have.
+        doubts: What speaks against it; asked of the two photos' own matches only.
     """
 
     pair: ImagePair
@@ -58,6 +59,7 @@ class Link:
     source: str
     seen_a: DepthSamples = field(default_factory=DepthSamples)
     seen_b: DepthSamples = field(default_factory=DepthSamples)
+    doubts: Doubts = field(default_factory=Doubts)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,23 +40,33 @@ class Matches:
     indices: IndexArray
     scores: NDArray[np.float32]
 
+    def above(self, min_score: float) -> Matches:
+        """Those with this score or a higher one, in their order."""
+        rows = self.scores >= min_score
+        return Matches(self.indices[rows], self.scores[rows])
+
 
 @dataclass(frozen=True)
 class Evidence:
     """How strongly putative matches say that two images show the same place.
 
     Look-alike structure passes every geometric test; what it lacks is the matcher's confidence and its completeness.
-    The cues are independent of one another and of the number of inliers.
+    A link is judged by agreement and surprise; the other cues order links and steps of a clip.
 
     Attributes:
-        num_matches: Putative matches.
+        num_matches: Putative matches that are not too doubtful to propose a pose; the cues are over these unless they
+            say otherwise.
         num_inliers: Matches that agree with one relative pose.
         inlier_share: num_inliers / num_matches.
-        mean_score: Mean confidence of all putative matches, in [0, 1].
+        mean_score: Mean confidence of the matches, in [0, 1].
         density: Share of the key points inside the convex hull of the inliers that are inliers; the lower one of both
             images.
         triangulation_angle_deg: Median angle between the rays of the inliers.
         is_calibrated: False if the matches agree with an uncalibrated geometry only, although the cameras are known.
+        agreement: Confidence of the matches that agree with the pose / confidence of all matches, however doubtful;
+            sums over scores, in [0, 1].
+        weight: Confidence of the matches that agree; `agreement` times that of all matches.
+        surprise: -log10 of how often luck makes as many matches agree with some pose (the number of false alarms).
     """
 
     num_matches: int
@@ -65,8 +76,48 @@ class Evidence:
     density: float
     triangulation_angle_deg: float
     is_calibrated: bool
+    agreement: float
+    weight: float
+    surprise: float
 
     @property
     def strength(self) -> float:
-        """One number to order evidence by: the product of the cues in [0, 1]; not the number of inliers."""
+        """One number to order evidence by: share times confidence times density; not the number of inliers."""
         return self.inlier_share * self.mean_score * self.density
+
+    @staticmethod
+    def of_weakest(steps: Iterable[Evidence]) -> Evidence | None:
+        """Evidence of a way of several steps: the weakest one's, with the least agreement and surprise of any."""
+        found = list(steps)
+        if not found:
+            return None
+        return replace(
+            min(found, key=lambda e: e.strength),
+            agreement=min(e.agreement for e in found),
+            weight=min(e.weight for e in found),
+            surprise=min(e.surprise for e in found),
+        )
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What speaks against the pose of two photos although their matches agree with it.
+
+    Attributes:
+        far_rival: Confidence of the matches that agree with the best pose that is turned far from this one / `weight`.
+        silence_a, silence_b: Share of the key points of either photo that lie away from all agreeing matches although
+            the pose puts them into the other photo.
+        num_satellites: Agreeing matches outside of the one largest patch of them, the lower of both photos.
+        whisper: Surprise of descriptor pairs among the silent points that agree with the pose.
+    """
+
+    far_rival: float = 0.0
+    silence_a: float = 0.0
+    silence_b: float = 0.0
+    num_satellites: int = 0
+    whisper: float = 0.0
+
+    @property
+    def silence(self) -> float:
+        """Of both photos: their geometric mean, since only one of them shows more of the other where it is wider."""
+        return float(np.sqrt(self.silence_a * self.silence_b))

@@ -29,6 +29,9 @@ _EVIDENCE_FIELDS = (
     "density",
     "triangulation_angle_deg",
     "is_calibrated",
+    "agreement",
+    "weight",
+    "surprise",
 )
 _CAMERA_FIELDS = ("width_px", "height_px", "focal_px", "cx_px", "cy_px", "radial", "is_trusted")
 
@@ -38,7 +41,7 @@ class HypothesisStore(Store[tuple[PoseHypothesis, ...]]):
 
     The frames of all hypotheses follow one another in ``frames``; ``frame_counts`` says how many each has. Without a
     pose (``has_pose``) the rows of ``rotations`` and ``translations`` are NaN. Group ``estimates/i`` holds what the
-    estimator said for hypothesis i; items of earlier versions lack it.
+    estimator said for hypothesis i; items of earlier versions lack it, or a part of its evidence.
     """
 
     kind = "hypotheses"
@@ -112,7 +115,10 @@ def _write_estimate(group: Any, value: ViewPoses) -> None:
     put_array(group, "intrinsics", cameras, np.float64, (len(value.intrinsics), len(_CAMERA_FIELDS)))
 
 
-def _read_estimate(group: Any) -> ViewPoses:
+def _read_estimate(group: Any) -> ViewPoses | None:
+    """None where an earlier version stored it with fewer cues, so that it is made again."""
+    if "evidence" in group and group["evidence"].shape != (len(_EVIDENCE_FIELDS),):
+        return None
     return ViewPoses(
         status=PoseStatus(str(group.attrs["status"])),
         cam_from_first=tuple(_pose(matrix) for matrix in group["cam_from_first"][()]),
@@ -141,9 +147,9 @@ def _pose(matrix: FloatArray) -> Pose | None:
 
 
 def _evidence(cues: list[float]) -> Evidence:
-    num_matches, num_inliers, inlier_share, mean_score, density, angle_deg, is_calibrated = cues
+    num_matches, num_inliers, inlier_share, mean_score, density, angle_deg, is_calibrated, *weighed = cues
     counts = int(num_matches), int(num_inliers)
-    return Evidence(*counts, inlier_share, mean_score, density, angle_deg, bool(is_calibrated))
+    return Evidence(*counts, inlier_share, mean_score, density, angle_deg, bool(is_calibrated), *weighed)
 
 
 def _camera(row: list[float]) -> Intrinsics:

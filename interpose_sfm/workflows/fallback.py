@@ -21,7 +21,7 @@ from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
 from interpose_sfm.joining.global_final_mapping import GlobalFinalMapper
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import Mapper, ReconstructOptions
-from interpose_sfm.pairs.consensus import contradictions
+from interpose_sfm.pairs.consensus import settled
 from interpose_sfm.pairs.further_links import FurtherLinks
 from interpose_sfm.pairs.records import (
     MIN_STRENGTH_TO_BRIDGE,
@@ -150,6 +150,7 @@ def _num_registered(extension: Extension) -> tuple[int, int]:
 def opened_run(
     base: Base, graph: ViewGraph, store_dir: Path, options: ReconstructOptions, log: RunLog
 ) -> Iterator[FallbackRun]:
+    """A run over a base and its weak pairs, with its stores open; arguments as of `extend_base`."""
     with opened_posers(store_dir, base.names, store_dir / CLIPS_NAME, options, log.tell) as posers:
         yield FallbackRun(base, graph, posers, options, log)
 
@@ -227,13 +228,10 @@ class FallbackRun:
             raise BudgetError(f"{error}; a run bridges up to {pairs} pairs", error.limit_usd) from error
 
     def settle(self) -> None:
-        """Stage 8: links that contradict the base models or one another fall."""
+        """Stage 8: near misses that third photos confirm rise; links that contradict models or one another fall."""
         with self._log.stage("consensus"):
-            accepted = [i for i, record in enumerate(self.records) if record.verdict is LinkVerdict.ACCEPTED]
             poses = [reconstruction.poses(model) for model in self._base.models]
-            fallen = contradictions(accepted_links(self.records), poses, self._limits)
-            for position, why in fallen.items():
-                self._add(accepted[position], contradiction=why)
+            self.records = settled(self.records, poses, self._limits)
 
     def map_links(self, work_dir: Path) -> Extension:
         """Stage 9: what the links make of the base models, and what the models say of the links."""
@@ -293,15 +291,16 @@ class FallbackRun:
         self.records[index] = record.after(replace(record.findings, **found), self._limits)
 
     def match_pair(self, index: int) -> None:
+        """Make the next record of a pair from its learned matches."""
         pair = self.records[index].pair
-        self._add(index, matched=self.poser.match(pair), knows_cameras=self._views.knows_cameras(pair))
+        self._add(index, matched=self.poser.match(pair))
 
     def _hear(self, final: FinalModels, matched_late: Mapping[ImagePair, PairMatch]) -> None:
         """Take over what joining found out: late matches, confirmed links, dropped ones."""
         for index, record in enumerate(self.records):
             pair = record.pair
             if pair in matched_late:
-                self._add(index, matched=matched_late[pair], knows_cameras=True)
+                self._add(index, matched=matched_late[pair])
                 if self.records[index].verdict is LinkVerdict.ACCEPTED and pair not in final.confirmed:
                     self._add(index, contradiction="the models that it would join do not confirm it")
             if pair in final.confirmed:

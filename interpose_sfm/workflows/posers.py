@@ -14,6 +14,7 @@ from interpose_sfm.options import FallbackOptions
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose.factory import create_estimator
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
+from interpose_sfm.products import Features, ImagePair, Matches
 from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.run_stores import open_stores
@@ -51,11 +52,16 @@ class Posers:
             ValueError, MissingDependencyError: A generator that does not exist or cannot run.
         """
         load = views.loader(self.cache)
+
+        def features_and_matches(pair: ImagePair) -> tuple[Features, Features, Matches]:
+            features_a, features_b, matches = self.cache.features_and_matches(load(pair.a), load(pair.b))
+            return features_a, features_b, matches.above(self.options.matching.min_match_score)
+
         context = GeneratorContext(
             photo_names=self.photo_names,
             load_image=lambda name: load(name).image,
             intrinsics=lambda name: load(name).intrinsics,
-            features_and_matches=lambda pair: self.cache.features_and_matches(load(pair.a), load(pair.b)),
+            features_and_matches=features_and_matches,
             options=self.options.bridging,
             seed=self.options.seed,
         )
@@ -101,7 +107,11 @@ def opened_posers(
     with open_stores(store_dir) as stores, ExitStack() as at_end:
         cache = LearnedCache(stores.features, stores.matches, options.matching)
         context = EstimatorContext(
-            features=cache.features, matches=cache.matches, seed=options.seed, store_dir=store_dir
+            features=cache.features,
+            matches=cache.matches,
+            seed=options.seed,
+            min_match_score=options.matching.min_match_score,
+            store_dir=store_dir,
         )
         estimator = create_estimator(options.pose_estimator, context, options.estimator_options)
         at_end.callback(estimator.close)

@@ -69,15 +69,15 @@ def relative_pose(
         ValueError: A file that is no usable photo, or twice the same.
     """
     options = options or ReconstructOptions()
-    with opened_pair(path_a, path_b, options, progress) as (poser, pair, knows_cameras):
-        return _solve(poser, pair, knows_cameras, options, progress)
+    with opened_pair(path_a, path_b, options, progress) as (poser, pair):
+        return _solve(poser, pair, options, progress)
 
 
 @contextmanager
 def opened_pair(
     path_a: Path, path_b: Path, options: ReconstructOptions, progress: Progress | None = None
-) -> Iterator[tuple[PairPoser, ImagePair, bool]]:
-    """What `relative_pose` works with: the poser of two photos, their pair, and whether both cameras are known.
+) -> Iterator[tuple[PairPoser, ImagePair]]:
+    """What `relative_pose` works with: the poser of two photos, and their pair.
 
     Raises:
         ValueError: A file that is no usable photo, or twice the same.
@@ -94,7 +94,7 @@ def opened_pair(
         views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))
         clips_dir = Path(path_a).absolute().parent / CLIP_STORE
         with opened_posers(root / "run", (pair.a, pair.b), clips_dir, options, progress) as posers:
-            yield posers.poser(views), pair, views.knows_cameras(pair)
+            yield posers.poser(views), pair
 
 
 def _copy_photos(paths: tuple[Path, Path], folder: Path) -> ImagePair:
@@ -112,7 +112,7 @@ def _copy_photos(paths: tuple[Path, Path], folder: Path) -> ImagePair:
 
 
 def _solve(
-    poser: PairPoser, pair: ImagePair, knows_cameras: bool, options: ReconstructOptions, progress: Progress | None
+    poser: PairPoser, pair: ImagePair, options: ReconstructOptions, progress: Progress | None
 ) -> RelativePoseResult:
     def tell(stage: str, done: int) -> None:
         if progress is not None:
@@ -121,7 +121,7 @@ def _solve(
     limits = options.consensus
     record = PairRecord(WeakPair(pair, (), 0))
     tell("learned matching", 0)
-    record = record.after(Findings(matched=poser.match(pair), knows_cameras=knows_cameras), limits)
+    record = record.after(Findings(matched=poser.match(pair)), limits)
     tell("learned matching", 1)
     alone = _result(record)
     if alone.verdict is LinkVerdict.ACCEPTED or options.generator == NO_BRIDGING:

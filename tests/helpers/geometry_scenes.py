@@ -211,9 +211,22 @@ def evidence(
     density: float = 0.5,
     angle_deg: float = 20.0,
     is_calibrated: bool = True,
+    agreement: float = 0.95,
+    surprise: float = 100.0,
 ) -> Evidence:
     """Evidence that every gate of the default options lets through."""
-    return Evidence(round(num_inliers / share), num_inliers, share, score, density, angle_deg, is_calibrated)
+    return Evidence(
+        round(num_inliers / share),
+        num_inliers,
+        share,
+        score,
+        density,
+        angle_deg,
+        is_calibrated,
+        agreement,
+        score * num_inliers,
+        surprise,
+    )
 
 
 def link(

@@ -17,6 +17,7 @@ from geometry_scenes import (
     cloud,
     link_of,
     observe,
+    pose_error_deg,
     true_model,
     turned,
     worst_error_deg,

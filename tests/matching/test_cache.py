@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from PIL import Image
 from interpose_sfm.matching.cache import LearnedCache, PhotoViews, photo_view
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import MatchingOptions
-from interpose_sfm.products import Features, ImageArray, ImagePair, Intrinsics, Matches, View
+from interpose_sfm.products import Features, ImageArray, Intrinsics, Matches, View
 from interpose_sfm.storage.content_keys import image_key
 from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.storage.stores import store_key
 from interpose_sfm.synthetic import RenderOptions, Scene, Viewpoint, orbit, render
 
 OPTIONS = MatchingOptions(max_keypoints=400, learned_max_image_px=320, max_frame_keypoints=150)
@@ -155,8 +157,27 @@ def test_photos_are_loaded_by_name(
         assert b.intrinsics == cameras[NAMES[1]]
         assert load(NAMES[0]) is a
         assert len(cache.matches(a, b).indices) > 80  # from the stores: loaded photos are declared to the cache
-    assert not photos.knows_cameras(ImagePair(*NAMES))
-    assert PhotoViews(tmp_path, dict.fromkeys(NAMES, CAMERA)).knows_cameras(ImagePair(*NAMES))
     grey = tmp_path / "grey.png"
     Image.fromarray(views[0][0].image).convert("LA").save(grey)
     assert photo_view(grey, CAMERA).image.shape == (240, 320, 3)
+
+
+def test_of_an_earlier_version_key_points_are_good_and_matches_are_made_again(
+    store_dir: Path, views: list[tuple[View, np.ndarray]], matches: Matches, tmp_path: Path
+) -> None:
+    """It stored what its filter left, under a key without the last part."""
+    a, b = views[0][0], views[1][0]
+    with open_stores(store_dir) as stores, open_stores(tmp_path) as earlier:
+        for key in tuple(stores.features.keys()):
+            found = stores.features.get(key)
+            assert found is not None
+            earlier.features.put(key, found)
+        (key,) = (key for key in sorted(stores.matches.keys()) if json.loads(key)[:2] == [a.key, b.key])
+        assert json.loads(key)[2] == json.loads(stores.features.keys()[0])[1]  # one settings key for both
+        earlier.matches.put(store_key(*json.loads(key)[:3]), matches.above(0.1))
+    with open_stores(tmp_path) as stores, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LearnedMatcher, "extract", None)
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
+        for view, _ in views:
+            cache.keep(view)
+        np.testing.assert_array_equal(cache.matches(a, b).indices, matches.indices)

@@ -8,7 +8,7 @@ import pytest
 from geometry_scenes import Scene, arc, camera, cloud, observe, pose_error_deg, turn
 from interpose_sfm import geometry
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
-from interpose_sfm.matching import verification
+from interpose_sfm.matching import agreement, verification
 from interpose_sfm.matching.verification import KEYPOINT_SIGMA_PX, verify
 from interpose_sfm.products import Features, Intrinsics, Matches, Pose, PoseStatus, TwoView
 from interpose_sfm.synthetic import look_at
@@ -235,6 +235,87 @@ def test_the_share_counts_inliers_and_the_score_all_matches() -> None:
         assert 1 - outlier_share - 0.01 <= evidence.inlier_share <= 1 - outlier_share + 0.05
         assert evidence.inlier_share == evidence.num_inliers / evidence.num_matches
         assert evidence.mean_score == pytest.approx(0.9 - 0.7 * outlier_share, abs=1e-3)
+
+
+@pytest.mark.parametrize(("outlier_share", "outlier_score"), [(0.0, 0.9), (0.3, 0.9), (0.3, 0.2), (0.6, 0.2)])
+def test_matches_speak_for_the_pose_by_their_confidence(outlier_share: float, outlier_score: float) -> None:
+    """The share counts them alike; doubtful ones that fail weigh little, confident ones much."""
+    scene = two_views(8, noise_px=0.5)
+    matches = scene.matches(0, 1, outlier_share=outlier_share, score=0.9, outlier_score=outlier_score)
+    found = solve(scene, matches).evidence
+    wrong = outlier_share * outlier_score
+    right = (1 - outlier_share) * 0.9
+    assert right / (right + wrong) - 0.01 <= found.agreement <= right / (right + wrong) + 0.05 * (wrong > 0)
+    assert found.weight == pytest.approx(found.agreement * float(matches.scores.sum()))
+
+
+def test_doubtful_matches_propose_nothing_but_weigh() -> None:
+    scene = two_views(8, noise_px=0.5)
+    matches = scene.matches(0, 1, outlier_share=0.5, score=0.9, outlier_score=0.09)
+    camera_a, camera_b = scene.intrinsics[:2]
+    above = verify(scene.features[0], camera_a, scene.features[1], camera_b, matches, 0, 0.1)
+    alone = solve(scene, matches.above(0.1))
+    assert above.evidence.num_matches == alone.evidence.num_matches == round(0.5 * len(matches.scores))
+    assert above.evidence.strength == alone.evidence.strength
+    assert above.evidence.surprise == alone.evidence.surprise
+    assert np.all(matches.scores[above.inliers] == np.float32(0.9))  # rows of what was handed in
+    assert above.b_from_a is not None
+    assert alone.b_from_a is not None
+    np.testing.assert_array_equal(above.b_from_a.rotation, alone.b_from_a.rotation)
+    assert alone.evidence.agreement > 0.99
+    assert 0.9 / (0.9 + 0.09) - 0.01 < above.evidence.agreement < 0.9 / (0.9 + 0.09) + 0.01
+
+
+def test_what_lies_behind_a_camera_does_not_agree() -> None:
+    scene = two_views(8)
+    matches = scene.matches(0, 1)
+    pose = scene.b_from_a(0, 1)
+    views = scene.features[0], camera(), scene.features[1], camera()
+    assert verification.weigh(pose, *views, matches, 0.0).agreement > 0.999
+    assert verification.weigh(Pose(pose.rotation, -pose.translation), *views, matches, 0.0).agreement == 0.0
+
+
+@pytest.mark.parametrize(("width_px", "expected_px"), [(400, 2.5), (1024, 2.5), (1600, 3.90625), (4096, 10.0)])
+def test_key_points_err_with_the_picture_that_the_network_saw(width_px: int, expected_px: float) -> None:
+    """Four pixels in COLMAP's usual photo of 1600, less in a small one, and as many degrees in any large one."""
+    for size_px in ((width_px, 300), (300, width_px)):
+        assert agreement.tolerance_px(size_px) == pytest.approx(expected_px)
+
+
+def test_luck_is_told_from_truth_by_how_surprising_the_matches_are() -> None:
+    """RANSAC finds some pose for wrong matches, too; its freedom is counted."""
+    for seed in range(4):
+        scene = two_views(seed, noise_px=0.5, num_clutter=200)
+        few = scene.matches(0, 1, limit=30, seed=seed)
+        assert 25 < solve(scene, few).evidence.surprise < 60
+        assert solve(scene, scene.matches(0, 1, limit=120, seed=seed)).evidence.surprise > 100
+        wrong = solve(scene, scene.matches(0, 1, outlier_share=1.0, limit=120, seed=seed))
+        assert wrong.evidence.surprise < 3
+
+
+def test_surprise_is_the_number_of_false_alarms() -> None:
+    assert agreement.surprise(10, 10, 0.1) == pytest.approx(10.0)
+    assert agreement.surprise(10, 10, 0.1, tests=100.0) == pytest.approx(8.0)
+    assert agreement.surprise(15, 15, 0.1, freedom=5) == pytest.approx(10 - np.log10(3003))
+    assert agreement.surprise(0, 10, 0.1) == 0.0
+    assert agreement.surprise(5, 10, 0.1, freedom=5) == 0.0
+    rng = np.random.default_rng(0)
+    alarms = [agreement.surprise(int(k), 100, 0.05) >= 1.0 for k in rng.binomial(100, 0.05, 20_000)]
+    assert 0.02 < np.mean(alarms) <= 0.1  # at most one in ten; a count has steps
+
+
+def test_the_chance_of_a_match_is_the_share_of_key_points_in_its_band() -> None:
+    """Uniform key points: the area of the band. Where they crowd along the epipolar lines, luck is easier."""
+    rng = np.random.default_rng(0)
+    sideways = Pose(np.eye(3), np.array([1.0, 0.0, 0.0]))  # lines are rows of the picture
+    spread = rng.uniform((0, 0), (800, 600), (2000, 2))
+    crowded = np.column_stack([spread[:, 0], np.round(spread[:, 1] / 100) * 100])
+    found = []
+    for points_px in (spread, crowded):
+        rays = agreement.unit_rays(points_px, camera())
+        found.append(agreement.chance(sideways, rays[:200], rays, rays[:200], rays, 2.5 / camera().focal_px))
+    assert 0.9 * 5 / 600 < found[0] < 1.3 * 5 / 600  # an angle covers more pixels in the corners
+    assert found[1] > 10 * found[0]
 
 
 @pytest.mark.parametrize(

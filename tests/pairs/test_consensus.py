@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from geometry_scenes import link
+from geometry_scenes import evidence, link
 from interpose_sfm import geometry
 from interpose_sfm.options import ConsensusOptions
-from interpose_sfm.pairs.consensus import RIVAL_SHARE, contradictions
-from interpose_sfm.products import Link, LinkVerdict, Pose
+from interpose_sfm.pairs.consensus import RIVAL_SHARE, contradictions, settled
+from interpose_sfm.pairs.decide import Findings
+from interpose_sfm.pairs.records import PairRecord
+from interpose_sfm.products import Link, LinkVerdict, PairMatch, Pose, PoseStatus, TwoView, WeakPair
 from linked_world import model, of_strength, offered
 
 OPTIONS = ConsensusOptions()
@@ -165,3 +168,63 @@ def test_weaker_wrong_links_fall_and_take_no_right_one_along() -> None:
         ]
         found = verdicts(links, [model("abc")])
         assert [v is CONTRADICTED for v in found.values()] == is_wrong
+
+
+# ---------------------------------------------------------------- stage 8
+
+
+def matched(a: str, b: str, agreement: float, density: float = 0.5) -> PairRecord:
+    """A pair that was matched, with so much agreement."""
+    offer = replace(offered(a, b), evidence=evidence(agreement=agreement, density=density))
+    two_view = TwoView(PoseStatus.OK, offer.b_from_a, np.zeros(0, np.uint32), offer.evidence, 0.5)
+    return PairRecord(WeakPair(offer.pair, (), 0)).after(Findings(matched=PairMatch(two_view, offer)), OPTIONS)
+
+
+def settled_verdicts(
+    records: Sequence[PairRecord], models: Sequence[Mapping[str, Pose]] = ()
+) -> dict[str, LinkVerdict]:
+    return {r.pair.a + r.pair.b: r.verdict for r in settled(records, models, OPTIONS)}
+
+
+def test_near_misses_that_third_photos_confirm_are_accepted() -> None:
+    records = [matched("h", c, 0.7) for c in "abc"]
+    assert {r.verdict for r in records} == {LinkVerdict.POSSIBLE}
+    found = settled(records, [model("abcd")], OPTIONS)
+    assert {r.verdict for r in found} == {ACCEPTED}
+    for record in found:
+        assert record.findings.confirmation in record.decision.detail
+        assert "70%" in record.decision.detail  # what it says by itself
+    assert set(settled_verdicts(records).values()) == {LinkVerdict.POSSIBLE}  # nothing ties the third photos
+
+
+def test_what_is_refused_for_more_than_a_near_miss_does_not_rise() -> None:
+    for agreement, verdict in ((0.59, LinkVerdict.LOW_AGREEMENT), (0.61, ACCEPTED)):
+        records = [matched("h", "a", agreement), *(matched("h", c, 0.73) for c in "bc")]
+        assert settled_verdicts(records, [model("abcd")])["ha"] is verdict
+
+
+def test_a_confirmed_link_falls_with_the_cycle_that_it_breaks() -> None:
+    """Four near misses that agree on a wrong place confirm one another; a stronger link contradicts them all."""
+    lies = [misplaced("h", c, 0.73) for c in "abce"]
+    world = [model("abcde")]
+    assert set(settled_verdicts(lies, world).values()) == {ACCEPTED}
+    truth = matched("h", "d", 0.95, density=0.9)
+    found = settled([*lies, truth], world, OPTIONS)
+    assert found[4].verdict is ACCEPTED
+    assert {r.verdict for r in found[:4]} == {CONTRADICTED}
+    assert {r.findings.confirmation for r in found[:4]} == {""}
+    of_two = settled([*lies[:2], truth], world, OPTIONS)
+    assert [r.verdict for r in of_two] == [LinkVerdict.POSSIBLE, LinkVerdict.POSSIBLE, ACCEPTED]  # it is heard first
+
+
+def misplaced(name: str, other: str, agreement: float) -> PairRecord:
+    """A matched pair by which a photo stands elsewhere than it does, wherever it is seen from."""
+    record = matched(name, other, agreement)
+    matches = record.findings.matched
+    assert matches is not None
+    assert matches.link is not None
+    world = model(name + other)
+    wrong = Pose(geometry.rotation_from_axis_angle((0, 1, 0), 40.0) @ world[name].rotation, world[name].translation)
+    pose = geometry.with_unit_translation(geometry.relative_pose(world[other], wrong))
+    findings = Findings(matched=PairMatch(matches.two_view, replace(matches.link, b_from_a=pose)))
+    return record.after(findings, OPTIONS)

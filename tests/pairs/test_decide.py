@@ -24,7 +24,7 @@ from linked_world import offered
 
 LIMITS = ConsensusOptions()
 GOOD = replace(offered("a", "b"), evidence=evidence())
-LOW = replace(offered("a", "b"), evidence=evidence(share=0.5))
+LOW = replace(offered("a", "b"), evidence=evidence(agreement=0.5))
 CLIP = replace(GOOD, source="clip-0")
 
 
@@ -54,16 +54,10 @@ def test_learned_matches_decide_where_there_are_no_clips() -> None:
     assert accepted.verdict is LinkVerdict.ACCEPTED
     assert accepted.link is GOOD
     refused = decide(Findings(matched=matched(LOW)), LIMITS)
-    assert refused.verdict is LinkVerdict.LOW_SHARE
+    assert refused.verdict is LinkVerdict.LOW_AGREEMENT
     assert refused.link is LOW
     nothing = decide(Findings(matched=matched(None, PoseStatus.FEW_INLIERS)), LIMITS)
     assert (nothing.verdict, nothing.detail, nothing.link) == (LinkVerdict.NO_GEOMETRY, "too few inliers", None)
-
-
-def test_known_cameras_must_fit() -> None:
-    odd = replace(GOOD, evidence=evidence(is_calibrated=False))
-    assert verdict(Findings(matched=matched(odd), knows_cameras=True)) is LinkVerdict.NOT_CALIBRATED
-    assert verdict(Findings(matched=matched(odd))) is LinkVerdict.ACCEPTED
 
 
 def test_the_link_of_clips_is_judged_as_any_other() -> None:
@@ -75,8 +69,8 @@ def test_the_link_of_clips_is_judged_as_any_other() -> None:
     unsure = replace(CLIP, spread_deg=LIMITS.max_spread_deg + 1)
     findings = Findings(matched=matched(LOW), bridged=bridged(unsure, ChoiceReason.ACCEPTED))
     assert verdict(findings) is LinkVerdict.UNSURE_POSE
-    weak = replace(CLIP, evidence=evidence(share=0.5))
-    assert verdict(replace(findings, bridged=bridged(weak, ChoiceReason.ACCEPTED))) is LinkVerdict.LOW_SHARE
+    weak = replace(CLIP, evidence=evidence(agreement=0.5))
+    assert verdict(replace(findings, bridged=bridged(weak, ChoiceReason.ACCEPTED))) is LinkVerdict.LOW_AGREEMENT
 
 
 def test_clips_that_disagree_refuse_the_pair_and_keep_the_link_of_the_photos() -> None:
@@ -91,7 +85,7 @@ def test_clips_that_disagree_refuse_the_pair_and_keep_the_link_of_the_photos() -
 
 def test_clips_without_a_hypothesis_say_nothing() -> None:
     silent = bridged(None, ChoiceReason.NO_HYPOTHESIS, math.nan)
-    assert verdict(Findings(matched=matched(LOW), bridged=silent)) is LinkVerdict.LOW_SHARE
+    assert verdict(Findings(matched=matched(LOW), bridged=silent)) is LinkVerdict.LOW_AGREEMENT
 
 
 @pytest.mark.parametrize("link", [GOOD, LOW])

@@ -58,7 +58,7 @@ GRAPH = ViewGraph(NAMES, {}, (), (frozenset(NAMES[:3]), frozenset(NAMES[3:5])), 
 
 
 def of_strength(strength: float) -> Evidence:
-    return evidence(share=1.0, score=strength, density=1.0)
+    return evidence(share=1.0, score=strength, density=1.0, agreement=0.5)
 
 
 def true_pose(a: str, b: str) -> Pose:
@@ -69,7 +69,7 @@ def weak(a: str, b: str) -> WeakPair:
     return WeakPair(ImagePair(f"{a}.jpg", f"{b}.jpg"), (WeakReason.DISCONNECTED,), 0)
 
 
-def record(a: str, b: str, strength: float = 0.3, verdict: LinkVerdict = LinkVerdict.LOW_SHARE) -> PairRecord:
+def record(a: str, b: str, strength: float = 0.3, verdict: LinkVerdict = LinkVerdict.LOW_AGREEMENT) -> PairRecord:
     """A weak pair that was matched, with the verdict on its link."""
     pair = weak(a, b).pair
     offered = link(pair.a, pair.b, true_pose(pair.a, pair.b), of_strength(strength))
@@ -164,7 +164,7 @@ def test_photos_that_a_refused_link_would_connect_are_apart(tmp_path: Path) -> N
 # ---------------------------------------------------------------- what the report tells
 
 
-@pytest.mark.parametrize("verdict", [LinkVerdict.ACCEPTED, LinkVerdict.DROPPED, LinkVerdict.LOW_SHARE])
+@pytest.mark.parametrize("verdict", [LinkVerdict.ACCEPTED, LinkVerdict.DROPPED, LinkVerdict.LOW_AGREEMENT])
 def test_the_report_says_how_the_final_model_agrees_with_a_link(verdict: LinkVerdict) -> None:
     found = record("a", "d", verdict=verdict)
     assert found.decision.link is not None
@@ -232,7 +232,7 @@ def test_only_links_that_lack_evidence_of_their_own_are_offered(verdict: LinkVer
 
 def test_what_clips_disagree_about_may_still_be_right_by_the_photos() -> None:
     """But not where the photos' own link is refused for more than its evidence."""
-    for cues, number in ((evidence(share=0.5), 1), (evidence(num_inliers=10), 0)):
+    for cues, number in ((evidence(agreement=0.5), 1), (evidence(num_inliers=10), 0)):
         offered = link_between("a", "d", cues)
         choice = PoseChoice(offered.pair, ChoiceReason.INCONSISTENT, None, "", ScoreKind.D_MED, 40.0, 40.0)
         findings = Findings(matched=matched(offered), bridged=PairOutcome(choice, None, ("clip-0",)))
@@ -265,7 +265,7 @@ def test_the_ends_of_links_are_matched_with_their_best_neighbours() -> None:
     graph = replace(GRAPH, verified={pair: 100 - index for index, pair in enumerate(pairs)})
     matching = Matching({pair: link_between(pair.a[0], pair.b[0]) for pair in pairs})
     weak_one = ImagePair("d.jpg", "e.jpg")
-    matching.links = {**matching.links, weak_one: link_between("d", "e", evidence(share=0.5))}
+    matching.links = {**matching.links, weak_one: link_between("d", "e", evidence(agreement=0.5))}
     found = FurtherLinks([], graph, matching, LIMITS).support([link_between("b", "d")])
     assert [offer.pair for offer in found] == [pairs[0], pairs[2]]
     assert matching.asked == [pairs[0], pairs[2], weak_one]

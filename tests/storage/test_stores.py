@@ -94,7 +94,7 @@ def estimates(seed: int) -> tuple[PoseHypothesis, ...]:
         points_b_px=rng.uniform(size=(5, 2)),
         depths_a=np.array([1.0, np.nan, 2.0, 3.0, 4.0]),
         depths_b=rng.uniform(size=5),
-        evidence=Evidence(120, 100, 100 / 120, 0.75, 0.5, 12.25, True),
+        evidence=Evidence(120, 100, 100 / 120, 0.75, 0.5, 12.25, True, 0.875, 75.5, 99.25),
         seen_a=DepthSamples(rng.uniform(size=(4, 2)), rng.uniform(size=4)),
         seen_b=DepthSamples(),
         intrinsics=(Intrinsics(640, 480, 512.5, 320.0, 240.0, -0.01, True),) * 3,
@@ -154,6 +154,22 @@ def test_values_come_back_exactly_before_and_after_closing(tmp_path: Path, kind:
         assert_equal(store.get("a/b"), value)
         assert store.get("a") is None
     assert os.listdir(tmp_path) == ["store.h5"]
+
+
+def test_estimates_with_the_evidence_of_earlier_versions_are_left_out(tmp_path: Path) -> None:
+    """Their poses are good; the estimate is made again, with all its cues."""
+    with HypothesisStore(tmp_path / "h.h5") as store:
+        store.put("x", estimates(4))
+    with h5py.File(tmp_path / "h.h5", "r+") as file:
+        (group,) = file.values()
+        of_first = group["estimates/0"]
+        cues = of_first["evidence"][()]
+        del of_first["evidence"]
+        of_first["evidence"] = cues[:7]
+    with HypothesisStore(tmp_path / "h.h5") as store:
+        found = store.get("x")
+    assert found is not None
+    assert_equal(found, (replace(estimates(4)[0], estimate=None), *estimates(4)[1:]))
 
 
 def test_any_text_is_a_key(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpose_sfm import geometry
+from interpose_sfm.matching.agreement import POSE_FREEDOM, POSES_PER_SAMPLE, surprise
 from interpose_sfm.pose.dust3r.alignment import Alignment, Edge
 from interpose_sfm.pose.dust3r.pair_geometry import (
     MAX_ERROR_SHARE,
@@ -25,6 +26,9 @@ from interpose_sfm.pose.dust3r.pair_geometry import (
 )
 from interpose_sfm.products import Evidence, FloatArray, Intrinsics, Pose
 
+BAND_SHARE = (
+    4 * MAX_ERROR_SHARE
+)  # of a picture, at most: an epipolar band of that error, as long as the picture is wide
 MIN_DEPTH_TOLERANCE = 0.1  # beyond the noise of most point maps, below the depth of most objects
 MAX_DEPTH_TOLERANCE = 0.4
 
@@ -93,6 +97,11 @@ def edge_evidence(samples: PairSamples, alignment: Alignment, edge: Edge) -> Evi
         density=num_inliers / max(_num_inside(pixels_j, pixels_j[used][is_inlier]), 1),
         triangulation_angle_deg=float(np.median(angles_deg)) if num_inliers else 0.0,
         is_calibrated=True,
+        agreement=float(np.sum(scores[is_inlier[is_match]])) / max(float(np.sum(scores)), 1e-9),
+        weight=float(np.sum(scores[is_inlier[is_match]])) / PATCH_SAMPLES,
+        surprise=surprise(
+            num_inliers // PATCH_SAMPLES, num_matches // PATCH_SAMPLES, BAND_SHARE, POSE_FREEDOM, POSES_PER_SAMPLE
+        ),
     )
 
 

@@ -42,7 +42,7 @@ def test_points_that_would_be_seen_through_speak_against_a_pair(scene: Scene, vi
 
 def test_the_weakest_step_of_the_best_way() -> None:
     def evidence(strength: float) -> Evidence:
-        return Evidence(100, 100, strength, 1.0, 1.0, 10.0, True)
+        return Evidence(100, 100, strength, 1.0, 1.0, 10.0, True, 0.9, 90.0, 50.0)
 
     edges = {(0, 2): 0.2, (0, 1): 0.9, (1, 2): 0.6, (2, 1): 0.5, (3, 0): 0.95}
     given = {edge: evidence(strength) for edge, strength in edges.items()}

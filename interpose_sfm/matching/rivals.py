@@ -1,0 +1,76 @@
+"""The best other pose on the matches of a pair.
+
+Where another pose, turned far away, explains nearly as many of the same matches, the place may be right, but the pose
+is not known: planes and small parts of the picture leave it open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.matching import agreement, verification
+from interpose_sfm.products import Features, FloatArray, Intrinsics, Matches, Pose
+
+FAR_DEG = 15.0  # poses that differ by more are rivals, not variants of one another
+MIN_PROPOSING = 8  # matches
+TRIALS_ON_REST, TRIALS_ON_HALF = 1000, 300
+
+
+def far_rival(
+    b_from_a: Pose,
+    features_a: Features,
+    intrinsics_a: Intrinsics,
+    features_b: Features,
+    intrinsics_b: Intrinsics,
+    matches: Matches,
+    seed: int,
+    min_score: float,
+) -> float:
+    """Confidence of the matches that agree with the best far pose / of those that agree with this one.
+
+    Rivals are sought where they would hide: among the matches that the pose leaves (sequential RANSAC), and in each
+    half of the picture, since halves see other planes. All matches weigh, as in the agreement.
+
+    Args:
+        matches: Of any score.
+        seed: Of RANSAC.
+        min_score: Matches with a lower score propose no pose.
+    """
+    points_a_px = features_a.keypoints_px[matches.indices[:, 0]]
+    points_b_px = features_b.keypoints_px[matches.indices[:, 1]]
+    rays_a, rays_b = agreement.unit_rays(points_a_px, intrinsics_a), agreement.unit_rays(points_b_px, intrinsics_b)
+    within_rad = agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b)
+    scores = matches.scores.astype(np.float64)
+
+    def weight(pose: Pose) -> float:
+        return float(scores[agreement.agree(pose, rays_a, rays_b, within_rad).mask].sum())
+
+    own = agreement.agree(b_from_a, rays_a, rays_b, within_rad).mask
+    rivals = [
+        weight(pose)
+        for rows, trials in _parts(points_a_px, own, matches.scores >= min_score)
+        if len(rows) >= MIN_PROPOSING
+        and (
+            pose := verification.pose_from_points(
+                points_a_px[rows], intrinsics_a, points_b_px[rows], intrinsics_b, seed, trials
+            )
+        )
+        is not None
+        and float(geometry.rotation_angle_deg(pose.rotation @ b_from_a.rotation.T)) > FAR_DEG
+    ]
+    return max(rivals, default=0.0) / max(float(scores[own].sum()), 1e-9)
+
+
+def _parts(points_px: FloatArray, own: np.ndarray, is_counted: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows of matches that may propose a rival, and RANSAC's trials on them."""
+    yield np.flatnonzero(is_counted & ~own), TRIALS_ON_REST
+    if not np.any(is_counted & own):
+        return
+    middle_px = np.median(points_px[is_counted & own], axis=0)
+    for axis in range(2):
+        is_lower = points_px[:, axis] <= middle_px[axis]
+        for half in (is_lower, ~is_lower):
+            yield np.flatnonzero(is_counted & half), TRIALS_ON_HALF
