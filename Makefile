@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
+# Processes that share the tests; each runs on one core.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format venv clean distclean system-libraries colmap
+.PHONY: help demo test test-all lint format venv clean distclean system-libraries colmap
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -12,8 +14,11 @@ help: ## list the targets
 demo: venv ## render a small photo collection, reconstruct it and print the error against the truth
 	$(VENV)/bin/python -m interpose_sfm demo --output demo_output
 
-test: lint colmap ## check style and types, then run the tests
-	$(VENV)/bin/python -m pytest
+test: lint colmap ## check style and types, then run the tests but the long ones
+	$(VENV)/bin/python -m pytest -n $(WORKERS) -m "not long"
+
+test-all: lint colmap ## the same with the long tests, which seldom break
+	$(VENV)/bin/python -m pytest -n $(WORKERS)
 
 lint: venv ## check style, types and which package imports which
 	$(VENV)/bin/python -m ruff check

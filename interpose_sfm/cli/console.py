@@ -95,7 +95,7 @@ class Signals:
         raise KeyboardInterrupt
 
 
-class Progress:
+class ProgressBars:
     """Progress on stderr: a bar per stage, or a line per stage when it ends, or nothing."""
 
     def __init__(self, *, has_bars: bool, has_lines: bool) -> None:
@@ -104,7 +104,7 @@ class Progress:
         self._bar: Any = None
 
     @classmethod
-    def suited(cls, quiet: bool, json: bool) -> Progress:
+    def suited(cls, quiet: bool, json: bool) -> ProgressBars:
         """Bars on a terminal; lines in a log file, unless the result is for a program."""
         is_terminal = sys.stderr.isatty()
         return cls(has_bars=is_terminal and not quiet, has_lines=not (is_terminal or quiet or json))
@@ -124,7 +124,7 @@ class Progress:
             self._bar.total = total or None
             self._bar.update(done - self._bar.n)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBars:
         """The callback itself."""
         return self
 

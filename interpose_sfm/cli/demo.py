@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from interpose_sfm import __version__, geometry
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.products import FloatArray, Pose
+from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.atomic import atomic_write_bytes, atomic_write_text
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.workspace import Workspace
@@ -89,9 +90,7 @@ class DemoResult:
     picture: Path
 
 
-def run_demo(
-    output: Path, options: DemoOptions | None = None, progress: Callable[[str, int, int], None] | None = None
-) -> DemoResult:
+def run_demo(output: Path, options: DemoOptions | None = None, progress: Progress | None = None) -> DemoResult:
     """Render the sample collection, reconstruct it with its clip, and score the models against the truth.
 
     A second run into the same folder takes what is there.
@@ -110,7 +109,7 @@ def run_demo(
 
     options, output = options or DemoOptions(), Path(output)
     # 1. scene -> photos, clip and truth
-    truth = _provide_sample(output, options.sample, progress)
+    truth = provide_sample(output, options.sample, progress)
     # 2. photos and clip -> models
     run = options.reconstruct
     run = replace(run, bridging=replace(run.bridging, clip_dir=truth.clip_dir))
@@ -143,9 +142,7 @@ def score_models(truth: SampleTruth, models: Sequence[pycolmap.Reconstruction]) 
     )
 
 
-def _provide_sample(
-    output: Path, options: SampleOptions, progress: Callable[[str, int, int], None] | None
-) -> SampleTruth:
+def provide_sample(output: Path, options: SampleOptions, progress: Progress | None) -> SampleTruth:
     """The collection in the output folder, rendered only if it is not there yet."""
     folder, key_path = output / SAMPLE_FOLDER, output / _KEY_FILE
     key = content_key(options, __version__)
@@ -167,11 +164,11 @@ def _provide_sample(
 
 # ---------------------------------------------------------------- the picture
 
-_BOX_PX, _MARGIN_PX, _TITLE_PX, _LEGEND_PX = 360, 12, 44, 30
+BOX_PX, MARGIN_PX, TITLE_PX, _LEGEND_PX = 360, 12, 44, 30
 _SUPERSAMPLING = 2
 _MAX_BOXES = 3  # per side
-_INK, _GREY, _FRAME = (40, 40, 40), (150, 150, 150), (205, 205, 205)
-_GROUP_COLORS = ((31, 97, 180), (214, 90, 24))
+_INK, GREY, _FRAME = (40, 40, 40), (150, 150, 150), (205, 205, 205)
+GROUP_COLORS = ((31, 97, 180), (214, 90, 24))
 
 
 @dataclass(frozen=True)
@@ -193,12 +190,12 @@ def draw_before_after(
     sides = [_boxes("plain COLMAP", truth, before), _boxes("with fallback", truth, after)]
     boxes = sides[0] + sides[1]
     window = _Window.around(truth, [model for _, model in boxes if model is not None])
-    step = _BOX_PX + _MARGIN_PX
-    size = (_MARGIN_PX + step * len(boxes) + 2 * _MARGIN_PX, _TITLE_PX + _BOX_PX + _LEGEND_PX)
+    step = BOX_PX + MARGIN_PX
+    size = (MARGIN_PX + step * len(boxes) + 2 * MARGIN_PX, TITLE_PX + BOX_PX + _LEGEND_PX)
     image = Image.new("RGB", (size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING), "white")
     for index, (title, model) in enumerate(boxes):
-        left = _MARGIN_PX + step * index + (2 * _MARGIN_PX if index >= len(sides[0]) else 0)
-        _draw_box(image, (left, _TITLE_PX), title, model, truth, window)
+        left = MARGIN_PX + step * index + (2 * MARGIN_PX if index >= len(sides[0]) else 0)
+        _draw_box(image, (left, TITLE_PX), title, model, truth, window)
     _draw_legend(image, size)
     return image.resize(size, Image.Resampling.LANCZOS)
 
@@ -256,7 +253,7 @@ class _Window:
     def pixels(self, points: FloatArray) -> FloatArray:
         """(n, 2) positions within a box of (n, 2 or 3) points, supersampled pixels."""
         relative = (points[:, :2] - self.center) / self.side
-        return np.asarray((relative * (1.0, -1.0) + 0.5) * _BOX_PX * _SUPERSAMPLING)
+        return np.asarray((relative * (1.0, -1.0) + 0.5) * BOX_PX * _SUPERSAMPLING)
 
 
 def _draw_box(
@@ -267,13 +264,13 @@ def _draw_box(
     truth: SampleTruth,
     window: _Window,
 ) -> None:
-    side = _BOX_PX * _SUPERSAMPLING
+    side = BOX_PX * _SUPERSAMPLING
     box = Image.new("RGB", (side, side), (252, 252, 252))
     draw = ImageDraw.Draw(box)
     if model is not None:
         _draw_points(draw, model, window)
     for name, true_pose in truth.cam_from_world.items():
-        color = _GROUP_COLORS[0 if name in truth.groups[0] else 1]
+        color = GROUP_COLORS[0 if name in truth.groups[0] else 1]
         if model is not None and name in model.cam_from_world:
             _draw_camera(draw, model.cam_from_world[name], truth, window, color)
         else:
@@ -306,14 +303,14 @@ def _draw_camera(
     x_in_cam = np.array([[0.0, 0.0, 0.0], [-half_width, 0.0, depth], [half_width, 0.0, depth]])
     corners = window.pixels((x_in_cam - cam_from_world.translation) @ cam_from_world.rotation)
     outline = [(float(x), float(y)) for x, y in corners]
-    draw.polygon(outline, fill=color, outline=color or _GREY, width=_SUPERSAMPLING)
+    draw.polygon(outline, fill=color, outline=color or GREY, width=_SUPERSAMPLING)
 
 
 def _draw_legend(image: Image.Image, size: tuple[int, int]) -> None:
     text = "Seen from above. Filled triangles: registered photos. Outlines: where the missing photos were taken."
-    position = (_MARGIN_PX * _SUPERSAMPLING, (size[1] - 10) * _SUPERSAMPLING)
+    position = (MARGIN_PX * _SUPERSAMPLING, (size[1] - 10) * _SUPERSAMPLING)
     font = ImageFont.load_default(12 * _SUPERSAMPLING)
-    ImageDraw.Draw(image).text(position, text, fill=_GREY, font=font, anchor="ls")
+    ImageDraw.Draw(image).text(position, text, fill=GREY, font=font, anchor="ls")
 
 
 def _write_png(path: Path, image: Image.Image) -> None:

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
@@ -32,13 +32,14 @@ from interpose_sfm.doctor import CheckKind, diagnose
 from interpose_sfm.options import ConsistencyOptions, InterposeOptions, ReconstructOptions
 from interpose_sfm.products import ClipState, LinkVerdict
 from interpose_sfm.registry import MissingDependencyError
+from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.json_values import to_jsonable
 from interpose_sfm.storage.stores import StoreError
 from interpose_sfm.storage.workspace import WorkspaceBusyError
 
 OK, FAILED, UNUSABLE = 0, 1, 2
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _Flat = Annotated[_T, tyro.conf.arg(name="")]  # options of a command without a name of their own
@@ -63,7 +64,7 @@ _CHOICE_OPTIONS = frozenset(option.name for option in dataclasses.fields(Consist
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Command:
+class Command:
     """What all commands have in common.
 
     Attributes:
@@ -81,13 +82,13 @@ class _Command:
     keeps_its_work: ClassVar[bool] = False
     """Whether the same command goes on where an interrupted one stopped."""
 
-    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+    def run(self, progress: Progress) -> Outcome:
         """Do the work."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     """What a command has to say.
 
     Attributes:
@@ -104,7 +105,7 @@ class _Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reconstruct(_Command):
+class _Reconstruct(Command):
     """Reconstruct a folder of photos.
 
     Writes COLMAP models (sparse/0 is the largest), a point cloud and report.json. The same command goes on where an
@@ -121,21 +122,21 @@ class _Reconstruct(_Command):
 
     keeps_its_work: ClassVar[bool] = True
 
-    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+    def run(self, progress: Progress) -> Outcome:
         from interpose_sfm.workflows.reconstruct import reconstruct
 
         start = time.monotonic()
         result = reconstruct(self.photos, self.output, self.options, progress)
         for warning in result.report.warnings:
-            _log.warning("%s", warning)
+            logger.warning("%s", warning)
         if not result.model_dirs:
-            _log.error("no model could be built; %s says why for every photo", result.output / "report.json")
-            return _Outcome(FAILED, "", result)
-        return _Outcome(OK, text.reconstruction(result, time.monotonic() - start), result, is_optional=True)
+            logger.error("no model could be built; %s says why for every photo", result.output / "report.json")
+            return Outcome(FAILED, "", result)
+        return Outcome(OK, text.reconstruction(result, time.monotonic() - start), result, is_optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pairs(_Command):
+class _Pairs(Command):
     """List the pairs of photos that plain COLMAP leaves apart, and why. Changes nothing on disk.
 
     Attributes:
@@ -159,7 +160,7 @@ class _Pairs(_Command):
         }
     )
 
-    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+    def run(self, progress: Progress) -> Outcome:
         from interpose_sfm.workflows.reconstruct import find_weak_pairs
 
         graph = find_weak_pairs(self.photos, self.options, progress)
@@ -172,11 +173,11 @@ class _Pairs(_Command):
                 for weak in graph.weak_pairs
             ],
         }
-        return _Outcome(OK, text.weak_pairs(graph), data)
+        return Outcome(OK, text.weak_pairs(graph), data)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bridge(_Command):
+class _Bridge(Command):
     """Make bridging clips with a video model, without a reconstruction.
 
     The clips lie in the output folder, or in --clip-store; relpose and reconstruct use them on any machine. Clips that
@@ -203,7 +204,7 @@ class _Bridge(_Command):
     )
     keeps_its_work: ClassVar[bool] = True
 
-    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+    def run(self, progress: Progress) -> Outcome:
         from interpose_sfm.workflows.make_clips import bridge_photos
 
         if self.pairs and self.pair_file is not None:
@@ -215,11 +216,11 @@ class _Bridge(_Command):
             self.photos, self.output, self.options, pairs, is_dry_run=self.dry_run, progress=progress
         )
         code = FAILED if result.count(ClipState.FAILED) else OK
-        return _Outcome(code, text.bridge(result), result)
+        return Outcome(code, text.bridge(result), result)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _RelativePose(_Command):
+class _RelativePose(Command):
     """Find the relative pose of two photos.
 
     Exits with 1 if there is no pose or the evidence for it does not suffice; a refused pose is printed all the same.
@@ -237,30 +238,30 @@ class _RelativePose(_Command):
         {"database", "camera_mode", "recursive", "base", "view_graph", "max_cycle_deg"}
     )
 
-    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+    def run(self, progress: Progress) -> Outcome:
         from interpose_sfm.workflows.relative_pose import relative_pose
 
         result = relative_pose(self.a, self.b, self.options, progress)
         code = OK if result.verdict is LinkVerdict.ACCEPTED else FAILED
-        return _Outcome(code, text.relative_pose(result), result)
+        return Outcome(code, text.relative_pose(result), result)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Doctor(_Command):
+class _Doctor(Command):
     """Show which backends are usable on this machine, and how to install the others.
 
     Exits with 1 if something is missing that reconstruct cannot do without.
     """
 
-    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+    def run(self, progress: Progress) -> Outcome:
         checks = diagnose()
         missing = [check.name for check in checks if not check.usable and _is_essential(check.kind, check.name)]
         data = {"can_reconstruct": not missing, "checks": checks}
-        return _Outcome(FAILED if missing else OK, text.checks(checks, missing), data)
+        return Outcome(FAILED if missing else OK, text.checks(checks, missing), data)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Demo(_Command):
+class _Demo(Command):
     """Render a small collection of photos, reconstruct it, and compare with the truth.
 
     Attributes:
@@ -273,14 +274,14 @@ class _Demo(_Command):
     hidden_options: ClassVar[frozenset[str]] = frozenset({"reconstruct"})
     keeps_its_work: ClassVar[bool] = True
 
-    def run(self, progress: Callable[[str, int, int], None]) -> _Outcome:
+    def run(self, progress: Progress) -> Outcome:
         result = run_demo(self.output, self.options, progress)
         code = OK if result.reconstruction.model_dirs else FAILED
-        return _Outcome(code, text.demo(result), result)
+        return Outcome(code, text.demo(result), result)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Hook(_Command):
+class _Hook(Command):
     """Run a Python script of yours with pycolmap.incremental_mapping replaced by the drop-in.
 
     Usage: hook [options] -- SCRIPT [ARGUMENT ...], or hook [options] -- -m MODULE [ARGUMENT ...]. What the script
@@ -291,7 +292,7 @@ class _Hook(_Command):
     script: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 
-_COMMANDS: Mapping[str, type[_Command]] = {
+_COMMANDS: Mapping[str, type[Command]] = {
     "reconstruct": _Reconstruct,
     "pairs": _Pairs,
     "bridge": _Bridge,
@@ -327,7 +328,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        command = _parse(list(sys.argv[1:] if argv is None else argv))
+        command = parse(list(sys.argv[1:] if argv is None else argv))
     except UsageError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return UNUSABLE
@@ -335,13 +336,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else OK
     if isinstance(command, _Hook):
         return run_script(command.script, command.options, command.verbose, command.quiet)
-    return OK if command is None else _execute(command)
+    return OK if command is None else execute(command)
 
 
 # ---------------------------------------------------------------- arguments
 
 
-def _parse(arguments: Sequence[str]) -> _Command | None:
+def parse(arguments: Sequence[str]) -> Command | None:
     """The command that the arguments name; None if all they asked for was a text, which is printed."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help_text())
@@ -407,14 +408,15 @@ def _unknown_command(name: str) -> str:
 # ---------------------------------------------------------------- running a command
 
 
-def _execute(command: _Command) -> int:
+def execute(command: Command) -> int:
+    """Run a command: progress and messages on stderr, its result on stdout; returns the exit code."""
     stdout = sys.stdout
     with (
         console.messages(command.verbose, command.quiet),
         contextlib.redirect_stdout(sys.stderr if command.json else stdout),
     ):
         console.set_up_colmap(command.verbose)
-        with console.Signals() as signals, console.Progress.suited(command.quiet, command.json) as progress:
+        with console.Signals() as signals, console.ProgressBars.suited(command.quiet, command.json) as progress:
             try:
                 outcome = command.run(progress)
             except (KeyboardInterrupt, Exception) as error:
@@ -426,9 +428,9 @@ def _execute(command: _Command) -> int:
                     return 128 + (signals.received or signal.SIGINT)
                 if not isinstance(error, _EXPECTED_ERRORS):
                     raise
-                _log.error("%s", error, exc_info=command.verbose)
+                logger.error("%s", error, exc_info=command.verbose)
                 if isinstance(error, ImportError):
-                    _log.error("'%s doctor' shows what to install", PROGRAM)
+                    logger.error("'%s doctor' shows what to install", PROGRAM)
                 return UNUSABLE
     try:
         if command.json:

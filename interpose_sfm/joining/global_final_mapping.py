@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pycolmap
 
 
-def map_links(
+def map_all_photos(
     base: Sequence[pycolmap.Reconstruction],
     database_path: Path,
     image_dir: Path,
@@ -63,7 +63,7 @@ class GlobalFinalMapper(FinalMapper):
 
     def continued(self, base_models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
         """Models of all photos from the stored poses instead of continued base models."""
-        return map_links(
+        return map_all_photos(
             base_models,
             self.database_path,
             self.image_dir,

@@ -102,7 +102,7 @@ class PhotoViews:
     image_dir: Path
     cameras: Mapping[str, Intrinsics]
 
-    def know(self, pair: ImagePair) -> bool:
+    def knows_cameras(self, pair: ImagePair) -> bool:
         """Whether the focal lengths of both photos are known."""
         return self.cameras[pair.a].is_trusted and self.cameras[pair.b].is_trusted
 

@@ -123,7 +123,7 @@ class PairPoser:
             return PairOutcome(nothing, None, (str(error),))
         for request in requests:
             clip = check_clip(generator.generate(pair, request), pair)
-            tried.append(_told(clip))
+            tried.append(_described(clip))
             flags[clip.name] = clip.flags
             if clip.status is ClipStatus.OK:
                 found[clip.name] = clip
@@ -251,7 +251,7 @@ def _turn_deg(choice: PoseChoice) -> float:
     return 0.0 if choice.b_from_a is None else float(geometry.rotation_angle_deg(choice.b_from_a.rotation))
 
 
-def _told(clip: Clip) -> str:
+def _described(clip: Clip) -> str:
     """A clip as the report names it, with what is wrong with it."""
     parts = [] if clip.status is ClipStatus.OK else [f"{clip.status} {clip.detail}".strip()]
     parts += [describe_flags(clip.flags)] if clip.flags else []

@@ -74,7 +74,7 @@ class Budget:
             yield
             return
         with self._lock:
-            spent = self.store.spent_usd(apart_from=self._reserved) + sum(self._reserved.values())
+            spent = self.store.spent_usd(self._reserved)
             limit = self.options.max_cost
             if limit is None or spent + estimate.cost_usd > limit + _CENT / 2:
                 raise GenerationError(

@@ -13,10 +13,11 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from interpose_sfm.clips.files import INDEX_NAME, clip_stem, photo_keys
@@ -129,18 +130,18 @@ class ClipStore:
             self.task(record.key).forget()
         return clip
 
-    def spent_usd(self, apart_from: Collection[str] = ()) -> float:
+    def spent_usd(self, set_aside: Mapping[str, float] = MappingProxyType({})) -> float:
         """What the clips of this folder have cost, those that were asked for and never fetched included.
 
         Args:
-            apart_from: Keys of clips under way that are not counted.
+            set_aside: Key -> price of clips that are being made now; each counts until it is finished.
         """
         with self._saving:
-            self._all()
-            under_way = 0.0
+            finished = self._all()
+            under_way = sum(price for key, price in set_aside.items() if key not in finished)
             for path in sorted((self.folder / _TASKS).glob("*.json")):
                 task = Task(path)
-                if path.stem not in apart_from and path.stem not in self._all() and task.read():
+                if path.stem not in set_aside and path.stem not in finished and task.read():
                     under_way += task.estimate_usd
             return sum(self._costs.values()) + under_way
 

@@ -89,7 +89,7 @@ class DynamiCrafterModel(VideoModel):
         self.name = name
         self._install = Installation.find(options)
         self._device = device
-        self._visible_devices = _visible_devices(device)
+        self._visible_devices = visible_devices(device)
         self._steps = options.video_steps or _STEPS
         self._are_weights_safe = False
         self.settings: Settings = {
@@ -279,7 +279,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _visible_devices(device: str) -> str:
+def visible_devices(device: str) -> str:
     """What CUDA_VISIBLE_DEVICES has to be, since the script takes the first device that it sees; empty for as it is."""
     kind, _, index = device.partition(":")
     if kind != "cuda":

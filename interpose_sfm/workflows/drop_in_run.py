@@ -205,18 +205,18 @@ class _Run:
             models = list(self.models)
         found = replace(found, models=tuple(models))
         output = self.call.output or Output(Path(), is_single=False)
-        told = run_report(photo_set, base, found, output.paths(len(models)), self.options, self.log)
+        summary = run_report(photo_set, base, found, output.paths(len(models)), self.options, self.log)
         if has_gained:
             self._write(models, found.database_path)
         else:  # what an earlier call has added is not of these models
             remove_path(self.workspace.database_path)
             remove_path(self.workspace.base_dir)
-        atomic_write_json(self.workspace.report_path, told)
+        atomic_write_json(self.workspace.report_path, summary)
         logger.info(
             "photos in models: %d -> %d, in the largest: %d -> %d; links: %d accepted, %d refused; %s says more",
-            *(told.num_registered_before_any, told.num_registered_after_any),
-            *(told.num_registered_before, told.num_registered_after),
-            *(told.num_accepted, told.num_refused, self.workspace.report_path),
+            *(summary.num_registered_before_any, summary.num_registered_after_any),
+            *(summary.num_registered_before, summary.num_registered_after),
+            *(summary.num_accepted, summary.num_refused, self.workspace.report_path),
         )
         return models if has_gained else None
 

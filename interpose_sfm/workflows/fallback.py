@@ -294,7 +294,7 @@ class _Fallback:
 
     def _match(self, index: int) -> None:
         pair = self.records[index].pair
-        self._add(index, matched=self.poser.match(pair), knows_cameras=self._views.know(pair))
+        self._add(index, matched=self.poser.match(pair), knows_cameras=self._views.knows_cameras(pair))
 
     def _hear(self, final: FinalModels, matched_late: Mapping[ImagePair, PairMatch]) -> None:
         """Take over what joining found out: late matches, confirmed links, dropped ones."""

@@ -167,7 +167,7 @@ def bridge_photos(
             generator=generator.name,
             is_dry_run=is_dry_run,
             pairs=chosen,
-            clips=tuple(_told(generator, plan, plan.key in missing, is_dry_run) for plan in plans),
+            clips=tuple(_bridge_clip(generator, plan, plan.key in missing, is_dry_run) for plan in plans),
             estimate=estimate,
             time_s=time.monotonic() - start,
             cost_usd=generator.store.spent_usd() - spent_before,
@@ -259,7 +259,7 @@ def read_pair_file(path: Path, photo_names: Sequence[str]) -> tuple[tuple[str, s
     return tuple(pairs)
 
 
-def _told(generator: GeneratedClips, plan: ClipPlan, was_missing: bool, is_dry_run: bool) -> BridgeClip:
+def _bridge_clip(generator: GeneratedClips, plan: ClipPlan, was_missing: bool, is_dry_run: bool) -> BridgeClip:
     stored, failure = generator.store.find(plan.key), generator.failure(plan)
     if stored is not None:
         state = ClipState.MADE if was_missing else ClipState.EXISTS

@@ -193,10 +193,10 @@ class PhotoRun:
                 workspace.points_path.unlink(missing_ok=True)
         model_dirs = tuple(workspace.sparse_dir / str(index) for index in range(len(models)))
         paths = [path.relative_to(workspace.root) for path in model_dirs]
-        told = run_report(photo_set, base, found, paths, self.options, self.log)
-        atomic_write_json(workspace.report_path, told)
+        summary = run_report(photo_set, base, found, paths, self.options, self.log)
+        atomic_write_json(workspace.report_path, summary)
         self.log.tell("report", 1, 1)
-        return report.ReconstructionResult(workspace.root, model_dirs, told)
+        return report.ReconstructionResult(workspace.root, model_dirs, summary)
 
     def _only_in_database(self, photo_set: PhotoSet, database_path: Path) -> PhotoSet:
         """The photos that a handed-in database holds; says which it does not."""

@@ -94,7 +94,7 @@ def opened_pair(
         views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))
         clips_dir = Path(path_a).absolute().parent / CLIP_STORE
         with opened_posers(root / "run", (pair.a, pair.b), clips_dir, options, progress) as posers:
-            yield posers.poser(views), pair, views.know(pair)
+            yield posers.poser(views), pair, views.knows_cameras(pair)
 
 
 def _copy_photos(paths: tuple[Path, Path], folder: Path) -> ImagePair:

@@ -20,7 +20,7 @@ from interpose_sfm.products import Pose
 from interpose_sfm.synthetic import SampleOptions, SampleTruth, plan_sample
 
 SMALL = SampleOptions(seed=2, width_px=160, photos_per_group=3, num_frames=3, supersampling=1)
-BLUE, ORANGE = demo._GROUP_COLORS
+BLUE, ORANGE = demo.GROUP_COLORS
 
 
 @pytest.fixture
@@ -99,10 +99,10 @@ def test_picture_has_a_box_per_model_and_fills_registered_photos_only(truth: Sam
     halves = [model_of(truth, group) for group in truth.groups]
     whole = model_of(truth, truth.groups[0] + truth.groups[1])
     image = draw_before_after(truth, halves, [whole])
-    step, left = demo._BOX_PX + demo._MARGIN_PX, demo._MARGIN_PX
-    assert image.size[0] == 3 * step + 3 * demo._MARGIN_PX
-    lefts = [left, left + step, left + 2 * step + 2 * demo._MARGIN_PX]
-    boxes = [image.crop((x, demo._TITLE_PX, x + demo._BOX_PX, demo._TITLE_PX + demo._BOX_PX)) for x in lefts]
+    step, left = demo.BOX_PX + demo.MARGIN_PX, demo.MARGIN_PX
+    assert image.size[0] == 3 * step + 3 * demo.MARGIN_PX
+    lefts = [left, left + step, left + 2 * step + 2 * demo.MARGIN_PX]
+    boxes = [image.crop((x, demo.TITLE_PX, x + demo.BOX_PX, demo.TITLE_PX + demo.BOX_PX)) for x in lefts]
     blue, orange = ([share(box, color) for box in boxes] for color in (BLUE, ORANGE))
     assert [value > 0.002 for value in blue] == [True, False, True]
     assert [value > 0.002 for value in orange] == [False, True, True]
@@ -113,16 +113,16 @@ def test_picture_has_a_box_per_model_and_fills_registered_photos_only(truth: Sam
         (boxes[1], boxes[0], ORANGE),
         (boxes[2], boxes[1], BLUE),
     ):
-        np.testing.assert_allclose(extent(filled, color), extent(missing, demo._GREY), atol=3)
+        np.testing.assert_allclose(extent(filled, color), extent(missing, demo.GREY), atol=3)
 
 
 def test_picture_without_models_and_with_one_that_cannot_be_placed(truth: SampleTruth) -> None:
     image = draw_before_after(truth, [], [model_of(truth, truth.groups[0][:2])])
-    assert image.size[0] == 2 * (demo._BOX_PX + demo._MARGIN_PX) + 3 * demo._MARGIN_PX
+    assert image.size[0] == 2 * (demo.BOX_PX + demo.MARGIN_PX) + 3 * demo.MARGIN_PX
     assert share(image, BLUE) == 0.0
     half = image.size[0] // 2
     for box in (image.crop((0, 0, half, image.size[1])), image.crop((half, 0, *image.size))):
-        assert share(box, demo._GREY) > 0.0005  # the outlines of all photos
+        assert share(box, demo.GREY) > 0.0005  # the outlines of all photos
 
 
 # ---------------------------------------------------------------- the command
@@ -131,7 +131,7 @@ def test_picture_without_models_and_with_one_that_cannot_be_placed(truth: Sample
 def test_sample_is_rendered_once_per_options(tmp_path: Path) -> None:
     def provide(options: SampleOptions) -> tuple[SampleTruth, list[int]]:
         done: list[int] = []
-        return demo._provide_sample(tmp_path, options, lambda stage, number, total: done.append(total)), done
+        return demo.provide_sample(tmp_path, options, lambda stage, number, total: done.append(total)), done
 
     first, rendered = provide(SMALL)
     assert rendered == [9] * 9
@@ -146,8 +146,7 @@ def test_sample_is_rendered_once_per_options(tmp_path: Path) -> None:
 def test_demo_options_are_those_of_the_parts() -> None:
     options = DemoOptions()
     assert options.sample == SampleOptions()
-    command = cli._parse(["demo", "--seed", "4", "--output", "x"])
-    assert isinstance(command, cli._Demo)
+    command = cli.parse(["demo", "--seed", "4", "--output", "x"])
     assert command.options == DemoOptions(sample=SampleOptions(seed=4))
 
 
@@ -157,22 +156,25 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         matching=MatchingOptions(max_keypoints=512),
         consistency=ConsistencyOptions(num_random_subsets=1, min_hypotheses=2),
     )
-    sample = SampleOptions(seed=1, width_px=320, photos_per_group=3, num_frames=3, supersampling=1)
-    command = cli._Demo(output=tmp_path / "out", options=DemoOptions(sample=sample, reconstruct=quick), json=True)
-    code = cli._execute(command)
+    sample = SampleOptions(seed=1, width_px=320, photos_per_group=3, num_frames=9, supersampling=1)
+    command = cli.parse(["demo", "--output", str(tmp_path / "out"), "--json"])
+    command = replace(command, options=DemoOptions(sample=sample, reconstruct=quick))
+    code = cli.execute(command)
     result = json.loads(capsys.readouterr().out)
-    assert code == (0 if result["reconstruction"]["model_dirs"] else 1)
-    assert result["before"]["num_registered"] >= 3
-    for key, score in (("before", "num_registered_before"), ("after", "num_registered_after")):
+    assert code == 0
+    assert [result[key]["num_models"] for key in ("before", "after")] == [2, 1]
+    for key, registered, score in (("before", 3, "num_registered_before"), ("after", 6, "num_registered_after")):
         assert result[key]["num_photos"] == 6
-        assert result[key]["num_registered"] == result["reconstruction"]["report"][score]
+        assert result[key]["num_registered"] == result["reconstruction"]["report"][score] == registered
+        assert result[key]["max_error_deg"] < 2.5
+    assert result["before"]["auc_5"] < 20 < 70 < result["after"]["auc_5"]
     assert result["reconstruction"]["report"]["options"]["bridging"]["clip_dir"] == str(tmp_path / "out/sample/clips")
     with Image.open(result["picture"]) as picture:
-        assert picture.size[0] > demo._BOX_PX * 2
+        assert picture.size[0] > demo.BOX_PX * 2
     rendered = (tmp_path / "out" / "sample" / "truth.json").stat().st_mtime_ns
-    assert cli._execute(replace(command, json=False)) == code
+    assert cli.execute(replace(command, json=False)) == 0
     text = capsys.readouterr().out
-    assert f"{result['after']['num_registered']} of 6" in text
+    assert "6 of 6" in text
     assert f"{result['after']['auc_30']:.1f}" in text
     assert str(tmp_path / "out" / "before_after.png") in text
     assert (tmp_path / "out" / "sample" / "truth.json").stat().st_mtime_ns == rendered

@@ -20,7 +20,6 @@ from interpose_sfm.clips.checks import (
     photos_differ,
 )
 from interpose_sfm.clips.video import UnreadableClipError, stream_frames
-from interpose_sfm.pairs.pair_pose import _told
 from interpose_sfm.products import ClipFormat, ClipProblem, ClipRequest, ClipStatus, ImageArray, ImagePair
 
 CUT, FADE, FROZEN = ClipProblem.HARD_CUT, ClipProblem.CROSS_FADE, ClipProblem.FROZEN
@@ -232,4 +231,4 @@ def test_a_clip_on_disk_carries_its_flags(tmp_path: Path, is_backwards: bool, is
     clip = generator.generate(ImagePair("a.jpg", "b.jpg"), ClipRequest(0, False, 0))
     assert clip.status is ClipStatus.OK
     assert (CUT in {flag.problem for flag in clip.flags}) is is_cut
-    assert ("hard cut" in _told(clip)) is is_cut
+    assert ("hard cut" in describe_flags(clip.flags)) is is_cut

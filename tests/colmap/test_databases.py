@@ -8,7 +8,16 @@ import numpy as np
 import pycolmap
 import pytest
 
-from geometry_scenes import FOCAL_PX, DatabaseOptions, arc, cloud, observe, write_database
+import base_models
+from base_models import Base
+from geometry_scenes import (
+    FOCAL_PX,
+    DatabaseOptions,
+    arc,
+    cloud,
+    observe,
+    write_database,
+)
 from interpose_sfm.colmap import databases
 
 NAMES = ("z.jpg", "sub/é.jpg", "a.jpg")
@@ -114,3 +123,24 @@ def test_verified_rows_follow_the_order_of_the_ids_that_are_asked_for(tmp_path: 
         found = databases.verified_rows(path, *ids)
         assert found == (truth[:, columns[0]].tolist(), truth[:, columns[1]].tolist())
     assert databases.verified_rows(path, 4, 2) == ([], [])
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_names_are_read_without_touching_the_database(base: Base) -> None:
+    before = base.database_path.read_bytes(), sorted(base.database_path.parent.iterdir())
+    assert databases.photo_names(base.database_path) == base_models.NAMES
+    assert (base.database_path.read_bytes(), sorted(base.database_path.parent.iterdir())) == before
+
+
+def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database, but as long as the header of one would be")
+    for path, message in (
+        (tmp_path / "nowhere.db", "expected a COLMAP database file"),
+        (tmp_path / "text.db", "not a"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            databases.photo_names(path)
+        with pytest.raises(ValueError, match=message):
+            databases.copy_database(path, tmp_path / "copy.db")

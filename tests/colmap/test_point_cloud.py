@@ -6,8 +6,12 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
+import pycolmap
 import pytest
 
+from base_models import Base
+from interpose_sfm.colmap import point_cloud
 from interpose_sfm.colmap.point_cloud import load_whole
 
 MODULE = """
@@ -33,3 +37,37 @@ def test_without_a_signal_it_is_an_import(tmp_path: Path, monkeypatch: pytest.Mo
     assert load_whole("quiet_module").value == 1
     with pytest.raises(ModuleNotFoundError):
         load_whole("no_such_module")
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_the_point_cloud_is_cleaned(base: Base, tmp_path: Path) -> None:
+    open3d = pytest.importorskip("open3d")
+    far = [100.0, 100.0, 100.0]
+    num_before = base.model.num_points3D()
+    for _ in range(2):
+        base.model.add_point3D(far, pycolmap.Track(), [255, 0, 0])
+    path = tmp_path / "points.ply"
+    num_kept = point_cloud.write_point_cloud(base.model, path)
+    points = np.asarray(open3d.io.read_point_cloud(path).points)
+    assert len(points) == num_kept
+    assert 0.9 * num_before <= num_kept <= num_before
+    assert np.abs(points).max() < 10
+
+
+def test_few_points_are_written_as_they_are(tmp_path: Path) -> None:
+    open3d = pytest.importorskip("open3d")
+    model = pycolmap.Reconstruction()
+    for x in (0.0, 1.0, 50.0):
+        model.add_point3D([x, 0, 0], pycolmap.Track(), [10, 20, 30])
+    assert point_cloud.write_point_cloud(model, tmp_path / "few.ply") == 3
+    cloud_read = open3d.io.read_point_cloud(tmp_path / "few.ply")
+    assert sorted(np.asarray(cloud_read.points)[:, 0]) == [0, 1, 50]
+    np.testing.assert_allclose(np.asarray(cloud_read.colors)[0] * 255, [10, 20, 30], atol=1)
+
+
+def test_a_point_cloud_that_cannot_be_written_is_an_error(original: Base, tmp_path: Path) -> None:
+    pytest.importorskip("open3d")
+    with pytest.raises(OSError, match="cannot write"):
+        point_cloud.write_point_cloud(original.model, tmp_path / "no" / "folder" / "points.ply")

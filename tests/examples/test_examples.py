@@ -22,7 +22,6 @@ def run(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: Path) -> None:
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 
 
-@pytest.mark.slow
 def test_library(
     apart: Apart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

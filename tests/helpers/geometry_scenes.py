@@ -11,6 +11,7 @@ import numpy as np
 import pycolmap
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap import reconstruction
 from interpose_sfm.products import (
     Evidence,
     Features,
@@ -22,7 +23,7 @@ from interpose_sfm.products import (
     Matches,
     Pose,
 )
-from interpose_sfm.synthetic import look_at
+from interpose_sfm.synthetic import look_at, pose_errors_deg
 
 WIDTH_PX, HEIGHT_PX, FOCAL_PX = 800, 600, 700.0
 DESCRIPTOR_SIZE = 16
@@ -179,6 +180,19 @@ def pose_error_deg(found: Pose | None, truth: Pose) -> tuple[float, float]:
     assert found is not None
     rotation = float(geometry.rotation_angle_deg(found.rotation @ truth.rotation.T))
     return rotation, float(geometry.direction_angle_deg(found.translation, truth.translation))
+
+
+def worst_error_deg(
+    model: pycolmap.Reconstruction, truth: Mapping[str, Pose], names: Collection[str] | None = None
+) -> float:
+    """Largest error of a relative pose between two photos of a model; 180 if one of those named is not in it.
+
+    Args:
+        truth: cam_from_world of the photos.
+        names: Photos that count; all of the model by default.
+    """
+    found = reconstruction.poses(model)
+    return float(pose_errors_deg({name: truth[name] for name in names or found}, found).max())
 
 
 def turned(pose: Pose, angle_deg: float, axis: Sequence[float] = (0, 1, 0)) -> Pose:

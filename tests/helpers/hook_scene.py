@@ -14,7 +14,7 @@ import pycolmap
 import interpose_sfm
 from interpose_sfm.colmap.reconstruction import poses
 from interpose_sfm.options import InterposeOptions
-from interpose_sfm.synthetic import SampleOptions, SampleTruth, pose_errors_deg, write_sample
+from interpose_sfm.synthetic import SampleOptions, SampleTruth, write_sample
 
 OPTIONS: Any = {"min_model_size": 3, "num_threads": 1, "random_seed": 0}
 QUICK = InterposeOptions(generator="none")
@@ -54,11 +54,6 @@ class Apart:
         for name in (".interpose_sfm", "features.h5", "matches.h5"):
             shutil.copyfile(self.side_dir / name, side_dir / name)
         return side_dir
-
-    def worst_error_deg(self, model: pycolmap.Reconstruction) -> float:
-        """Largest error of the relative poses of a model."""
-        found = poses(model)
-        return float(pose_errors_deg({name: self.truth.cam_from_world[name] for name in found}, found).max())
 
 
 def make_apart(folder: Path) -> Apart:

@@ -196,12 +196,13 @@ def test_no_match_at_all_is_no_pose() -> None:
     assert (found.evidence.inlier_share, found.evidence.mean_score) == (0.0, 0.0)
 
 
-def test_random_matches_give_no_pose_or_next_to_no_evidence() -> None:
+def test_random_matches_give_next_to_no_evidence() -> None:
     for seed in range(4):
         scene = two_views(seed)
         found = solve(scene, scene.matches(0, 1, outlier_share=1.0, limit=120, seed=seed))
-        assert found.status is PoseStatus.FEW_INLIERS or found.evidence.inlier_share < 0.25
-        assert found.evidence.strength < 0.1
+        assert found.status is PoseStatus.OK  # eight points always lie on some geometry
+        assert found.evidence.inlier_share < 0.2
+        assert found.evidence.strength < 0.02
 
 
 @pytest.mark.parametrize("noise_px", [0.0, 0.3, 1.0])

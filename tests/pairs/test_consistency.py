@@ -392,7 +392,7 @@ def test_random_poses_are_refused_and_good_clips_are_not() -> None:
         accepted_noise += choose(PAIR, noise, None, PAPER).reason is ChoiceReason.ACCEPTED
         accepted_good += choose(PAIR, good, None, PAPER).reason is ChoiceReason.ACCEPTED
     assert accepted_noise == 0
-    assert accepted_good >= 49
+    assert accepted_good == 50
 
 
 def test_clips_that_contradict_one_another_are_refused() -> None:

@@ -162,19 +162,18 @@ def test_a_network_describes_both_photos(checkpoint: Path) -> None:
 
 
 def test_the_photos_reach_the_network(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = captioners.NetworkCaptioner(str(checkpoint), "cpu")
-    found.describe(A, A)
-    assert found._loaded is not None
-    model, _ = found._loaded
+    from transformers import AutoModelForImageTextToText
+
+    kind = type(AutoModelForImageTextToText.from_pretrained(checkpoint))
     seen = []
-    generate = type(model).generate
+    generate = kind.generate
 
     def spy(self: Any, **arguments: Any) -> Any:
         seen.append(arguments["pixel_values"].numpy())
         return generate(self, **arguments)
 
-    monkeypatch.setattr(type(model), "generate", spy)
-    found.describe(A, B)
+    monkeypatch.setattr(kind, "generate", spy)
+    captioners.NetworkCaptioner(str(checkpoint), "cpu").describe(A, B)
     assert len(seen) == 2
     assert not np.allclose(seen[0], seen[1])
 

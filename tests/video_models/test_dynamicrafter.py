@@ -166,7 +166,7 @@ def test_the_script_sees_its_device_first(
     device: str, visible: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert dynamicrafter._visible_devices(device) == expected
+    assert dynamicrafter.visible_devices(device) == expected
 
 
 def test_what_determines_a_clip_is_in_the_settings(stand_in: Callable[..., StandIn]) -> None:
@@ -360,7 +360,7 @@ def test_ctrl_c_ends_the_script_and_what_it_has_started(stand_in: Callable[..., 
     )
     ours = f"""
 import sys
-sys.path.insert(0, {str(HELPERS)!r})
+sys.path[:0] = [{str(HELPERS)!r}, {str(Path(__file__).parent)!r}]
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import test_dynamicrafter as tests

@@ -22,7 +22,7 @@ from PIL import Image
 import crossfade
 import interpose_sfm
 from crossfade import made
-from geometry_scenes import DatabaseOptions, all_rows, arc, cloud, observe, write_database
+from geometry_scenes import DatabaseOptions, all_rows, arc, cloud, observe, worst_error_deg, write_database
 from hook_scene import OPTIONS, QUICK, Apart, assert_equal_models, dump, listing
 from interpose_sfm.bridging import factory
 from interpose_sfm.colmap import incremental_mapper, reconstruction
@@ -32,13 +32,14 @@ from interpose_sfm.options import (
     ConsensusOptions,
     ConsistencyOptions,
     InterposeOptions,
+    ReconstructOptions,
     ViewGraphOptions,
 )
 from interpose_sfm.products import LinkVerdict
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.json_values import to_jsonable
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
-from interpose_sfm.workflows import drop_in_run, fallback
+from interpose_sfm.workflows import fallback
 
 ORIGINAL = pycolmap.incremental_mapping
 NAMES = tuple(f"{letter}.jpg" for letter in "abcdefg")
@@ -63,11 +64,19 @@ def sizes(models: dict[int, pycolmap.Reconstruction]) -> list[int]:
     return [models[index].num_reg_images() for index in range(len(models))]
 
 
-def usable(database_path: Path, image_dir: Path) -> tuple[list[str], list[str]]:
-    """Photos that the fallback would match, and what it says of the others."""
-    call, log = drop_in_run.Call(database_path, image_dir), RunLog()
-    run = drop_in_run._Run(Workspace(image_dir / "side"), call, [], drop_in_run._stage_options([], call, QUICK), log)
-    return [photo.name for photo in run._usable_photos(database_path, NAMES)], log.warnings
+@pytest.fixture
+def handed_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[fallback.Base, ReconstructOptions]]:
+    """What the drop-in starts the fallback with; the fallback itself does nothing."""
+    calls: list[tuple[fallback.Base, ReconstructOptions]] = []
+
+    def extend_base(
+        base: fallback.Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
+    ) -> fallback.Extension:
+        calls.append((base, options))
+        return fallback.Extension((), base.models)
+
+    monkeypatch.setattr(fallback, "extend_base", extend_base)
+    return calls
 
 
 def report(database_path: Path) -> Any:
@@ -176,7 +185,7 @@ def test_a_link_joins_what_pycolmap_leaves_apart(apart: Apart, tmp_path: Path) -
     before = dump(database)
     found = interpose_sfm.incremental_mapping(database, apart.photo_dir, tmp_path / "out", OPTIONS, interpose=QUICK)
     assert sizes(found) == [6]
-    assert apart.worst_error_deg(found[0]) < 1.0
+    assert worst_error_deg(found[0], apart.truth.cam_from_world) < 1.0
     assert listing(tmp_path / "out") == [
         "0",
         *(f"0/{name}.bin" for name in ("cameras", "frames", "images", "points3D", "rigs")),
@@ -309,7 +318,7 @@ def test_extend_takes_models_of_others_and_leaves_them_alone(apart: Apart, tmp_p
     for given in (models, list(models.values())):
         found = interpose_sfm.extend(given, database, apart.photo_dir, OPTIONS, interpose=QUICK)
         assert sizes(found) == [6]
-        assert apart.worst_error_deg(found[0]) < 1.0
+        assert worst_error_deg(found[0], apart.truth.cam_from_world) < 1.0
     for model, copy in zip(models.values(), copies, strict=True):
         assert_equal_models(model, copy)
     assert listing(tmp_path / "plain") == files
@@ -322,7 +331,7 @@ def test_extend_starts_from_nothing(apart: Apart, tmp_path: Path) -> None:
     interpose = replace(QUICK, view_graph=ViewGraphOptions(max_weak_pairs=15))
     found = interpose_sfm.extend({}, database, apart.photo_dir, OPTIONS, interpose=interpose)
     assert max(sizes(found)) >= 3
-    assert apart.worst_error_deg(found[0]) < 1.0
+    assert worst_error_deg(found[0], apart.truth.cam_from_world) < 1.0
 
 
 # ---------------------------------------------------------------- cancelling, and runs at the same time
@@ -405,35 +414,46 @@ def test_photos_that_are_not_there_are_left_to_pycolmap(two_clouds: Path, tmp_pa
     ("FULL_OPENCV", [700, 701, 400, 300, -0.05, 0.01, 0, 0, 0, 0, 0, 0], True),
 ])  # fmt: skip
 def test_cameras_of_many_models(
-    two_clouds: Path, tmp_path: Path, model: str, params: list[float], is_usable: bool
+    two_clouds: Path,
+    tmp_path: Path,
+    handed_on: list[tuple[fallback.Base, ReconstructOptions]],
+    model: str,
+    params: list[float],
+    is_usable: bool,
 ) -> None:
     for name in NAMES:
         Image.new("RGB", (800, 600)).save(tmp_path / name)
     with pycolmap.Database.open(two_clouds) as database:
         stored = pycolmap.Camera(model=model, width=800, height=600, params=params, camera_id=1)
         database.update_camera(stored)
-    found, told = usable(two_clouds, tmp_path)
-    assert found == (list(NAMES) if is_usable else [])
+    interpose_sfm.extend({}, two_clouds, tmp_path, interpose=QUICK)
+    told = report(two_clouds)["warnings"]
+    assert handed_on[0][0].names == (NAMES if is_usable else ())
     assert len(told) == (0 if is_usable else len(NAMES))
     assert all(model in text for text in told)
 
 
-def test_rigs_of_several_cameras_are_left_to_pycolmap(two_clouds: Path, tmp_path: Path) -> None:
+def test_rigs_of_several_cameras_are_left_to_pycolmap(
+    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[fallback.Base, ReconstructOptions]]
+) -> None:
     """Two photos in one frame: extending such a model would move one camera of the rig only."""
     for name in NAMES:
         Image.new("RGB", (800, 600)).save(tmp_path / name)
-    assert usable(two_clouds, tmp_path) == (list(NAMES), [])
+    interpose_sfm.extend({}, two_clouds, tmp_path, interpose=QUICK)
+    assert report(two_clouds)["warnings"] == []
     with contextlib.closing(sqlite3.connect(two_clouds)) as connection, connection:
         connection.execute("UPDATE frame_data SET frame_id = 1 WHERE data_id = 2")
-    found, told = usable(two_clouds, tmp_path)
-    assert found == []
-    assert "rigs" in " ".join(told)
+    interpose_sfm.extend({}, two_clouds, tmp_path, interpose=QUICK)
+    assert [base.names for base, _ in handed_on] == [NAMES, ()]
+    assert "rigs" in " ".join(report(two_clouds)["warnings"])
 
 
 # ---------------------------------------------------------------- the caller's mapper options
 
 
-def test_what_the_fallback_maps_by_are_the_callers_options() -> None:
+def test_what_the_fallback_maps_by_are_the_callers_options(
+    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[fallback.Base, ReconstructOptions]]
+) -> None:
     caller = pycolmap.IncrementalPipelineOptions(
         ba_refine_focal_length=False,
         constant_cameras={1},
@@ -442,8 +462,8 @@ def test_what_the_fallback_maps_by_are_the_callers_options() -> None:
         snapshot_frames_freq=1,
         mapper={"abs_pose_min_num_inliers": 44},
     )
-    call = drop_in_run.Call(Path("a.db"), Path(), None, caller, None)
-    stage = drop_in_run._stage_options([], call, InterposeOptions(seed=5))
+    interpose_sfm.extend({}, two_clouds, tmp_path, caller, interpose=InterposeOptions(seed=5))
+    ((_, stage),) = handed_on
     assert stage.seed == 5
     assert stage.base.min_points_per_photo == 0
     used = incremental_mapper.mapper_options(stage.base, 5).todict()

@@ -7,8 +7,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,32 +16,14 @@ import pycolmap
 import pytest
 
 import interpose_sfm
+from geometry_scenes import worst_error_deg
 from hook_scene import OPTIONS, QUICK, Apart, dump, listing
-from interpose_sfm.cli import main as cli
-from interpose_sfm.cli import script
-from interpose_sfm.options import InterposeOptions
-from paths import ROOT, TESTS
+from paths import TESTS
+from programs import hook, python
 
 CLIENTS = TESTS / "clients"
+
 FLAGS = ("--generator", "none")
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-def python(*arguments: str | Path, cwd: Path = ROOT) -> Done:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def hook(*arguments: str | Path, cwd: Path = ROOT) -> Done:
-    return python("-m", "interpose_sfm", "hook", *arguments, cwd=cwd)
 
 
 def load(name: str) -> ModuleType:
@@ -87,7 +67,7 @@ def test_importer_of_features(apart: Apart, features: Path, tmp_path: Path, is_h
     assert ("photos in models: 6 -> 6, in the largest: 3 -> 6" in done.err) == is_hooked
     model = pycolmap.Reconstruction(sfm_dir)
     assert model.num_reg_images() == (6 if is_hooked else 3)
-    assert apart.worst_error_deg(model) < 1.0
+    assert worst_error_deg(model, apart.truth.cam_from_world) < 1.0
     rows = dump(sfm_dir / "database.db")
     assert rows["descriptors"] == []
     assert {row[2] for row in rows["keypoints"]} == {2}
@@ -124,7 +104,7 @@ def test_mapper_in_python_gets_its_models_extended(apart: Apart, tmp_path: Path)
     before = dump(database)
     found = interpose_sfm.extend(models, database, apart.photo_dir, OPTIONS, interpose=QUICK)
     assert [model.num_reg_images() for model in found.values()] == [6]
-    assert apart.worst_error_deg(found[0]) < 1.0
+    assert worst_error_deg(found[0], apart.truth.cam_from_world) < 1.0
     assert dump(database) == before
 
 
@@ -170,104 +150,6 @@ def test_database_and_model_of_colmaps_command_line(apart: Apart, tmp_path: Path
 
 
 # ---------------------------------------------------------------- running scripts
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
-
-
-SHOW = """\
-import sys, pickle
-class Thing: pass
-print(sys.argv, sys.path[0], __name__, __file__, __package__, sys.modules["__main__"].__dict__ is globals())
-print(type(pickle.loads(pickle.dumps(Thing()))) is Thing)
-"""
-
-
-def test_a_script_sees_what_it_sees_without_us(tmp_path: Path) -> None:
-    write(tmp_path / "scripts" / "show.py", SHOW)
-    arguments = ("scripts/show.py", "--verbose", "-q", "--", "a b")
-    plain, hooked = python(*arguments, cwd=tmp_path), hook("--", *arguments, cwd=tmp_path)
-    assert plain.code == hooked.code == 0
-    assert hooked.out == plain.out
-    assert str(tmp_path / "scripts") in hooked.out
-    assert hooked.err == ""
-
-
-def test_a_module_sees_what_it_sees_without_us(tmp_path: Path) -> None:
-    write(tmp_path / "package" / "__init__.py", "")
-    write(tmp_path / "package" / "other.py", "VALUE = 5\n")
-    write(tmp_path / "package" / "show.py", "from .other import VALUE\nprint(VALUE)\n" + SHOW)
-    arguments = ("-m", "package.show", "--json")
-    plain, hooked = python(*arguments, cwd=tmp_path), hook("--", *arguments, cwd=tmp_path)
-    assert plain.code == hooked.code == 0, hooked.err
-    assert hooked.out == plain.out
-    assert "5\n" in hooked.out
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("import sys; sys.exit()", 0),
-        ("import sys; sys.exit(7)", 7),
-        ("import sys; sys.exit('no photos')", 1),
-        ("def f():\n    raise RuntimeError('boom')\nf()\n", 1),
-        ("raise KeyboardInterrupt", 130),
-        ("x = = 1\n", 1),
-    ],
-)
-def test_exit_codes_and_tracebacks_are_the_scripts(tmp_path: Path, text: str, code: int) -> None:
-    script = write(tmp_path / "script.py", text)
-    plain, hooked = python(script), hook("--", script)
-    assert hooked.code == code
-    assert plain.code in (code, -2)  # of a signal
-    assert hooked.err == plain.err
-
-
-def test_the_scripts_name_is_the_replaced_function(tmp_path: Path) -> None:
-    text = "from pycolmap import incremental_mapping as f\nprint(hasattr(f, 'replaced_by_interpose_sfm'))\n"
-    script = write(tmp_path / "script.py", text)
-    assert (hook("--", script).out, python(script).out) == ("True\n", "False\n")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "got no script"),
-        (("script.py",), "got no script"),
-        (("--",), "got no script"),
-        (("--", "-m"), "got no script"),
-        (("--", "nowhere.py"), "there is no script nowhere.py"),
-        (("--", "-m", "no_such_module.at_all"), "there is no module"),
-        (("--", "."), "folder"),
-        (("--json", "--", __file__), "--json"),
-        (("-v", "-q", "--", __file__), "--verbose and --quiet"),
-        (("--seed", "-1", "--", __file__), "option seed"),
-    ],
-)
-def test_unusable_command_lines(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["hook", *arguments]) == cli.UNUSABLE
-    assert message in capsys.readouterr().err
-
-
-def test_options_reach_the_hook(tmp_path: Path) -> None:
-    command = cli._parse(["hook", "--clips", "clips", "--seed", "3", "--", __file__, "--seed", "4"])
-    assert isinstance(command, cli._Hook)
-    assert command.script == (__file__, "--seed", "4")
-    assert command.options.seed == 3
-    assert command.options.bridging.clip_dir == Path("clips")
-    assert cli._parse(["hook", "--", __file__]) == cli._Hook(script=(__file__,), options=InterposeOptions())
-
-
-def test_the_process_is_as_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For programs that run scripts by `run_script` and live on."""
-    path = write(tmp_path / "script.py", "import sys\nsys.path.append('x')\nprint(sys.argv)\n")
-    before = (list(sys.argv), list(sys.path), sys.modules["__main__"], pycolmap.incremental_mapping)
-    assert script.run_script([str(path), "a"], InterposeOptions(), verbose=False, quiet=True) == 0
-    assert capsys.readouterr().out == f"{[str(path), 'a']}\n"
-    assert (sys.argv, sys.path, sys.modules["__main__"], pycolmap.incremental_mapping) == before
 
 
 def test_two_sqlite_libraries_do_not_meet(apart: Apart, features: Path, tmp_path: Path) -> None:

@@ -42,9 +42,10 @@ def test_needless_pairs_of_photos_that_their_links_could_not_place_are_matched_a
     base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     matched: list[int] = []
-    monkeypatch.setattr(fallback._Fallback, "_match", lambda _, index: matched.append(index))
+    kind = fallback._Fallback  # noqa: SLF001  its stages are called one by one
+    monkeypatch.setattr(kind, "_match", lambda _, index: matched.append(index))
     posers: Any = SimpleNamespace(poser=lambda _: None)
-    run = fallback._Fallback(base, graph_of([(3, 4), (2, 4), (1, 5), (0, 1)]), posers, OPTIONS, RunLog())
+    run = kind(base, graph_of([(3, 4), (2, 4), (1, 5), (0, 1)]), posers, OPTIONS, RunLog())
     accepted = LinkDecision(LinkVerdict.ACCEPTED, "", link_of(SCENE, NAMES, 3, 4))
     run.records = [
         PairRecord(run.records[0].weak, Findings(), accepted),

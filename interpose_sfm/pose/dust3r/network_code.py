@@ -41,6 +41,9 @@ MINI_NEEDS: Mapping[str, str] = MappingProxyType(
 )
 """What mini-dust3r needs beyond that."""
 
+CHECKOUT = Path(__file__).resolve().parents[3] / "third_party" / "dust3r"
+"""Where a source tree may hold the full code."""
+
 
 @dataclass(frozen=True)
 class NetworkCode:
@@ -86,9 +89,7 @@ def find_network_code() -> NetworkCode:
 
 
 def _checkout() -> Path | None:
-    """The checkout in the source tree's third_party folder, if there is one."""
-    folder = Path(__file__).resolve().parents[3] / "third_party" / "dust3r"
-    return folder if (folder / "dust3r" / "model.py").is_file() else None
+    return CHECKOUT if (CHECKOUT / "dust3r" / "model.py").is_file() else None
 
 
 def _make_importable(checkout: Path) -> None:

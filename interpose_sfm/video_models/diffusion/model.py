@@ -94,7 +94,7 @@ class DiffusersModel(VideoModel):
         """
         _check_task(task)
         try:
-            loaded = self._pipeline(task.format)
+            loaded = self.pipeline(task.format)
             with loading.quiet():
                 frames = _as_frames(self._run(loaded.pipe, task))
         except (RuntimeError, MemoryError) as error:
@@ -103,6 +103,27 @@ class DiffusersModel(VideoModel):
                 raise
             raise ValueError(self._too_large(task.format)) from error
         return MadeVideo(frames=frames, revision=loaded.revision)
+
+    def pipeline(self, clip_format: ClipFormat) -> loading.LoadedPipeline:
+        """What makes the clips: read with the first call, and placed by the memory that this format asks for."""
+        if self._loaded is None:
+            loaded = loading.load(self._checkpoint, self._options.video_revision, self._options.video_dtype)
+            footprint = self._footprint(clip_format)
+            assert footprint is not None  # the weights are here now
+            free_gib = memory.free_gib(self._device)
+            profile = memory.choose_profile(self._options.video_memory, footprint, free_gib)
+            if free_gib is not None and footprint.need_gib(profile) > free_gib:
+                logger.warning(
+                    "%s may not fit: it needs about %.0f GiB, and %s has %.0f GiB free",
+                    self.name,
+                    footprint.need_gib(profile),
+                    self._device,
+                    free_gib,
+                )
+            memory.place(loaded.pipe, self._device, profile, self._family)
+            logger.info("%s %s on %s, memory profile %s", self.name, loaded.revision, self._device, profile.value)
+            self._loaded = loaded
+        return self._loaded
 
     def close(self) -> None:
         """Free the memory of the weights."""
@@ -126,26 +147,6 @@ class DiffusersModel(VideoModel):
             "flow_shift": self._family.flow_shift or 0.0,
             "dtype": self._options.video_dtype.value,
         }
-
-    def _pipeline(self, clip_format: ClipFormat) -> loading.LoadedPipeline:
-        if self._loaded is None:
-            loaded = loading.load(self._checkpoint, self._options.video_revision, self._options.video_dtype)
-            footprint = self._footprint(clip_format)
-            assert footprint is not None  # the weights are here now
-            free_gib = memory.free_gib(self._device)
-            profile = memory.choose_profile(self._options.video_memory, footprint, free_gib)
-            if free_gib is not None and footprint.need_gib(profile) > free_gib:
-                logger.warning(
-                    "%s may not fit: it needs about %.0f GiB, and %s has %.0f GiB free",
-                    self.name,
-                    footprint.need_gib(profile),
-                    self._device,
-                    free_gib,
-                )
-            memory.place(loaded.pipe, self._device, profile, self._family)
-            logger.info("%s %s on %s, memory profile %s", self.name, loaded.revision, self._device, profile.value)
-            self._loaded = loaded
-        return self._loaded
 
     def _run(self, pipe: Any, task: ClipTask) -> Any:
         import torch

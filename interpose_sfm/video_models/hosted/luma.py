@@ -14,7 +14,7 @@ from interpose_sfm.video_models.hosted.model import HostedModel, TaskReport, Tas
 from interpose_sfm.video_models.hosted.pictures import PublicFolder
 from interpose_sfm.video_models.protocol import ClipTask
 
-_PAGE = 100
+PAGE = 100
 _MAX_PAGES = 20
 _SETTLING = 2
 _MODERATION = re.compile(r"moderat|safety|policy|inappropriate", re.IGNORECASE)
@@ -76,13 +76,13 @@ class LumaModel(HostedModel):
         self._clock.back_off(_SETTLING)  # the request may still be on its way into the list
         wanted = self._public().urls(task.key)
         for page in range(_MAX_PAGES):
-            answer = self.ask(partial(self.client.generations.list, limit=_PAGE, offset=page * _PAGE))
+            answer = self.ask(partial(self.client.generations.list, limit=PAGE, offset=page * PAGE))
             for generation in answer.generations:
                 if generation.state != "failed" and generation.id and _keyframe_urls(generation) == wanted:
                     return str(generation.id)
             if not answer.generations or answer.has_more is False:
                 return ""
-        raise ServiceError(Trouble.UNCLEAR, f"not among the last {_MAX_PAGES * _PAGE} generations")
+        raise ServiceError(Trouble.UNCLEAR, f"not among the last {_MAX_PAGES * PAGE} generations")
 
     def tidy(self, task: ClipTask) -> None:
         """Take the pictures out of the public folder."""

@@ -46,8 +46,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MAX_ATTEMPTS = 8
-_MAX_DOWNLOADS = 4
+MAX_ATTEMPTS = 8
+MAX_DOWNLOADS = 4
 # Longer waits that a service asks for, as at the end of a daily quota, are for the next run.
 _LONGEST_PATIENCE_S = 600.0
 # Runway wants no task to be asked for more often than every five seconds.
@@ -234,7 +234,7 @@ class HostedModel(VideoModel):
         Raises:
             ServiceError: It was refused, or not answered in spite of all patience.
         """
-        for attempt in range(_MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             try:
                 return call(self._sdk(), self._key, function)
             except ServiceError as error:
@@ -288,7 +288,7 @@ class HostedModel(VideoModel):
             parameters = self.prepare(task)
         except ServiceError as error:
             raise self._failure(error, "no task was created") from None
-        for attempt in range(_MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             since = datetime.now(timezone.utc).isoformat(timespec="seconds")
             journal.write({"state": "creating", "service": self.service, "since": since})
             try:
@@ -329,7 +329,7 @@ class HostedModel(VideoModel):
     def _is_passing(error: ServiceError, attempt: int) -> bool:
         """Whether to ask again."""
         is_passing = error.trouble in (Trouble.BUSY, Trouble.UNCLEAR)
-        return is_passing and attempt < _MAX_ATTEMPTS - 1 and error.retry_after_s <= _LONGEST_PATIENCE_S
+        return is_passing and attempt < MAX_ATTEMPTS - 1 and error.retry_after_s <= _LONGEST_PATIENCE_S
 
     def _note_created(self, task_id: str, journal: TaskJournal) -> None:
         journal.write({"state": "created", "service": self.service, "model": self._spec.model, "task": task_id})
@@ -386,13 +386,13 @@ class HostedModel(VideoModel):
     def _downloaded(self, report: TaskReport, task_id: str) -> bytes:
         """Fetch the file of a finished task; addresses expire, so each attempt asks the service for a fresh one."""
         message = ""
-        for attempt in range(_MAX_DOWNLOADS):
+        for attempt in range(MAX_DOWNLOADS):
             try:
                 return fetch_video(report.url)
             except DownloadError as error:
                 message = str(error)
                 logger.warning("%s: task %s: %s", self.service, task_id, error)
-            if attempt < _MAX_DOWNLOADS - 1:
+            if attempt < MAX_DOWNLOADS - 1:
                 self._clock.back_off(attempt)
                 try:
                     report = self.ask(lambda: self.retrieve(task_id))

@@ -17,7 +17,7 @@ from interpose_sfm.video_models.protocol import ClipTask
 USD_PER_CREDIT = 0.01
 """docs.dev.runwayml.com/guides/quickstart."""
 
-_MAX_DATA_URI = 5_000_000
+MAX_DATA_URI = 5_000_000
 """Characters; larger pictures are uploaded (docs.dev.runwayml.com/assets/inputs)."""
 
 
@@ -87,6 +87,6 @@ class RunwayModel(HostedModel):
     def _uri(self, picture: ImageArray, position: str) -> str:
         data = png_bytes(picture)
         uri = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
-        if len(uri) <= _MAX_DATA_URI:
+        if len(uri) <= MAX_DATA_URI:
             return uri
         return self.ask(lambda: str(self.client.uploads.create_ephemeral(file=(f"{position}.png", data)).uri))

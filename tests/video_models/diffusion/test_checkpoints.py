@@ -12,33 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-from interpose_sfm.options import GenerationOptions, MemoryProfile, NetworkDtype
-from interpose_sfm.registry import missing_requirements
+from interpose_sfm.options import GenerationOptions, NetworkDtype
 from interpose_sfm.video_models.diffusion import (
     MODEL_NAMES,
     DiffusersModel,
     catalogue,
     create_model,
     loading,
-    local_model,
-    memory,
     weights,
 )
 from interpose_sfm.video_models.diffusion.catalogue import CHECKPOINTS, Checkpoint, Part
 from interpose_sfm.video_models.diffusion.families import FAMILIES
 from interpose_sfm.video_models.diffusion.local import PREFERRED
-from interpose_sfm.video_models.diffusion.model import footprint_of
 from interpose_sfm.video_models.protocol import ClipTask
-
-TinyCheckpoint = Callable[..., Path]
-
-OPTIONS = GenerationOptions(
-    video_dtype=NetworkDtype.FLOAT32, video_steps=2, video_frames=5, video_long_side_px=64, video_device="cpu"
-)
-
-
-def model_of(folder: Path | str) -> DiffusersModel:
-    return create_model(f"diffusers:{folder}", OPTIONS, "cpu")
+from tiny_models import OPTIONS, TinyCheckpoint, model_of
 
 
 def make(model: DiffusersModel) -> Any:
@@ -204,25 +191,6 @@ def test_unknown_names_are_told_with_the_list(name: str) -> None:
 # ---------------------------------------------------------------- the hub and its cache
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path, str], None]:
-    """Puts a folder into an otherwise empty cache of the hub: (repository, folder, commit)."""
-    from huggingface_hub import constants
-
-    assert constants.HF_HUB_OFFLINE
-    root = tmp_path / "hub"
-    root.mkdir()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root))
-
-    def add(repo: str, folder: Path, commit: str) -> None:
-        home = root / f"models--{repo.replace('/', '--')}"
-        shutil.copytree(folder, home / "snapshots" / commit)
-        (home / "refs").mkdir()
-        (home / "refs/main").write_text(commit)
-
-    return add
-
-
 def test_cached_checkpoints_run_offline_and_tell_their_commit(
     cache: Callable[[str, Path, str], None], tiny_checkpoint: TinyCheckpoint
 ) -> None:
@@ -320,120 +288,13 @@ def test_named_models_tell_repository_and_revision() -> None:
     assert settings["steps"] == FAMILIES["ltx"].steps
 
 
-# ---------------------------------------------------------------- memory
-
-
-@pytest.mark.parametrize("name", ["wan-flf2v", "ltx2", "framepack", "wan22-i2v"])
-def test_parameters_are_counted_without_loading(name: str, tiny_checkpoint: TinyCheckpoint) -> None:
-    folder = tiny_checkpoint(name)
-    checkpoint = catalogue.checkpoint_of(f"diffusers:{folder}")
-    pipe = loading.load(checkpoint, "", NetworkDtype.FLOAT32).pipe
-    networks = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
-    counted = catalogue.billions_here(checkpoint)
-    assert counted is not None
-    assert set(counted) == set(networks)
-    for part, network in networks.items():
-        inside = sum(p.numel() for p in network.parameters())
-        buffers = sum(b.numel() for b in network.buffers())
-        assert inside <= round(1e9 * counted[part]) <= inside + buffers
-
-
-@pytest.mark.parametrize(
-    ("name", "with_24_gb", "with_80_gb"),
-    [
-        ("wan-flf2v", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
-        ("wan-vace", MemoryProfile.FULL, MemoryProfile.FULL),
-        ("wan-vace:14b", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
-        ("ltx", MemoryProfile.FULL, MemoryProfile.FULL),
-        ("ltx:13b", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
-        ("ltx2", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
-        ("framepack", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
-        ("skyreels", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
-        ("skyreels:1.3b", MemoryProfile.FULL, MemoryProfile.FULL),
-    ],
-)
-def test_profiles_of_a_24_and_an_80_gb_card(name: str, with_24_gb: MemoryProfile, with_80_gb: MemoryProfile) -> None:
-    checkpoint = CHECKPOINTS[name]
-    wanted = checkpoint.family.rules.clip_format((4, 3))
-    need = footprint_of(checkpoint, checkpoint.parameters, NetworkDtype.BFLOAT16, wanted)
-    assert memory.choose_profile(MemoryProfile.AUTO, need, 23.5) is with_24_gb  # what such cards have free, in GiB
-    assert memory.choose_profile(MemoryProfile.AUTO, need, 79.0) is with_80_gb
-    assert need.need_gib(MemoryProfile.SEQUENTIAL) + memory.RESERVE_GIB < 23.5
-    assert memory.choose_profile(MemoryProfile.OFFLOAD, need, 79.0) is MemoryProfile.OFFLOAD
-    assert memory.choose_profile(MemoryProfile.OFFLOAD, need, None) is MemoryProfile.FULL
-
-
-def test_footprint_is_parameters_times_bytes() -> None:
-    checkpoint = CHECKPOINTS["wan-flf2v"]
-    rules = checkpoint.family.rules
-    half = footprint_of(checkpoint, checkpoint.parameters, NetworkDtype.BFLOAT16, rules.clip_format((16, 9)))
-    assert half.parts_gib["transformer"] == pytest.approx(16.40e9 * 2 / 2**30)
-    assert half.parts_gib["vae"] == pytest.approx(0.13e9 * 4 / 2**30)
-    whole = footprint_of(checkpoint, checkpoint.parameters, NetworkDtype.FLOAT32, rules.clip_format((16, 9)))
-    assert whole.parts_gib["transformer"] == 2 * half.parts_gib["transformer"]
-    short = footprint_of(checkpoint, checkpoint.parameters, NetworkDtype.BFLOAT16, rules.clip_format((16, 9), 41))
-    assert short.working_gib == pytest.approx(half.working_gib * 41 / 81)
-
-
-def test_estimates(cache: object, tiny_checkpoint: TinyCheckpoint) -> None:
-    model = create_model("wan-vace", GenerationOptions(), "cpu")
-    estimate = model.estimate(model.format_for((4, 3)))
-    assert estimate.memory_gib == pytest.approx(2 * 2.15e9 / 2**30 + 2 * 5.68e9 / 2**30 + 0.5 + 4.7, abs=0.2)
-    assert estimate.time_s is None
-    assert estimate.cost_usd == 0
-    assert "not measured" in estimate.basis
-    tiny = model_of(tiny_checkpoint("ltx"))
-    assert tiny.estimate(tiny.format_for((4, 3))).memory_gib == pytest.approx(0, abs=0.1)
-
-
 # ---------------------------------------------------------------- auto
-
-
-def here(*names: str) -> Callable[[Checkpoint, str], Mapping[str, float] | None]:
-    return lambda checkpoint, revision: next((c.parameters for n in names if (c := CHECKPOINTS[n]) is checkpoint), None)
-
-
-@pytest.mark.parametrize(
-    ("free_gib", "names", "chosen"),
-    [
-        ({}, CHECKPOINTS, None),
-        ({"cuda:0": 79.0}, (), None),
-        ({"cuda:0": 79.0}, CHECKPOINTS, "wan-flf2v"),
-        ({"cuda:0": 10.0, "cuda:1": 79.0}, ("ltx", "skyreels"), "skyreels"),
-        ({"cuda:0": 23.5}, CHECKPOINTS, "wan-vace"),
-        ({"cuda:0": 23.5}, ("wan-flf2v", "ltx"), "ltx"),
-        ({"cuda:0": 23.5}, ("wan-flf2v",), None),
-    ],
-)
-def test_auto_takes_what_fits_and_is_here(free_gib: dict[str, float], names: tuple[str, ...], chosen: str) -> None:
-    choice = local_model(GenerationOptions(), probe=lambda: free_gib, count=here(*names))
-    assert choice.name == chosen
-    assert choice.reason
-
-
-def test_auto_counts_a_small_clip_and_an_explicit_profile() -> None:
-    probe = {"cuda:0": 23.5}
-    slow = GenerationOptions(video_memory=MemoryProfile.SEQUENTIAL)
-    assert local_model(slow, probe=lambda: probe, count=here("wan-flf2v")).name == "wan-flf2v"
-    whole = GenerationOptions(video_memory=MemoryProfile.FULL)
-    assert "too large for 24 GiB: wan-flf2v" in local_model(whole, lambda: probe, here("wan-flf2v")).reason
-    small = GenerationOptions(video_frames=9)
-    almost = {"cuda:0": 13.0}
-    assert local_model(GenerationOptions(), lambda: almost, here("wan-vace")).name is None
-    assert local_model(small, lambda: almost, here("wan-vace")).name == "wan-vace"
-
-
-def test_auto_looks_into_the_cache(cache: Callable[[str, Path, str], None], tiny_checkpoint: TinyCheckpoint) -> None:
-    assert local_model(GenerationOptions(), probe=lambda: {"cuda:0": 8.0}).reason.startswith("no weights")
-    cache(CHECKPOINTS["ltx"].repo, tiny_checkpoint("ltx"), "3" * 40)
-    assert local_model(GenerationOptions(), probe=lambda: {"cuda:0": 8.0}).name == "ltx"
-    assert local_model(GenerationOptions()).name is None  # no GPU here
 
 
 def test_names_and_requirements() -> None:
     assert MODEL_NAMES == ("wan-flf2v", "wan-vace", "ltx", "ltx2", "framepack", "skyreels", "diffusers")
     assert set(PREFERRED) == set(CHECKPOINTS)
-    assert missing_requirements(DiffusersModel) == {}
+    assert DiffusersModel.missing_requirements() == {}
     assert set(DiffusersModel.requires.values()) == {"pip install 'interpose_sfm[video]'"}
     for checkpoint in CHECKPOINTS.values():
         assert weights.find(checkpoint.repo) is None or checkpoint.parameters

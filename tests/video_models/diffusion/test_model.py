@@ -16,10 +16,11 @@ import torch
 from interpose_sfm.options import GenerationOptions, MemoryProfile, NetworkDtype
 from interpose_sfm.products import ClipFormat, ImageArray
 from interpose_sfm.video_models.diffusion import DiffusersModel, create_model, loading, memory
-from interpose_sfm.video_models.diffusion.families import FAMILIES
+from interpose_sfm.video_models.diffusion.catalogue import checkpoint_of
 from interpose_sfm.video_models.protocol import ClipTask, GenerationError, MadeVideo
 
 TinyCheckpoint = Callable[..., Path]
+
 Call = dict[str, Any]
 
 PIPELINES = {
@@ -32,9 +33,11 @@ PIPELINES = {
     "wan22-i2v": "WanImageToVideoPipeline",
     "skyreels-flf2v": "SkyReelsV2ImageToVideoPipeline",
 }
+
 OPTIONS = GenerationOptions(
     video_dtype=NetworkDtype.FLOAT32, video_steps=2, video_frames=5, video_long_side_px=64, video_device="cpu"
 )
+
 LANDSCAPE, ODD_PORTRAIT = (400, 300), (301, 403)
 
 
@@ -97,7 +100,7 @@ def test_clip_depends_on_both_pictures_and_the_seed_alone(
     model = models(name)
     wanted = model.format_for(ODD_PORTRAIT)
     made = make(model, task(wanted))
-    assert type(model._loaded.pipe).__name__ == PIPELINES[name]  # type: ignore[union-attr]
+    assert type(model.pipeline(wanted).pipe).__name__ == PIPELINES[name]
     clip = np.stack(made.frames)
     assert clip.shape == (wanted.num_frames, wanted.height_px, wanted.width_px, 3)
     assert wanted.height_px > wanted.width_px
@@ -130,9 +133,7 @@ def test_pictures_reach_the_transformer(name: str, models: Callable[[str], Diffu
 
 def first_calls(model: DiffusersModel, wanted: ClipFormat) -> list[Call]:
     """The arguments of the transformer's first call for three tasks: as it is, another last, another first picture."""
-    model._pipeline(wanted)
-    assert model._loaded is not None
-    transformer = model._loaded.pipe.transformer
+    transformer = model.pipeline(wanted).pipe.transformer
     calls: list[Call] = []
     hook = transformer.register_forward_pre_hook(lambda _, __, call: calls.append(call), with_kwargs=True)
     kept = []
@@ -242,38 +243,6 @@ CONDITIONS: dict[str, Callable[[Call, ClipFormat], Condition]] = {
 # ---------------------------------------------------------------- formats
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("size", [(4000, 3000), (3000, 4000), (1921, 1081), (1000, 1000), (601, 4000), (4, 3)])
-def test_formats_obey_the_rules(name: str, size: tuple[int, int]) -> None:
-    rules = FAMILIES[name].rules
-    aspect = min(max(size[0] / size[1], 0.5), 2.0)
-    for frames_wanted, long_side_px in [(None, None), (3, 333), (50, 640), (10_000, 10_000)]:
-        found = rules.clip_format(size, frames_wanted, long_side_px)
-        sides = found.width_px, found.height_px
-        assert all(side > 0 and side % rules.side_step_px == 0 for side in sides)
-        assert max(sides) <= rules.max_side_px
-        assert rules.frame_step < found.num_frames <= rules.max_frames
-        assert (found.num_frames - 1) % rules.frame_step == 0
-        assert found.fps == rules.fps
-        if long_side_px is None:
-            assert 0.85 * rules.area_px <= found.width_px * found.height_px <= rules.area_px
-            assert found.num_frames == rules.frames
-            assert found.width_px / found.height_px == pytest.approx(aspect, rel=0.04)
-        else:
-            assert max(sides) == pytest.approx(min(long_side_px, rules.max_side_px), abs=rules.side_step_px / 2)
-            assert found.width_px / found.height_px == pytest.approx(aspect, rel=0.12)
-
-
-def test_formats_of_well_known_shapes() -> None:
-    wan, ltx, framepack = (FAMILIES[name].rules for name in ("wan-i2v", "ltx", "framepack"))
-    assert wan.clip_format((1664, 960)) == ClipFormat(width_px=832, height_px=480, num_frames=81, fps=16.0)
-    assert wan.clip_format((1664, 960), 48, 1280) == ClipFormat(width_px=1280, height_px=736, num_frames=49, fps=16.0)
-    assert ltx.clip_format((6000, 4000), 100) == ClipFormat(width_px=768, height_px=512, num_frames=97, fps=25.0)
-    assert framepack.clip_format((480, 832), 100) == ClipFormat(width_px=480, height_px=832, num_frames=109, fps=30.0)
-    with pytest.raises(ValueError, match="0x10 px"):
-        wan.clip_format((0, 10))
-
-
 def test_framepack_makes_whole_sections(models: Callable[[str], DiffusersModel]) -> None:
     """The pipeline returns what its sections make; the frames that are asked for are those."""
     model = models("framepack")
@@ -291,24 +260,27 @@ def test_pictures_of_another_size_are_refused(models: Callable[[str], DiffusersM
 # ---------------------------------------------------------------- memory, messages, numbers
 
 
-def test_offloaded_pipeline_makes_the_same_clip(models: Callable[[str], DiffusersModel]) -> None:
+def test_offloaded_pipeline_makes_the_same_clip(
+    models: Callable[[str], DiffusersModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Placed by the hooks of accelerate, with the CPU in the role of the device."""
     plain = models("wan-vace")
     wanted = task(plain.format_for(LANDSCAPE))
+    expected = frames(plain, wanted)
+    monkeypatch.setattr(memory, "choose_profile", lambda *_: MemoryProfile.OFFLOAD)
     model = create_model(plain.name, OPTIONS, "cpu")
-    model._loaded = loading.load(model._checkpoint, "", NetworkDtype.FLOAT32)
-    memory.place(model._loaded.pipe, "cpu", MemoryProfile.OFFLOAD, model._family)
-    assert hasattr(model._loaded.pipe.transformer, "_hf_hook")
-    assert model._loaded.pipe.vae.use_tiling
-    np.testing.assert_array_equal(frames(model, wanted), frames(plain, wanted))
+    pipe = model.pipeline(wanted.format).pipe
+    assert hasattr(pipe.transformer, "_hf_hook")
+    assert pipe.vae.use_tiling
+    np.testing.assert_array_equal(frames(model, wanted), expected)
     model.close()
 
 
 def test_sequential_pipeline_holds_no_layer_on_the_device(tiny_checkpoint: TinyCheckpoint) -> None:
     """It is not run here: with the CPU as device the hooks of accelerate take its copies for other tensors."""
-    model = create_model(f"diffusers:{tiny_checkpoint('wan-vace')}", OPTIONS, "cpu")
-    pipe = loading.load(model._checkpoint, "", NetworkDtype.FLOAT32).pipe
-    memory.place(pipe, "cpu", MemoryProfile.SEQUENTIAL, model._family)
+    checkpoint = checkpoint_of(f"diffusers:{tiny_checkpoint('wan-vace')}", "")
+    pipe = loading.load(checkpoint, "", NetworkDtype.FLOAT32).pipe
+    memory.place(pipe, "cpu", MemoryProfile.SEQUENTIAL, checkpoint.family)
     for part in (pipe.transformer, pipe.text_encoder, pipe.vae):
         assert {weight.device.type for weight in part.parameters()} == {"meta"}
     assert pipe.vae.use_tiling
@@ -316,7 +288,7 @@ def test_sequential_pipeline_holds_no_layer_on_the_device(tiny_checkpoint: TinyC
 
 def test_tiles_are_used_where_advised(models: Callable[[str], DiffusersModel]) -> None:
     for name, tiled in (("wan-flf2v", False), ("ltx", True), ("ltx2", True), ("framepack", True)):
-        assert models(name)._pipeline(models(name).format_for(LANDSCAPE)).pipe.vae.use_tiling is tiled
+        assert models(name).pipeline(models(name).format_for(LANDSCAPE)).pipe.vae.use_tiling is tiled
 
 
 @pytest.mark.parametrize(
@@ -330,22 +302,22 @@ def test_too_little_memory_is_told(error: RuntimeError, tiny_checkpoint: TinyChe
     def exhausted(*_: object, **__: object) -> None:
         raise error
 
-    assert model._loaded is not None
-    model._loaded.pipe.transformer.forward = exhausted
+    before = model.pipeline(wanted.format)
+    before.pipe.transformer.forward = exhausted
     with pytest.raises(ValueError, match=r"64x64 px and 9 frames.*--video-memory offload or sequential.*--video-long"):
         make(model, wanted)
-    assert model._loaded is None
+    assert model.pipeline(wanted.format) is not before
     np.testing.assert_array_equal(frames(model, wanted), clip)  # loads again
 
 
 def test_other_errors_are_not_taken_for_little_memory(tiny_checkpoint: TinyCheckpoint) -> None:
     model = create_model(f"diffusers:{tiny_checkpoint('ltx')}", OPTIONS, "cpu")
     wanted = task(model.format_for(LANDSCAPE))
-    model._pipeline(wanted.format).pipe.transformer.forward = lambda **_: 1 / 0
+    model.pipeline(wanted.format).pipe.transformer.forward = lambda **_: 1 / 0
     with pytest.raises(ZeroDivisionError):
         make(model, wanted)
-    model._pipeline(wanted.format).pipe.transformer.proj_in.weight.data = torch.zeros(3, 3)
-    model._pipeline(wanted.format).pipe.transformer.__dict__.pop("forward")
+    model.pipeline(wanted.format).pipe.transformer.proj_in.weight.data = torch.zeros(3, 3)
+    model.pipeline(wanted.format).pipe.transformer.__dict__.pop("forward")
     with pytest.raises(RuntimeError, match="shapes"):
         make(model, wanted)
 
@@ -354,7 +326,7 @@ def test_frames_that_are_no_numbers_are_no_clip(tiny_checkpoint: TinyCheckpoint)
     model = create_model(f"diffusers:{tiny_checkpoint('ltx')}", OPTIONS, "cpu")
     wanted = task(model.format_for(LANDSCAPE))
     with torch.no_grad():
-        model._pipeline(wanted.format).pipe.transformer.proj_out.bias.fill_(torch.nan)
+        model.pipeline(wanted.format).pipe.transformer.proj_out.bias.fill_(torch.nan)
     with pytest.raises(GenerationError, match="not numbers"):
         make(model, wanted)
 
@@ -362,7 +334,7 @@ def test_frames_that_are_no_numbers_are_no_clip(tiny_checkpoint: TinyCheckpoint)
 def test_close_frees_the_pipeline(tiny_checkpoint: TinyCheckpoint) -> None:
     model = create_model(f"diffusers:{tiny_checkpoint('ltx')}", OPTIONS, "cpu")
     model.close()
-    pipe = weakref.ref(model._pipeline(model.format_for(LANDSCAPE)).pipe.transformer)
+    pipe = weakref.ref(model.pipeline(model.format_for(LANDSCAPE)).pipe.transformer)
     assert pipe() is not None
     model.close()
     gc.collect()
@@ -382,7 +354,7 @@ def test_number_formats_are_those_of_the_documentation(tiny_checkpoint: TinyChec
     }
     for name, dtypes in expected.items():
         model = create_model(f"diffusers:{tiny_checkpoint(name)}", half, "cpu")
-        pipe = model._pipeline(model.format_for(LANDSCAPE)).pipe
+        pipe = model.pipeline(model.format_for(LANDSCAPE)).pipe
         assert {part: getattr(pipe, part).dtype for part in dtypes} == dtypes
     model = create_model(f"diffusers:{tiny_checkpoint('wan-flf2v')}", half, "cpu")
     assert frames(model, task(model.format_for(LANDSCAPE))).std() > 5
@@ -391,7 +363,7 @@ def test_number_formats_are_those_of_the_documentation(tiny_checkpoint: TinyChec
 def test_schedule_is_shifted_where_the_documentation_says_so(models: Callable[[str], DiffusersModel]) -> None:
     for name, shift in (("wan-flf2v", 3.0), ("skyreels", 5.0)):  # 3 is what the tiny checkpoints come with
         model = models(name)
-        assert model._pipeline(model.format_for(LANDSCAPE)).pipe.scheduler.config.flow_shift == shift
+        assert model.pipeline(model.format_for(LANDSCAPE)).pipe.scheduler.config.flow_shift == shift
 
 
 def test_silence_ends(models: Callable[[str], DiffusersModel]) -> None:

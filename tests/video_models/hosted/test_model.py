@@ -135,7 +135,7 @@ def test_luma_needs_a_folder_that_the_web_sees(scene: Scene, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("service", ["runway"])
 def test_pictures_too_large_for_a_data_uri_are_uploaded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interpose_sfm.video_models.hosted.runway._MAX_DATA_URI", 1000)
+    monkeypatch.setattr("interpose_sfm.video_models.hosted.runway.MAX_DATA_URI", 1000)
     wanted = task(scene.format)
     scene.model().make(wanted, scene.journal)
     assert scene.server.count("upload") == scene.server.count("bucket") == 2
@@ -237,9 +237,9 @@ def test_luma_finds_the_task_whose_answer_was_lost(scene: Scene) -> None:
 
 @pytest.mark.parametrize("service", ["luma"])
 def test_luma_looks_through_its_whole_list_after_a_kill(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interpose_sfm.video_models.hosted.luma._PAGE", 2)
+    monkeypatch.setattr("interpose_sfm.video_models.hosted.luma.PAGE", 2)
     scene.server.swallow_creates = 1
-    scene.server.failures["list"] = [Answer(hang_up=True)] * hosted_model._MAX_ATTEMPTS
+    scene.server.failures["list"] = [Answer(hang_up=True)] * hosted_model.MAX_ATTEMPTS
     with pytest.raises(GenerationError, match="not known whether the request"):
         scene.make()
     for number in range(4):  # of other clips, made since
@@ -348,7 +348,7 @@ def test_patience_ends(scene: Scene) -> None:
     with pytest.raises(GenerationError, match="HTTP 503; no task was created") as caught:
         scene.make()
     assert not caught.value.is_final
-    assert scene.server.count("create") == hosted_model._MAX_ATTEMPTS
+    assert scene.server.count("create") == hosted_model.MAX_ATTEMPTS
     assert scene.waiting.waits_s == pytest.approx([2, 4, 8, 16, 32, 60, 60])
 
 
@@ -463,7 +463,7 @@ def test_a_video_that_is_cut_where_its_length_says_is_found_by_decoding(scene: S
 
 @BOTH
 def test_a_file_that_never_arrives_is_left_to_the_next_run(scene: Scene) -> None:
-    scene.server.failures["file"] = [Answer(500)] * hosted_model._MAX_DOWNLOADS
+    scene.server.failures["file"] = [Answer(500)] * hosted_model.MAX_DOWNLOADS
     with pytest.raises(GenerationError, match=r"task-0001 is finished.*without paying again") as caught:
         scene.make()
     assert not caught.value.is_final
@@ -476,7 +476,7 @@ def test_a_service_that_cannot_be_reached_is_asked_again(scene: Scene, monkeypat
     monkeypatch.setenv(f"{VARIABLES[scene.service]}_BASE_URL", "http://127.0.0.1:9")
     with pytest.raises(GenerationError, match="cannot be reached; no task was created"):
         scene.make()
-    assert len(scene.waiting.waits_s) == hosted_model._MAX_ATTEMPTS - 1
+    assert len(scene.waiting.waits_s) == hosted_model.MAX_ATTEMPTS - 1
     assert scene.journal.read() == {}
 
 

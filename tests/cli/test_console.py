@@ -1,0 +1,91 @@
+"""What a command shows while it works, and how signals end it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from interpose_sfm.cli.console import ProgressBars, messages
+from paths import ROOT
+
+
+def test_verbose_shows_debug_messages() -> None:
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        for verbose in (False, True):
+            with messages(verbose, quiet=False):
+                logging.getLogger("interpose_sfm.somewhere").debug("a detail, %s", verbose)
+    assert "a detail, True" in err.getvalue()
+    assert "a detail, False" not in err.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("quiet", "as_json", "is_shown"), [(False, False, True), (False, True, True), (True, False, False)]
+)
+def test_progress_is_a_bar_per_stage_on_a_terminal(quiet: bool, as_json: bool, is_shown: bool) -> None:
+    terminal = Terminal()
+    with contextlib.redirect_stderr(terminal), ProgressBars.suited(quiet, as_json) as progress:
+        for done in range(4):
+            progress("features", done, 3)
+        progress("mapping", 1, 0)
+        progress("mapping", 2, 7)
+    shown = terminal.getvalue()
+    assert bool(shown) is is_shown
+    if is_shown:
+        assert "features        : 100%" in shown
+        assert "3/3" in shown
+        assert "2/7" in shown
+        assert shown.count("\n") == 2
+
+
+def test_progress_is_visible_on_a_terminal_without_a_width() -> None:
+    reader, writer = pty.openpty()  # of 0 columns
+    with open(writer, "w", encoding="utf-8") as terminal, contextlib.redirect_stderr(terminal):
+        with ProgressBars.suited(quiet=False, json=False) as progress:
+            progress("features", 3, 3)
+        terminal.flush()
+    shown = b""
+    with contextlib.suppress(OSError):  # what a terminal gives instead of an end of file
+        while chunk := os.read(reader, 10_000):
+            shown += chunk
+    os.close(reader)
+    assert "features        : 100%" in shown.decode()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_second_signal_ends_a_command_that_does_not_stop(number: signal.Signals, code: int) -> None:
+    script = (
+        "import sys, time\n"
+        "import pycolmap\n"
+        "from interpose_sfm.cli.console import Signals\n"
+        "with Signals():\n"
+        "    try:\n"
+        "        print('running', flush=True)\n"
+        "        time.sleep(60)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('cleaning up', flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for state in ("running", "cleaning up"):
+            assert process.stdout.readline().strip() == state
+            os.kill(process.pid, number)
+        err = process.communicate(timeout=30)[1]
+    assert process.returncode == code
+    assert err.split("\n")[1:] == ["interpose_sfm: stopping; once more to stop at once", ""]

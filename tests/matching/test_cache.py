@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from interpose_sfm.matching.cache import LearnedCache, PhotoViews, photo_view
+from interpose_sfm.matching.lightglue import LearnedMatcher
+from interpose_sfm.options import MatchingOptions
+from interpose_sfm.products import Features, ImageArray, ImagePair, Intrinsics, Matches, View
+from interpose_sfm.storage.content_keys import image_key
+from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.synthetic import RenderOptions, Scene, Viewpoint, orbit, render
+
+OPTIONS = MatchingOptions(max_keypoints=400, learned_max_image_px=320, max_frame_keypoints=150)
+
+CAMERA = Intrinsics(320, 240, 290.0, 160.0, 120.0, is_trusted=True)
+
+NAMES = ("a.png", "b.png")
+
+
+@pytest.fixture(scope="module")
+def views() -> list[tuple[View, np.ndarray]]:
+    """Two views of a facade, ten degrees apart, each with the world position of every pixel."""
+    target = (-4.0, -1.0, 1.8)
+    scene = Scene.courtyard(0, texels_per_m=40)
+    found = []
+    for index, pose in enumerate(orbit(Viewpoint(-20, 10, 2.0, target), Viewpoint(-10, 10, 2.3, target), 2)):
+        rendering = render(scene, CAMERA, pose, RenderOptions(noise_sigma=2.0, seed=index))
+        view = View(image_key(rendering.image), rendering.image, CAMERA)
+        found.append((view, rendering.points_in_world))
+    return found
+
+
+@pytest.fixture(scope="module")
+def matcher() -> LearnedMatcher:
+    return LearnedMatcher(OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def features(views: list[tuple[View, np.ndarray]], matcher: LearnedMatcher) -> list[Features]:
+    return [matcher.extract(view.image) for view, _ in views]
+
+
+@pytest.fixture(scope="module")
+def matches(features: list[Features], matcher: LearnedMatcher) -> Matches:
+    return matcher.match(features[0], features[1])
+
+
+class NeverError(AssertionError):
+    """Something was computed that should have been stored."""
+
+
+@pytest.fixture
+def forbidden(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """From here on nothing may be computed."""
+
+    def refuse(*args: object) -> None:
+        raise NeverError(args)
+
+    monkeypatch.setattr(LearnedMatcher, "extract", refuse)
+    monkeypatch.setattr(LearnedMatcher, "match", refuse)
+    return monkeypatch
+
+
+@pytest.fixture(scope="module")
+def store_dir(views: list[tuple[View, np.ndarray]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stores that a run has filled with two photos, their matches and a frame."""
+    folder = tmp_path_factory.mktemp("stores")
+    with open_stores(folder) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
+        for view, _ in views:
+            cache.keep(view)
+        cache.matches(views[0][0], views[1][0])
+        cache.matches(views[0][0], frame_of(views[1][0]))
+        assert (len(stores.features), len(stores.matches)) == (3, 2)
+    return folder
+
+
+def frame_of(photo: View) -> View:
+    image: ImageArray = np.ascontiguousarray(photo.image[8:-8, 8:-8])
+    return View(image_key(image), image, photo.intrinsics)
+
+
+def test_photos_are_computed_once(
+    store_dir: Path, views: list[tuple[View, np.ndarray]], features: list[Features], matches: Matches, forbidden: object
+) -> None:
+    del forbidden
+    with open_stores(store_dir) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
+        for view, _ in views:
+            cache.keep(view)
+        np.testing.assert_array_equal(cache.features(views[0][0]).keypoints_px, features[0].keypoints_px)
+        np.testing.assert_array_equal(cache.matches(views[0][0], views[1][0]).indices, matches.indices)
+        with pytest.raises(NeverError):
+            cache.matches(views[1][0], views[0][0])  # another direction is another question
+
+
+@pytest.mark.parametrize("changes", [{"max_keypoints": 401}, {"min_match_score": 0.2}, {"learned_max_image_px": 300}])
+def test_other_options_are_computed_anew(
+    store_dir: Path, views: list[tuple[View, np.ndarray]], changes: dict[str, float], forbidden: object
+) -> None:
+    del forbidden
+    with open_stores(store_dir) as stores:
+        cache = LearnedCache(stores.features, stores.matches, replace(OPTIONS, **changes))  # type: ignore[arg-type]
+        cache.keep(views[0][0])
+        with pytest.raises(NeverError):
+            cache.features(views[0][0])
+
+
+def test_frames_have_fewer_key_points_and_are_stored(
+    store_dir: Path, views: list[tuple[View, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, frame = views[0][0], frame_of(views[1][0])
+    everything = LearnedMatcher(OPTIONS).extract(frame.image)
+
+    def refuse(*args: object) -> None:
+        raise NeverError(args)
+
+    monkeypatch.setattr(LearnedMatcher, "extract", refuse)
+    monkeypatch.setattr(LearnedMatcher, "match", refuse)
+    with open_stores(store_dir) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
+        cache.keep(photo)
+        first = cache.matches(photo, frame)
+        assert cache.matches(photo, frame) is first
+        best = cache.features(frame)
+        assert len(best.keypoints_px) == OPTIONS.max_frame_keypoints
+        left_out = len(everything.scores) - OPTIONS.max_frame_keypoints
+        assert left_out > 0
+        assert best.scores.min() >= np.sort(everything.scores)[left_out - 1]
+        cache.forget_frames()
+        again = cache.matches(photo, frame)
+        assert again is not first
+        np.testing.assert_array_equal(again.indices, first.indices)
+        assert cache.features(photo) is cache.features(photo)
+
+
+def test_photos_are_loaded_by_name(
+    store_dir: Path, views: list[tuple[View, np.ndarray]], tmp_path: Path, forbidden: object
+) -> None:
+    del forbidden
+    for name, (view, _) in zip(NAMES, views, strict=True):
+        Image.fromarray(view.image).save(tmp_path / name)
+    cameras = {NAMES[0]: CAMERA, NAMES[1]: replace(CAMERA, is_trusted=False)}
+    photos = PhotoViews(tmp_path, cameras)
+    with open_stores(store_dir) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
+        load = photos.loader(cache)
+        a, b = load(NAMES[0]), load(NAMES[1])
+        assert (a.key, b.key) == (views[0][0].key, views[1][0].key)
+        assert b.intrinsics == cameras[NAMES[1]]
+        assert load(NAMES[0]) is a
+        assert len(cache.matches(a, b).indices) > 80  # from the stores: loaded photos are declared to the cache
+    assert not photos.knows_cameras(ImagePair(*NAMES))
+    assert PhotoViews(tmp_path, dict.fromkeys(NAMES, CAMERA)).knows_cameras(ImagePair(*NAMES))
+    grey = tmp_path / "grey.png"
+    Image.fromarray(views[0][0].image).convert("LA").save(grey)
+    assert photo_view(grey, CAMERA).image.shape == (240, 320, 3)

@@ -1,0 +1,413 @@
+"""Stages 3 to 9 on a scene whose features and matches are known: what is tried, in which order, and what comes of it.
+
+The networks are replaced by their known answers; COLMAP and all that judges, joins and stores are the real ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+from PIL import Image
+
+from bridging_scene import HEIGHT_PX, WIDTH_PX, camera, pan, texture, write_folder
+from geometry_scenes import (
+    DatabaseOptions,
+    Scene,
+    all_rows,
+    arc,
+    cloud,
+    observe,
+    true_model,
+    turned,
+    worst_error_deg,
+    write_database,
+)
+from hook_scene import assert_equal_models, dump
+from interpose_sfm.colmap import reconstruction
+from interpose_sfm.matching.lightglue import LearnedMatcher
+from interpose_sfm.options import (
+    BaseOptions,
+    BridgingOptions,
+    ConsistencyOptions,
+    ReconstructOptions,
+    ViewGraphOptions,
+)
+from interpose_sfm.products import Features, ImageArray, LinkVerdict, Matches, Photo, PhotoSet
+from interpose_sfm.report import PairReport
+from interpose_sfm.run_log import RunLog
+from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows.fallback import TRIES_ONCE_CONNECTED, Base, Extension
+from interpose_sfm.workflows.run_report import run_report
+
+Pair = tuple[int, int]
+
+NAMES = tuple(f"{view}.png" for view in range(8))
+LEFT, RIGHT = range(4), range(4, 8)
+ACROSS = list(itertools.product(LEFT, RIGHT))
+CLIP = pan(seed=5, num_frames=7)  # from photo 3 to photo 4
+PHOTOS = [texture(20 + view, WIDTH_PX, HEIGHT_PX) for view in range(8)]
+PHOTOS[3], PHOTOS[4] = CLIP[0], CLIP[-1]
+IMAGES = [*PHOTOS, *CLIP[1:-1]]
+NOTHING = Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
+CAMERA = camera(CLIP[0])
+POSES = arc([0, 12, 24, 36, 60, 72, 84, 96, 40, 44, 48, 52, 56])  # the photos, then the frames of the clip
+SCENE = observe(cloud(1, 250), POSES, noise_px=0.1, intrinsics=CAMERA, seed=1)
+TRUTH = dict(zip(NAMES, POSES, strict=False))
+QUICK = ReconstructOptions(
+    generator="none",
+    base=BaseOptions(num_threads=1),
+    consistency=ConsistencyOptions(num_random_subsets=3),
+)
+
+
+@dataclass
+class Network:
+    """Known answers in place of those of the network.
+
+    Attributes:
+        scene: Has the features.
+        matches: The answers for pairs of photos from left to right; others that are not among them do not match.
+        extracted, matched: What it was asked, in order.
+    """
+
+    scene: Scene
+    matches: Mapping[Pair, Matches] = field(default_factory=dict)
+    extracted: list[int] = field(default_factory=list)
+    matched: list[Pair] = field(default_factory=list)
+
+    def extract(self, image: ImageArray) -> Features:
+        self.extracted.append(next(view for view, known in enumerate(IMAGES) if np.array_equal(image, known)))
+        return self.scene.features[self.extracted[-1]]
+
+    def match(self, a: Features, b: Features) -> Matches:
+        found = self._view(a), self._view(b)
+        self.matched.append(found)
+        if found in ACROSS:
+            return self.matches.get(found, NOTHING)
+        return self.scene.matches(*found)
+
+    def _view(self, features: Features) -> int:
+        known = (view.keypoints_px for view in self.scene.features)
+        return next(index for index, points_px in enumerate(known) if np.array_equal(points_px, features.keypoints_px))
+
+    @property
+    def tried(self) -> list[Pair]:
+        """Pairs of photos from left to right that were matched, in order."""
+        return [pair for pair in self.matched if pair in ACROSS]
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Network]:
+    """(scene, matches) -> the network of all runs from now on."""
+
+    def use(matches: Mapping[Pair, Matches], scene: Scene = SCENE) -> Network:
+        found = Network(scene, matches)
+        monkeypatch.setattr(LearnedMatcher, "extract", lambda _, image: found.extract(image))
+        monkeypatch.setattr(LearnedMatcher, "match", lambda _, a, b: found.match(a, b))
+        return found
+
+    return use
+
+
+def true_matches(pairs: Iterable[Pair], limit: int | None = None) -> dict[Pair, Matches]:
+    return {pair: SCENE.matches(*pair, limit=limit) for pair in pairs}
+
+
+def base_of(folder: Path, scene: Scene = SCENE, sides: Sequence[Sequence[int]] = (LEFT, RIGHT)) -> Base:
+    """Photos, database and base models that have nothing in common, the second in a frame of its own."""
+    for name, photo in zip(NAMES, PHOTOS, strict=True):
+        Image.fromarray(photo).save(folder / name, compress_level=1)
+    rows = {pair: found for side in sides for pair, found in all_rows(scene, side).items()}
+    path = write_database(folder / "base.db", scene, NAMES, DatabaseOptions(rows=rows))
+    models = tuple(true_model(path, scene, NAMES, side) for side in sides)
+    for model in models[1:]:
+        model.transform(pycolmap.Sim3d(2.5, pycolmap.Rotation3d([0.0, 0.6, 0.0, 0.8]), [1.0, -4.0, 3.0]))
+    return Base(path, folder, NAMES, models, tuple(map(reconstruction.registered_names, models)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind."""
+
+    found: Extension
+    pairs: Mapping[Pair, PairReport]
+    warnings: Sequence[str]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [model.num_reg_images() for model in self.found.models]
+
+    def having(self, verdict: LinkVerdict) -> set[Pair]:
+        return {pair for pair, told in self.pairs.items() if told.verdict is verdict}
+
+
+def run(base: Base, folder: Path, options: ReconstructOptions = QUICK, log: RunLog | None = None) -> Run:
+    """A run that keeps its stores in a folder."""
+    log, work_dir = log or RunLog(), folder / "work"
+    shutil.rmtree(work_dir, ignore_errors=True)  # as every run finds it
+    work_dir.mkdir(parents=True)
+    found = fallback.extend_base(base, folder, work_dir, options, log)
+    photos = tuple(Photo(name, base.image_dir / name, WIDTH_PX, HEIGHT_PX, None, "", "", "") for name in NAMES)
+    paths = [Path(str(index)) for index in range(len(found.models))]
+    told = run_report(PhotoSet(base.image_dir, photos, ()), base, found, paths, options, log)
+    pairs = {(NAMES.index(pair.a), NAMES.index(pair.b)): pair for pair in told.pairs}
+    return Run(found, pairs, told.warnings)
+
+
+# ---------------------------------------------------------------- 3. weak pairs
+
+
+def test_where_nothing_is_weak_nothing_is_done(tmp_path: Path, network: Callable[..., Network]) -> None:
+    known = network(true_matches(ACROSS))
+    base = base_of(tmp_path, sides=[range(8)])
+    done = run(base, tmp_path / "run")
+    assert done.found == Extension((), base.models)
+    assert done.found.models[0] is base.models[0]
+    assert known.extracted == known.matched == []
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["work"]
+
+
+def test_one_photo_has_no_pairs(tmp_path: Path, network: Callable[..., Network]) -> None:
+    network({})
+    base = replace(base_of(tmp_path), names=NAMES[:1])
+    assert run(base, tmp_path / "run").found == Extension((), base.models)
+
+
+# ---------------------------------------------------------------- 4. learned matches
+
+
+def test_pairs_are_tried_by_rank_until_all_is_connected(tmp_path: Path, network: Callable[..., Network]) -> None:
+    """Then photos still get some tries, to close cycles."""
+    known = network(true_matches(ACROSS))
+    done = run(base_of(tmp_path), tmp_path / "run")
+    ranked = list(done.pairs)
+    assert ranked == sorted(ACROSS, key=lambda pair: (pair[1] - pair[0], pair))  # by closeness: nothing else is known
+    tried = [pair for pair in ranked if done.pairs[pair].tried]
+    assert known.tried == tried
+    num_tries: Counter[int] = Counter()
+    for pair in ranked:  # the first of them connects all
+        assert (pair in tried) is (max(num_tries[view] for view in pair) < TRIES_ONCE_CONNECTED)
+        num_tries.update(pair if pair in tried else ())
+    assert len(tried) < len(ranked)
+    assert done.having(LinkVerdict.NOT_TRIED) == set(ranked) - set(tried)
+    assert all("other links connect" in done.pairs[pair].detail for pair in set(ranked) - set(tried))
+
+
+def test_while_photos_are_apart_all_pairs_are_tried(tmp_path: Path, network: Callable[..., Network]) -> None:
+    known = network({})
+    base = base_of(tmp_path)
+    done = run(base, tmp_path / "run")
+    assert known.tried == list(done.pairs)
+    assert done.having(LinkVerdict.NO_GEOMETRY) == set(ACROSS)
+
+
+def test_only_so_many_pairs_are_tried(tmp_path: Path, network: Callable[..., Network]) -> None:
+    known = network({})
+    done = run(base_of(tmp_path), tmp_path / "run", replace(QUICK, view_graph=ViewGraphOptions(max_weak_pairs=3)))
+    assert known.tried == list(done.pairs) == [(3, 4), (2, 4), (3, 5)]
+
+
+# ---------------------------------------------------------------- 5. to 7. clips
+
+
+def unreadable_clips(folder: Path, pairs: Iterable[Pair]) -> ReconstructOptions:
+    """Options of a run that has clips of these pairs, none of which can be read."""
+    clip_dir = folder / "clips"
+    clip_dir.mkdir()
+    for a, b in pairs:
+        (clip_dir / f"{a}__{b}.mp4").write_bytes(b"no video")
+    return replace(QUICK, generator="clips", bridging=BridgingOptions(clip_dir=clip_dir))
+
+
+def matches_by_number(numbers: Mapping[Pair, int]) -> dict[Pair, Matches]:
+    """Matches of so many points each, hardly any of them right: some evidence, but no link."""
+    return {
+        pair: SCENE.matches(*pair, limit=number, outlier_share=0.6, outlier_score=0.3)
+        for pair, number in numbers.items()
+    }
+
+
+def bridged(done: Run) -> set[Pair]:
+    return {pair for pair, told in done.pairs.items() if any(".mp4" in tried for tried in told.tried)}
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(0, []), (2, [(2, 5), (3, 4)]), (9, [(2, 5), (3, 4), (3, 5)])])
+def test_the_budget_of_clips_goes_to_the_most_promising(
+    tmp_path: Path, network: Callable[..., Network], budget: int, expected: list[Pair]
+) -> None:
+    """The evidence of the matches says which those are, not the rank."""
+    network(matches_by_number({(3, 4): 60, (3, 5): 30, (2, 5): 120}))
+    options = unreadable_clips(tmp_path, [(3, 4), (3, 5), (2, 5)])
+    options = replace(options, view_graph=ViewGraphOptions(max_bridged_pairs=budget))
+    told: list[tuple[str, int, int]] = []
+    done = run(base_of(tmp_path), tmp_path / "run", options, RunLog(lambda *step: told.append(step)))
+    assert bridged(done) == set(expected)
+    assert [step for step in told if step[0] == "bridging"] == [("bridging", n, budget) for n in range(len(expected))]
+    assert done.sizes == [4, 4]
+
+
+def test_pairs_to_bridge_are_those_that_a_run_would_bridge(tmp_path: Path, network: Callable[..., Network]) -> None:
+    network(matches_by_number({(3, 4): 60, (3, 5): 30, (2, 5): 120}))
+    (tmp_path / "work").mkdir()
+    base = base_of(tmp_path)
+    for budget, expected in ((0, []), (2, [(2, 5), (3, 4)])):
+        options = replace(QUICK, generator="clips", view_graph=ViewGraphOptions(max_bridged_pairs=budget))
+        found = fallback.pairs_to_bridge(base, tmp_path, tmp_path / "work", options, RunLog())
+        assert [(NAMES.index(pair.a), NAMES.index(pair.b)) for pair in found] == expected
+
+
+def test_what_learned_matches_connect_needs_no_clip(tmp_path: Path, network: Callable[..., Network]) -> None:
+    network(true_matches(ACROSS))
+    done = run(base_of(tmp_path), tmp_path / "run", unreadable_clips(tmp_path, [(3, 4)]))
+    assert bridged(done) == set()
+    assert done.sizes == [8]
+
+
+@pytest.fixture
+def with_clip(tmp_path: Path) -> ReconstructOptions:
+    """Options of a run that has a clip from photo 3 to photo 4."""
+    (tmp_path / "clips").mkdir()
+    write_folder(tmp_path / "clips" / "3__4", CLIP)
+    return replace(QUICK, generator="clips", bridging=BridgingOptions(clip_dir=tmp_path / "clips"))
+
+
+def test_a_clip_joins_photos_that_do_not_match(
+    tmp_path: Path, network: Callable[..., Network], with_clip: ReconstructOptions
+) -> None:
+    network({})
+    done = run(base_of(tmp_path), tmp_path / "run", with_clip)
+    assert done.having(LinkVerdict.ACCEPTED) == {(3, 4)}
+    assert done.pairs[3, 4].tried == ("learned matching", "3__4")
+    assert done.pairs[3, 4].choice == "accepted"
+    assert done.sizes == [8]
+    assert worst_error_deg(done.found.models[0], TRUTH) < 2.0
+
+
+# ---------------------------------------------------------------- 8. what all links say together
+
+
+def seen_askew(a: int, b: int, turn_deg: float) -> tuple[Scene, Matches]:
+    """The scene with further points in two photos, which tell of another pose of the second one, and their matches."""
+    poses = list(POSES)
+    poses[b] = turned(poses[b], turn_deg)
+    askew = observe(cloud(7, 250), poses, noise_px=0.1, intrinsics=CAMERA, seed=2)
+    features, first_rows = list(SCENE.features), {}
+    for view in (a, b):
+        true, more = features[view], askew.features[view]
+        first_rows[view] = len(true.keypoints_px)
+        features[view] = Features(
+            np.concatenate([true.keypoints_px, more.keypoints_px]),
+            np.concatenate([true.descriptors, more.descriptors]),
+            np.concatenate([true.scores, more.scores]),
+            true.size_px,
+        )
+    shown = list(SCENE.point_of_row)
+    for view in (a, b):
+        shown[view] = np.concatenate([shown[view], np.full(len(askew.point_of_row[view]), -1)])
+    matches = askew.matches(a, b)
+    rows = matches.indices + np.array([first_rows[a], first_rows[b]], np.uint32)
+    return replace(SCENE, features=tuple(features), point_of_row=tuple(shown)), Matches(rows, matches.scores)
+
+
+@pytest.mark.parametrize(("num_true", "refused", "sizes"), [(125, {(3, 4), (2, 5)}, [4, 4]), (None, {(3, 4)}, [8])])
+def test_of_links_that_contradict_one_another_a_clearly_stronger_one_remains(
+    tmp_path: Path, network: Callable[..., Network], num_true: int | None, refused: set[Pair], sizes: list[int]
+) -> None:
+    """Else nothing tells which of them errs."""
+    scene, wrong = seen_askew(3, 4, 25.0)
+    network({(3, 4): wrong, (2, 5): scene.matches(2, 5, limit=num_true)}, scene)
+    done = run(base_of(tmp_path, scene), tmp_path / "run")
+    assert done.having(LinkVerdict.CONTRADICTED) == refused
+    assert all("fails to close by 25 degrees" in done.pairs[pair].detail for pair in refused)
+    assert done.sizes == sizes
+    assert max(worst_error_deg(model, TRUTH) for model in done.found.models) < 1.0
+
+
+def test_links_that_agree_are_all_kept(tmp_path: Path, network: Callable[..., Network]) -> None:
+    network(true_matches([(3, 4), (2, 5)]))
+    done = run(base_of(tmp_path), tmp_path / "run")
+    assert done.having(LinkVerdict.ACCEPTED) == {(3, 4), (2, 5)}
+    assert done.sizes == [8]
+
+
+# ---------------------------------------------------------------- 9. models
+
+
+def test_an_accepted_link_joins_the_models_in_a_copy_of_the_database(
+    tmp_path: Path, network: Callable[..., Network]
+) -> None:
+    network(true_matches([(3, 4)]))
+    base = base_of(tmp_path)
+    rows = dump(base.database_path)
+    given = [pycolmap.Reconstruction(model) for model in base.models]
+    done = run(base, tmp_path / "run")
+    assert done.sizes == [8]
+    assert worst_error_deg(done.found.models[0], TRUTH) < 1.0
+    assert done.found.database_path == tmp_path / "run" / "work" / "database.db"
+    assert len(dump(done.found.database_path)["matches"]) > len(rows["matches"])
+    assert dump(base.database_path) == rows
+    for before, after in zip(given, base.models, strict=True):
+        assert_equal_models(before, after)
+
+
+def test_without_a_link_the_base_models_are_the_result(tmp_path: Path, network: Callable[..., Network]) -> None:
+    network({})
+    base = base_of(tmp_path)
+    found = run(base, tmp_path / "run").found
+    assert found.database_path is None
+    assert all(model is given for model, given in zip(found.models, base.models, strict=True))
+
+
+# ---------------------------------------------------------------- runs that go on
+
+
+def test_a_second_run_makes_nothing_twice(
+    tmp_path: Path, network: Callable[..., Network], with_clip: ReconstructOptions
+) -> None:
+    first = network({})
+    base = base_of(tmp_path)
+    done = run(base, tmp_path / "run", with_clip)
+    assert sorted(first.extracted) == list(range(len(IMAGES)))
+    assert len(set(first.matched)) == len(first.matched)
+    second = network({})
+    again = run(base, tmp_path / "run", with_clip)
+    assert second.extracted == second.matched == []
+    assert {pair: (told.verdict, told.tried) for pair, told in again.pairs.items()} == {
+        pair: (told.verdict, told.tried) for pair, told in done.pairs.items()
+    }
+    assert_equal_models(again.found.models[0], done.found.models[0])
+
+
+class StoppedError(Exception):
+    """Raised by a progress callback."""
+
+
+def test_a_stopped_run_goes_on_where_it_stopped(
+    tmp_path: Path, network: Callable[..., Network], with_clip: ReconstructOptions
+) -> None:
+    base = base_of(tmp_path)
+    asked: list[Network] = []
+    for stage, number in (("learned matching", 2), ("learned matching", 7), ("bridging", 0), ("final mapping", 0)):
+
+        def stop(*step: object, at: tuple[str, int] = (stage, number)) -> None:
+            if step[:2] == at:
+                raise StoppedError
+
+        asked.append(network({}))
+        with pytest.raises(StoppedError):
+            run(base, tmp_path / "run", with_clip, RunLog(stop))
+    asked.append(network({}))
+    assert run(base, tmp_path / "run", with_clip).sizes == [8]
+    assert [len(known.tried) for known in asked] == [2, 5, 9, 0, 0]
+    extracted = [view for known in asked for view in known.extracted]
+    matched = [pair for known in asked for pair in known.matched]
+    assert len(set(extracted)) == len(extracted)
+    assert len(set(matched)) == len(matched)
