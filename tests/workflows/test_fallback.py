@@ -256,11 +256,10 @@ def test_the_budget_of_clips_goes_to_the_most_promising(
 
 def test_pairs_to_bridge_are_those_that_a_run_would_bridge(tmp_path: Path, network: Callable[..., Network]) -> None:
     network(matches_by_number({(3, 4): 60, (3, 5): 30, (2, 5): 120}))
-    (tmp_path / "work").mkdir()
     base = base_of(tmp_path)
     for budget, expected in ((0, []), (2, [(2, 5), (3, 4)])):
         options = replace(QUICK, generator="clips", view_graph=ViewGraphOptions(max_bridged_pairs=budget))
-        found = fallback.pairs_to_bridge(base, tmp_path, tmp_path / "work", options, RunLog())
+        found = fallback.pairs_to_bridge(base, tmp_path, options, RunLog())
         assert [(NAMES.index(pair.a), NAMES.index(pair.b)) for pair in found] == expected
 
 
