@@ -11,6 +11,7 @@ import pycolmap
 import pytest
 
 import interpose_sfm
+from geometry_scenes import worst_error_deg
 from hook_scene import Apart
 from paths import ROOT
 
@@ -35,7 +36,8 @@ def test_library(
     assert any(line.startswith(f"{gap.a} and {gap.b}: accepted (") for line in lines)
     assert not any("is in no model" in line for line in lines)
     assert any(line.startswith("left_1.jpg and left_2.jpg: accepted, known to ") for line in lines)
-    assert apart.worst_error_deg(pycolmap.Reconstruction(tmp_path / "photos_interpose" / "sparse" / "0")) < 1.0
+    model = pycolmap.Reconstruction(tmp_path / "photos_interpose" / "sparse" / "0")
+    assert worst_error_deg(model, apart.truth.cam_from_world) < 1.0
 
 
 @pytest.mark.parametrize("is_hooked", [False, True])
@@ -52,4 +54,4 @@ def test_hloc_like_script(
     with interpose_sfm.installed():
         run(monkeypatch, "hook_hloc_like.py", apart.photo_dir, output)
     assert capsys.readouterr().out.startswith("model 0: 6 photos, ")
-    assert apart.worst_error_deg(pycolmap.Reconstruction(output / "0")) < 1.0
+    assert worst_error_deg(pycolmap.Reconstruction(output / "0"), apart.truth.cam_from_world) < 1.0
