@@ -1,4 +1,4 @@
-"""Rendered photos that pycolmap leaves in two models and one learned link joins, for the tests of the drop-in."""
+"""Rendered photos that pycolmap leaves in two models and learned links join, for the tests of the drop-in."""
 
 from __future__ import annotations
 
