@@ -1,6 +1,6 @@
 """Clips that were made elsewhere or before: video files and folders of frames on disk.
 
-`clip_files` says how files are named, `clip_reading` how their frames and the photos are brought together.
+`clips.files` says how files are named, `clips.reading` how their frames and the photos are brought together.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a clip on disk to frames in A to B order with the mapping of both photos, whoever made the file.
 
-A clip that was generated here has a record that says where the photos lie (`clip_record`). Where there is none the
-frames are brought into register with the photos (`registration`).
+A clip that was generated here has a record that says where the photos lie (`clips.record`). Where there is none the
+frames are brought into register with the photos (`clips.image_alignment`).
 """
 
 from __future__ import annotations

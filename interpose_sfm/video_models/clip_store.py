@@ -1,7 +1,7 @@
 """The folder of generated clips: finished ones, and notes about those under way.
 
-A clip is ``ASTEM__BSTEM_N.mp4`` (``_ba`` at the end where the file runs from B to A) as `clip_files` reads it, so the
-folder serves as ``--clips`` as it is, here or on another machine. Beside it lies its record (`clip_record`), written
+A clip is ``ASTEM__BSTEM_N.mp4`` (``_ba`` at the end where the file runs from B to A) as `clips.files` reads it, so the
+folder serves as ``--clips`` as it is, here or on another machine. Beside it lies its record (`clips.record`), written
 first: a clip without a record is not ours. Notes about clips that are not finished lie in ``tasks/``, one file each.
 
 Everything is written as a whole or not at all, and one process at a time may write. Reading needs no lock.
