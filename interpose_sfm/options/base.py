@@ -60,9 +60,10 @@ class BaseOptions:
         min_points_per_photo: A photo that sees fewer points of its model is taken out if most of its matches speak
             against where the model has it, until a link confirms it; else it stays, with a warning. COLMAP registers
             from 30 points on, and look-alike structure reaches that.
-        lift_limits: Whether COLMAP's matches are mapped once more, with forward motion, small angles and points of two
-            photos, where plain mapping leaves photos out and focal lengths are known or shared, and links likewise
-            where they find no start. Incremental mapper only.
+        lift_limits: Whether COLMAP's matches are mapped once more where plain mapping leaves photos out or is refuted:
+            with forward motion, small angles and points of two photos where focal lengths are known or shared, else
+            with focal lengths found from the verified pairs; and links with lifted limits where they find no start.
+            Incremental mapper only.
         num_threads: Threads of COLMAP; -1 for all cores.
         mapper: COLMAP's incremental mapper, or its global one (GLOMAP), for the base models and with the links.
     """
