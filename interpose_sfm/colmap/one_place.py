@@ -49,12 +49,12 @@ def _pairs(database: pycolmap.Database, names: Collection[str]) -> dict[ImagePai
     import pycolmap
 
     name_of = {image.image_id: image.name for image in database.read_all_images() if image.name in names}
-    found = {}
+    pairs = {}
     for pair_id, count in zip(*database.read_two_view_geometry_num_inliers(), strict=True):
         ids = pycolmap.pair_id_to_image_pair(pair_id)
         if count >= MIN_INLIERS and name_of.keys() >= set(ids):
-            found[ImagePair.sorted(name_of[ids[0]], name_of[ids[1]])] = ids
-    return found
+            pairs[ImagePair.sorted(name_of[ids[0]], name_of[ids[1]])] = ids
+    return pairs
 
 
 def _is_one_place(database: pycolmap.Database, names: Collection[str]) -> bool:
@@ -82,10 +82,10 @@ def _rotation_share(database: pycolmap.Database, id_a: int, id_b: int) -> float:
     if share >= ROTATION_SHARE:
         return share
     ransac = pycolmap.RANSACOptions(max_error=MAX_ERROR_PX, random_seed=0)
-    found = pycolmap.estimate_homography_matrix(points_px[0], points_px[1], ransac)
-    if found is None:
+    homography = pycolmap.estimate_homography_matrix(points_px[0], points_px[1], ransac)
+    if homography is None:
         return share
-    focal_px = _rotation_focal_px(np.asarray(found["H"]), cameras[0])
+    focal_px = _rotation_focal_px(np.asarray(homography["H"]), cameras[0])
     fitted = [pycolmap.Camera.create_from_model_name(1, "SIMPLE_PINHOLE", focal_px, c.width, c.height) for c in cameras]
     return max(share, _explained(points_px, fitted))
 

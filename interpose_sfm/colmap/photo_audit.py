@@ -71,8 +71,8 @@ def refuted_photos(
         model: It may lack key points that the database has gained since.
         agree_px: Distance within which a match agrees; wider for learned key points.
     """
-    found = photo_supports(database_path, model, agree_px)
-    return {name: support for name, support in found.items() if support.is_refuted}
+    supports = photo_supports(database_path, model, agree_px)
+    return {name: support for name, support in supports.items() if support.is_refuted}
 
 
 def photo_supports(
@@ -85,7 +85,7 @@ def photo_supports(
         pairs_of = _strongest_pairs(database, model)
         keypoints: dict[int, FloatArray] = {}
         agreeing: dict[tuple[int, int], int] = {}
-        found = {}
+        supports = {}
         for name, pairs in pairs_of.items():
             for pair in pairs:
                 ids = pair.a.image_id, pair.b.image_id
@@ -95,11 +95,11 @@ def photo_supports(
                     rows = np.asarray(database.read_matches(*ids))
                     points_px = keypoints[ids[0]][rows[:, 0]], keypoints[ids[1]][rows[:, 1]]
                     agreeing[ids] = _num_agreeing(model, pair, points_px, agree_px)
-            found[name] = PhotoSupport(
+            supports[name] = PhotoSupport(
                 sum(agreeing[pair.a.image_id, pair.b.image_id] for pair in pairs),
                 sum(pair.num_verified for pair in pairs),
             )
-    return found
+    return supports
 
 
 def _strongest_pairs(database: pycolmap.Database, model: pycolmap.Reconstruction) -> dict[str, list[_Pair]]:
@@ -149,5 +149,5 @@ def removable(
     A refuted photo of many points is another matter: it stands where the model is broken, and to take it out would
     leave the parts of the model in their wrong places.
     """
-    found = frozenset(thin) & frozenset(refuted)
-    return found if model.num_reg_images() - len(found) >= min_size else frozenset()
+    photos = frozenset(thin) & frozenset(refuted)
+    return photos if model.num_reg_images() - len(photos) >= min_size else frozenset()

@@ -307,13 +307,13 @@ def _contradicted(model: pycolmap.Reconstruction, tied: Sequence[tuple[int, Link
     poses = reconstruction.poses(model)
     worst = (1.0, -1, "")
     for index, link in tied:
-        found = link_errors_deg(geometry.relative_pose(poses[link.pair.b], poses[link.pair.a]), link.b_from_a)
+        errors_deg = link_errors_deg(geometry.relative_pose(poses[link.pair.b], poses[link.pair.a]), link.b_from_a)
         limit_deg = DROP_SIGMAS * max(link.spread_deg, MIN_SPREAD_DEG)
         sentence = (
-            f"the points turn the pair {found[0]:.1f} degrees and its direction {found[1]:.1f} degrees away from the "
-            f"link, which is known to {link.spread_deg:.1f}"
+            f"the points turn the pair {errors_deg[0]:.1f} degrees and its direction {errors_deg[1]:.1f} degrees away "
+            f"from the link, which is known to {link.spread_deg:.1f}"
         )
-        worst = max(worst, (max(found) / limit_deg, index, sentence))
+        worst = max(worst, (max(errors_deg) / limit_deg, index, sentence))
     return {worst[1]: worst[2]} if worst[1] >= 0 else {}
 
 

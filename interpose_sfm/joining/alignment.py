@@ -118,8 +118,8 @@ def align(
     """
     if not target or not source:
         raise ValueError(f"got components of {len(target)} and {len(source)} photos, expected at least one in either")
-    found = (find_tie(target, source, link, (baselines or {}).get(link.pair, Baseline())) for link in links)
-    statements = Statements(tuple(tie for tie in found if tie is not None), tuple(overlaps), len(source) > 1)
+    ties = (find_tie(target, source, link, (baselines or {}).get(link.pair, Baseline())) for link in links)
+    statements = Statements(tuple(tie for tie in ties if tie is not None), tuple(overlaps), len(source) > 1)
     both = f"{_listed(source)} and {_listed(target)}"
     if not statements.ties and not overlaps:
         return Apart(ApartReason.NO_LINK, f"nothing links {both}", f"a link between {both}")
@@ -210,13 +210,13 @@ def contradiction(statements: Statements, similarity: Similarity, max_angle_deg:
         similarity: target_from_source.
         max_angle_deg: As of `align`.
     """
-    found = [miss for tie in statements.ties for miss in _tie_misses(tie, similarity, max_angle_deg)]
-    found += [
+    misses = [miss for tie in statements.ties for miss in _tie_misses(tie, similarity, max_angle_deg)]
+    misses += [
         miss
         for overlap in statements.overlaps
         for miss in _overlap_misses(overlap, similarity, max_angle_deg, statements.has_scale)
     ]
-    share, sentence = max(found)
+    share, sentence = max(misses)
     return f"{sentence}; nothing tells which errs" if share > 1.0 else ""
 
 
@@ -228,13 +228,13 @@ def _tie_misses(tie: Tie, similarity: Similarity, max_angle_deg: float) -> list[
     """By what share of its tolerance a link misses, with a sentence each."""
     label = f"{_label(tie)} contradicts the others by"
     tolerance_deg = _tolerance_deg(tie.spread_deg, max_angle_deg)
-    found = [
+    misses = [
         (error_deg / tolerance_deg, f"{label} {error_deg:.0f} degrees of {kind}")
         for kind, error_deg in zip(("rotation", "direction"), tie.errors_deg(similarity), strict=True)
     ]
     for error, sigma in tie.length_errors(similarity):
-        found.append((abs(error) / (TOLERANCE_SIGMAS * sigma), f"{label} a factor of {np.exp(abs(error)):.1f}"))
-    return found
+        misses.append((abs(error) / (TOLERANCE_SIGMAS * sigma), f"{label} a factor of {np.exp(abs(error)):.1f}"))
+    return misses
 
 
 def _overlap_misses(
@@ -245,12 +245,12 @@ def _overlap_misses(
     turn_deg = float(geometry.rotation_angle_deg(similarity.rotation @ overlap.rotation.T))
     tolerance_deg = _tolerance_deg(overlap.rotation_sigma_deg, max_angle_deg)
     off = float(np.linalg.norm(similarity.apply(overlap.x_in_source) - overlap.x_in_target)) / overlap.position_sigma
-    found = [
+    misses = [
         (turn_deg / tolerance_deg, f"{label} {turn_deg:.0f} degrees of rotation"),
         (off / TOLERANCE_SIGMAS, f"{label} {off:.0f} sigma of position"),
     ]
     if overlap.scale is not None and has_scale:
         error = abs(float(np.log(similarity.scale / overlap.scale.value)))
         sigma = max(overlap.scale.sigma, MIN_LENGTH_SIGMA)
-        found.append((error / (TOLERANCE_SIGMAS * sigma), f"{label} a factor of {np.exp(error):.1f} in scale"))
-    return found
+        misses.append((error / (TOLERANCE_SIGMAS * sigma), f"{label} a factor of {np.exp(error):.1f} in scale"))
+    return misses

@@ -147,14 +147,14 @@ class FinalMapper:
         left = sorted({name for link in links for name in (link.pair.a, link.pair.b)} - held)
         if not left:
             return []
-        found = self._anew(self.work_dir / "remaining", _with_link_partners(left, links))
-        return self._audited(found, [])
+        remaining = self._anew(self.work_dir / "remaining", _with_link_partners(left, links))
+        return self._audited(remaining, [])
 
     def _anew(self, folder: Path, names: Sequence[str] = ()) -> list[pycolmap.Reconstruction]:
         """Models (of some photos) from scratch: plain, else with lifted limits, else started from a link's pose."""
-        found = self._mapped(folder / "plain", names)
-        if found or not self.base.lift_limits:
-            return found
+        models = self._mapped(folder / "plain", names)
+        if models or not self.base.lift_limits:
+            return models
         asked = names or sorted(databases.camera_ids(self.database_path))
         if not lifted_limits.are_cameras_held(self.database_path, asked):
             return []
@@ -188,9 +188,9 @@ class FinalMapper:
                 names=names,
                 lifts_limits=True,
             )
-            found = self._believed([grown])
-            if found:
-                return found
+            models = self._believed([grown])
+            if models:
+                return models
         return []
 
     def _believed(self, models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
@@ -237,14 +237,14 @@ class FinalMapper:
             links = [_refitted(link, cameras, self.seed) for link in self._held.values()]
             poses = reconstruction.poses(model)
             nearest_first = sorted(base_poses, key=lambda base: -len(base.keys() & poses.keys()))
-            found = audit(poses, nearest_first, links, self.limits)
-            for index, error_deg in found.contradicted.items():
+            audited = audit(poses, nearest_first, links, self.limits)
+            for index, error_deg in audited.contradicted.items():
                 detail = f"the adjusted model turns the pair {error_deg:.0f} degrees away from the link"
                 self._drop(links[index].pair, Dropped(links[index], detail))
-            if found.unsupported:
-                names = ", ".join(sorted(found.unsupported))
+            if audited.unsupported:
+                names = ", ".join(sorted(audited.unsupported))
                 self.warnings.append(f"taken out again, since no accepted link agrees with their pose: {names}")
-                reconstruction.remove_photos(model, found.unsupported)
+                reconstruction.remove_photos(model, audited.unsupported)
         return reconstruction.sort_models(models, self.base.min_model_size)
 
     def _drop(self, pair: ImagePair, dropped: Dropped) -> None:

@@ -164,20 +164,20 @@ class ModelJoiner:
         between = self._between(target, source, self._links)
         if not between.links and not between.overlaps:
             return None
-        found = between.align(self._limits.max_cycle_deg)
-        if isinstance(found, Apart) and found.reason in (ApartReason.NO_SCALE, ApartReason.UNSURE_SCALE):
+        answer = between.align(self._limits.max_cycle_deg)
+        if isinstance(answer, Apart) and answer.reason in (ApartReason.NO_SCALE, ApartReason.UNSURE_SCALE):
             confirmed = self._confirm(between, names)
             if confirmed:
                 link_rows.inject_links(self._database_path, self._source.support(confirmed))
                 target, source = self._triangulated(target), self._triangulated(source)
                 between = self._between(target, source, [*self._links, *confirmed])
-                found = between.align(self._limits.max_cycle_deg)
+                answer = between.align(self._limits.max_cycle_deg)
         else:
             confirmed = []
-        if self._contradicted and isinstance(found, Alignment):
+        if self._contradicted and isinstance(answer, Alignment):
             everything = self._between(target, source, [*self._links, *confirmed, *self._contradicted])
-            found = _unless_contradicted(found, everything.align(self._limits.max_cycle_deg))
-        similarity = self._similarity(between, found, target, source, bool(confirmed))
+            answer = _unless_contradicted(answer, everything.align(self._limits.max_cycle_deg))
+        similarity = self._similarity(between, answer, target, source, bool(confirmed))
         if isinstance(similarity, str):
             self._apart.append(similarity)
             return None
@@ -195,7 +195,7 @@ class ModelJoiner:
         rotations = between.statements.rotations()
         predicted = geometry.median_rotation(rotations)
         limits = self._limits
-        found = []
+        confirmed = []
         for link in self._source.candidates(*names):
             tie = between.tie(link)
             if (
@@ -208,13 +208,13 @@ class ModelJoiner:
             error_deg = float(geometry.rotation_angle_deg(tie.rotation @ predicted.T))
             logger.info("%s: %.0f degrees from the predicted rotation", link.pair, error_deg)
             if error_deg <= max(limits.max_cycle_deg, CONFIRMED_SIGMAS * link.spread_deg):
-                found.append(link)
-        return found
+                confirmed.append(link)
+        return confirmed
 
     def _similarity(
         self,
         between: placing.Between,
-        found: Alignment | Apart,
+        answer: Alignment | Apart,
         target: pycolmap.Reconstruction,
         source: pycolmap.Reconstruction,
         needs_pixels: bool,
@@ -227,19 +227,19 @@ class ModelJoiner:
         Args:
             needs_pixels: Whether links are among those between the models that only pixels can confirm.
         """
-        if isinstance(found, Apart) and found.reason is not ApartReason.UNSURE_SCALE:
-            return f"{found.detail}; wanted: {found.wanted}"
+        if isinstance(answer, Apart) and answer.reason is not ApartReason.UNSURE_SCALE:
+            return f"{answer.detail}; wanted: {answer.wanted}"
         sightings = _sightings(between, target, source, self._database_path)
         num_sightings = sum(len(s.points_px) for s in sightings)
         both = f"the links between {min(between.source)} and {min(between.target)}"
         if num_sightings < overlaps.MIN_COMMON_POINTS:
-            if isinstance(found, Apart):
-                return f"{found.detail}; wanted: {found.wanted}"
+            if isinstance(answer, Apart):
+                return f"{answer.detail}; wanted: {answer.wanted}"
             if needs_pixels and not any(self._is_seen_twice(link, target, source) for link in between.links):
                 return f"only {num_sightings} points of {both} have a depth; wanted: a link with more points"
-            return found.target_from_source
+            return answer.target_from_source
         statements = between.statements
-        start = fit_statements(statements).similarity if isinstance(found, Apart) else found.target_from_source
+        start = fit_statements(statements).similarity if isinstance(answer, Apart) else answer.target_from_source
         fit = fit_pixels(statements, start, sightings)
         logger.info("%d of %d points of links are seen where they belong", fit.num_agreeing, fit.num_sightings)
         sides = fit.target_points, fit.source_points
@@ -290,14 +290,16 @@ class ModelJoiner:
             tried.add(name)
             ready = self._triangulated(model)
             cameras, max_angle_deg = refined_cameras(self._database_path, [ready]), self._limits.max_cycle_deg
-            found = placing.find_place(ready, name, self._links, cameras, max_angle_deg)
+            answer = placing.find_place(ready, name, self._links, cameras, max_angle_deg)
             if self._contradicted:
                 everything = [*self._links, *self._contradicted]
-                found = _unless_contradicted(found, placing.find_place(ready, name, everything, cameras, max_angle_deg))
-            if isinstance(found, Apart):
-                self._apart.append(f"{found.detail}; wanted: {found.wanted}")
+                answer = _unless_contradicted(
+                    answer, placing.find_place(ready, name, everything, cameras, max_angle_deg)
+                )
+            if isinstance(answer, Apart):
+                self._apart.append(f"{answer.detail}; wanted: {answer.wanted}")
                 continue
-            placed = self._adjusted(placing.attach(ready, name, found, self._database_path), [mine])
+            placed = self._adjusted(placing.attach(ready, name, answer, self._database_path), [mine])
             if is_no_worse([model], placed.model):
                 self._believe(placed)
                 model, tried = placed.model, set()
@@ -309,13 +311,13 @@ class ModelJoiner:
     ) -> _Grown:
         """The model with its tracks completed, adjusted to them and to the links."""
         mapper = incremental_mapper.mapper_options(self._base, self._seed)
-        found: Sequence[AdjustedLink] = ()
+        links: Sequence[AdjustedLink] = ()
         for _ in range(ROUNDS):
             adjusted = adjustment.adjust(
                 self._triangulated(model), [*self._links, *confirmed], bases=bases, mapper=mapper
             )
-            model, found = adjusted.model, adjusted.links
-        return _Grown(self._triangulated(model), confirmed, found)
+            model, links = adjusted.model, adjusted.links
+        return _Grown(self._triangulated(model), confirmed, links)
 
     def _believe(self, grown: _Grown) -> None:
         """Believe what a model rests on, now that it takes the place of others."""
@@ -336,10 +338,10 @@ class ModelJoiner:
         )
 
 
-def _unless_contradicted(found: Alignment | Apart, with_contradicted: Alignment | Apart) -> Alignment | Apart:
+def _unless_contradicted(answer: Alignment | Apart, with_contradicted: Alignment | Apart) -> Alignment | Apart:
     """What the believed links say, unless those that others contradict say otherwise: they place nothing themselves."""
     is_vetoed = isinstance(with_contradicted, Apart) and with_contradicted.reason is ApartReason.CONTRADICTION
-    return with_contradicted if is_vetoed else found
+    return with_contradicted if is_vetoed else answer
 
 
 def _sightings(
@@ -352,7 +354,7 @@ def _sightings(
 
     What COLMAP verified between the two photos by itself counts as well: it may contradict the link.
     """
-    found = []
+    sightings = []
     for link in between.links:
         tie = between.tie(link)
         if tie is None:
@@ -373,8 +375,8 @@ def _sightings(
             image = other.find_image_with_name(other_name)
             camera = camera_fitting.intrinsics_of(other.camera(image.camera_id), is_trusted=True)
             pose = geometry.from_rigid3d(image.cam_from_world())
-            found.append(Sighting(is_in_target, x_in_model, np.asarray(there_px)[rows], pose, camera))
-    return found
+            sightings.append(Sighting(is_in_target, x_in_model, np.asarray(there_px)[rows], pose, camera))
+    return sightings
 
 
 def _verified_points(
@@ -383,9 +385,9 @@ def _verified_points(
     """(n, 2) positions in both photos of the matches that the database holds as verified."""
     images = target.find_image_with_name(name_t), source.find_image_with_name(name_s)
     rows = databases.verified_rows(database_path, images[0].image_id, images[1].image_id)
-    found = (
+    points_px = (
         np.array([image.points2D[row].xy for row in chosen]).reshape(-1, 2)
         for image, chosen in zip(images, rows, strict=True)
     )
-    points_t, points_s = found
+    points_t, points_s = points_px
     return points_t, points_s

@@ -53,14 +53,14 @@ def link_depths(model: pycolmap.Reconstruction, links: Sequence[Link]) -> dict[s
     A photo that a clip ties to the model has depths from the clip's frames where the model has no points.
     """
     centers = {image.name: np.asarray(image.projection_center()) for image in model.images.values() if image.has_pose}
-    found: dict[str, tuple[DepthSamples, ...]] = {}
+    depths: dict[str, tuple[DepthSamples, ...]] = {}
     for link in links:
         a, b = link.pair.a, link.pair.b
         if a in centers and b in centers:
             length = float(np.linalg.norm(centers[a] - centers[b]))
             for name, samples in ((a, link.seen_a), (b, link.seen_b)):
-                found[name] = (*found.get(name, ()), samples.scaled(length))
-    return found
+                depths[name] = (*depths.get(name, ()), samples.scaled(length))
+    return depths
 
 
 def baseline_length(
@@ -113,12 +113,12 @@ def _two_view_depths(link: Link, name: str, cameras: Mapping[str, Intrinsics]) -
     pair = link.pair
     rays_a = geometry.pixel_to_ray(link.points_a_px, cameras[pair.a])
     rays_b = geometry.pixel_to_ray(link.points_b_px, cameras[pair.b])
-    found = geometry.triangulate(link.b_from_a, rays_a, rays_b)
-    angles_deg = geometry.triangulation_angles_deg(link.b_from_a, found.x_in_a)
-    is_usable = (found.depths_a > 0) & (found.depths_b > 0) & (angles_deg >= MIN_PARALLAX_DEG)
+    points = geometry.triangulate(link.b_from_a, rays_a, rays_b)
+    angles_deg = geometry.triangulation_angles_deg(link.b_from_a, points.x_in_a)
+    is_usable = (points.depths_a > 0) & (points.depths_b > 0) & (angles_deg >= MIN_PARALLAX_DEG)
     if not np.any(is_usable):
         return DepthSamples(), 180.0
-    points_px, depths = (link.points_a_px, found.depths_a) if name == pair.a else (link.points_b_px, found.depths_b)
+    points_px, depths = (link.points_a_px, points.depths_a) if name == pair.a else (link.points_b_px, points.depths_b)
     return DepthSamples(points_px[is_usable], depths[is_usable]), float(np.median(angles_deg[is_usable]))
 
 

@@ -48,8 +48,8 @@ class Between:
     @property
     def statements(self) -> Statements:
         """The same as equations."""
-        found = (self.tie(link) for link in self.links)
-        return Statements(tuple(tie for tie in found if tie is not None), self.overlaps, len(self.source) > 1)
+        ties = (self.tie(link) for link in self.links)
+        return Statements(tuple(tie for tie in ties if tie is not None), self.overlaps, len(self.source) > 1)
 
     def tie(self, link: Link) -> Tie | None:
         """A link as a tie of the two models; None if it does not join them."""

@@ -97,8 +97,8 @@ def fit_pixels(statements: Statements, start: Similarity, sightings: Sequence[Si
     chart = _PixelChart(statements, start, sightings)
     best = max(SCALE_STEPS, key=lambda factor: _closeness(chart.scaled(float(factor)), sightings))
     chart = _PixelChart(statements, chart.scaled(float(best)), sightings)
-    found = least_squares(chart.residuals, np.zeros(7), loss="cauchy", max_nfev=100)
-    similarity = chart.similarity(found.x)
+    solution = least_squares(chart.residuals, np.zeros(7), loss="cauchy", max_nfev=100)
+    similarity = chart.similarity(solution.x)
     return PixelFit(
         similarity,
         _agreement(similarity, [s for s in sightings if s.is_in_target]),

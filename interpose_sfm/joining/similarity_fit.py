@@ -94,13 +94,13 @@ def fit_statements(statements: Statements) -> Fit:
     from scipy.optimize import least_squares
 
     chart = _Chart(statements, _linear(statements, geometry.median_rotation(statements.rotations())))
-    found = least_squares(
+    solution = least_squares(
         chart.residuals, np.zeros(chart.num_unknowns), loss="soft_l1", f_scale=ROBUST_SIGMAS, max_nfev=200
     )
-    solved = chart.similarity(found.x)
+    solved = chart.similarity(solution.x)
     num_spare = statements.num_spare()
-    inflation = max(1.0, 2.0 * float(found.cost) / num_spare) if num_spare > 0 else 1.0
-    values, vectors = np.linalg.eigh(found.jac.T @ found.jac)
+    inflation = max(1.0, 2.0 * float(solution.cost) / num_spare) if num_spare > 0 else 1.0
+    values, vectors = np.linalg.eigh(solution.jac.T @ solution.jac)
     if values[0] <= 1e-12 * values[-1]:
         return Fit(solved, 180.0, np.inf)
     covariance = inflation * (vectors / values) @ vectors.T
@@ -208,19 +208,19 @@ def _tie_equations(tie: Tie, rotation: FloatArray) -> list[Equations]:
     ray, center = tie.ray(rotation), tie.x_in_target
     place = np.column_stack([rotation @ tie.x_in_source, np.eye(3)])
     off_ray = (np.eye(3) - np.outer(ray, ray)) / np.radians(tie.spread_deg)
-    found = [(off_ray @ place, off_ray @ center)]
+    equations = [(off_ray @ place, off_ray @ center)]
     for length, is_target in ((tie.baseline.in_target, True), (tie.baseline.in_source, False)):
         if length is None:
             continue
         row = ray @ place if is_target else ray @ place - [length.value, 0.0, 0.0, 0.0]
         value = ray @ center + (length.value if is_target else 0.0)
-        found.append((row[None] / length.sigma, np.array([value]) / length.sigma))
-    return found
+        equations.append((row[None] / length.sigma, np.array([value]) / length.sigma))
+    return equations
 
 
 def _overlap_equations(overlap: Overlap, rotation: FloatArray) -> list[Equations]:
     weight = 1.0 / np.radians(overlap.rotation_sigma_deg)  # as sure as its rotation, seen from the distance of links
-    found = [(weight * np.column_stack([rotation @ overlap.x_in_source, np.eye(3)]), weight * overlap.x_in_target)]
+    equations = [(weight * np.column_stack([rotation @ overlap.x_in_source, np.eye(3)]), weight * overlap.x_in_target)]
     if overlap.scale is not None:
-        found.append((weight * np.array([[1.0, 0.0, 0.0, 0.0]]), weight * np.array([overlap.scale.value])))
-    return found
+        equations.append((weight * np.array([[1.0, 0.0, 0.0, 0.0]]), weight * np.array([overlap.scale.value])))
+    return equations

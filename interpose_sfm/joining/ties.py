@@ -124,12 +124,12 @@ class Tie:
     def length_errors(self, target_from_source: Similarity) -> list[tuple[float, float]]:
         """Logarithms of implied to measured lengths, and their sigmas."""
         implied = float(np.linalg.norm(self.b_from_a(target_from_source).translation))
-        found = []
+        errors = []
         for measured, unit in ((self.baseline.in_target, 1.0), (self.baseline.in_source, target_from_source.scale)):
             if measured is not None:
                 error = float(np.log(max(implied, 1e-12) / (measured.value * unit)))
-                found.append((error, max(measured.sigma, MIN_LENGTH_SIGMA)))
-        return found
+                errors.append((error, max(measured.sigma, MIN_LENGTH_SIGMA)))
+        return errors
 
 
 def find_tie(target: Mapping[str, Pose], source: Mapping[str, Pose], link: Link, baseline: Baseline) -> Tie | None:

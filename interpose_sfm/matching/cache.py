@@ -53,24 +53,24 @@ class LearnedCache:
     def features(self, view: View) -> Features:
         """Features of a view."""
         key = store_key(view.key, self._settings)
-        found = self._features.get(view.key) or self._feature_store.get(key)
-        if found is None:
-            found = self._matcher.extract(view.image)
+        features = self._features.get(view.key) or self._feature_store.get(key)
+        if features is None:
+            features = self._matcher.extract(view.image)
             if view.key not in self._photos:
-                found = _best(found, self._max_frame_keypoints)
-            self._feature_store.put(key, found)
-        self._features[view.key] = found
-        return found
+                features = _best(features, self._max_frame_keypoints)
+            self._feature_store.put(key, features)
+        self._features[view.key] = features
+        return features
 
     def matches(self, a: View, b: View) -> Matches:
         """Putative matches from a to b, of any score."""
         key = store_key(a.key, b.key, self._settings, ANY_SCORE)
-        found = self._matches.get((a.key, b.key)) or self._match_store.get(key)
-        if found is None:
-            found = self._matcher.match(self.features(a), self.features(b))
-            self._match_store.put(key, found)
-        self._matches[a.key, b.key] = found
-        return found
+        matches = self._matches.get((a.key, b.key)) or self._match_store.get(key)
+        if matches is None:
+            matches = self._matcher.match(self.features(a), self.features(b))
+            self._match_store.put(key, matches)
+        self._matches[a.key, b.key] = matches
+        return matches
 
     def features_and_matches(self, a: View, b: View) -> tuple[Features, Features, Matches]:
         """Features of both views, and putative matches from a to b, of any score."""

@@ -140,10 +140,10 @@ class _RotationForest:
                 if neighbour not in came:
                     came[neighbour] = name, index
                     queue.append(neighbour)
-        found = []
+        indices = []
         name = goal
         while name in came and name != start:
             name, index = came[name]
             if index >= 0:
-                found.append(index)
-        return found
+                indices.append(index)
+        return indices

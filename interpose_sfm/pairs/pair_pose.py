@@ -110,7 +110,7 @@ class PairPoser:
         generator = self._generator_for(pair)
         if generator is None:
             return PairOutcome(nothing, None, ())
-        found: dict[str, Clip] = {}
+        usable: dict[str, Clip] = {}
         flags: dict[str, tuple[ClipFlag, ...]] = {}
         tried = []
         number = min(self._choosing.num_clips, generator.num_clips(pair))
@@ -126,10 +126,10 @@ class PairPoser:
             tried.append(_described(clip))
             flags[clip.name] = clip.flags
             if clip.status is ClipStatus.OK:
-                found[clip.name] = clip
-        a, b, note, is_guess = self._calibrated(pair, list(found.values()))
+                usable[clip.name] = clip
+        a, b, note, is_guess = self._calibrated(pair, list(usable.values()))
         tried += note
-        clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in found.items()}
+        clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in usable.items()}
         pair_only = self._estimated(pair, "", a, (), b, [()])[0]
         hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
         options = replace(self._choosing, allow_pair_only=False)
@@ -198,11 +198,11 @@ class PairPoser:
                 weights_id(),
             ),
         )
-        found = self._store.get(key)
-        if found is None:
-            found = tuple(_hypothesis(self._estimate(a, frames, subset, b), clip, subset) for subset in subsets)
-            self._store.put(key, found)
-        return found
+        hypotheses = self._store.get(key)
+        if hypotheses is None:
+            hypotheses = tuple(_hypothesis(self._estimate(a, frames, subset, b), clip, subset) for subset in subsets)
+            self._store.put(key, hypotheses)
+        return hypotheses
 
     def _estimate(self, a: View, frames: Sequence[View], subset: Sequence[int], b: View) -> ViewPoses:
         views = [a, *(frames[i] for i in subset), b]
@@ -266,21 +266,21 @@ def pair_link(
         seed: Of everything that is random.
         min_score: Matches with a lower score propose no pose.
     """
-    found = verification.verify(*views, matches, seed, min_score)
-    if found.b_from_a is None:
-        return PairMatch(found, None)
-    points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, found.inliers)
-    heard = silence.listen(found.b_from_a, *views, matches.above(min_score).indices)
+    two_view = verification.verify(*views, matches, seed, min_score)
+    if two_view.b_from_a is None:
+        return PairMatch(two_view, None)
+    points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, two_view.inliers)
+    heard = silence.listen(two_view.b_from_a, *views, matches.above(min_score).indices)
     doubts = Doubts(
-        rivals.far_rival(found.b_from_a, *views, matches, seed, min_score),
+        rivals.far_rival(two_view.b_from_a, *views, matches, seed, min_score),
         heard.silence_a,
         heard.silence_b,
         heard.num_satellites,
         heard.whisper,
     )
-    cues = found.evidence, PAIR_ALONE
-    link = Link(pair, found.b_from_a, found.spread_deg, points_a_px, points_b_px, *cues, doubts=doubts)
-    return PairMatch(found, link)
+    cues = two_view.evidence, PAIR_ALONE
+    link = Link(pair, two_view.b_from_a, two_view.spread_deg, points_a_px, points_b_px, *cues, doubts=doubts)
+    return PairMatch(two_view, link)
 
 
 def _turn_deg(choice: PoseChoice) -> float:
@@ -329,8 +329,8 @@ def frame_intrinsics(photo: Intrinsics, frame_from_photo: FrameMapping, clip: Cl
 
 
 def _is_near(hypothesis: PoseHypothesis, b_from_a: Pose) -> bool:
-    found = hypothesis.b_from_a
-    return found is not None and geometry.signed_pose_distance_deg(found, b_from_a) <= MAX_DISTANCE_TO_CHOICE_DEG
+    pose = hypothesis.b_from_a
+    return pose is not None and geometry.signed_pose_distance_deg(pose, b_from_a) <= MAX_DISTANCE_TO_CHOICE_DEG
 
 
 def _baseline(poses: ViewPoses) -> float:

@@ -125,7 +125,7 @@ def promising(
             and photos without common points are what it is for.
     """
     component = connected_groups(graph, accepted_links(records))
-    found: list[tuple[tuple[bool, float], PairRecord]] = []
+    candidates: list[tuple[tuple[bool, float], PairRecord]] = []
     for record in records:
         pair, evidence = record.pair, record.evidence
         if record.findings.bridged is not None or evidence is None or record.verdict is LinkVerdict.ACCEPTED:
@@ -133,5 +133,5 @@ def promising(
         has_clips = num_existing_clips(pair) > 0
         is_apart = component[pair.a] is not component[pair.b]
         if has_clips or (is_apart and evidence.strength >= min_strength):
-            found.append(((has_clips, evidence.strength), record))
-    return [record for _, record in sorted(found, key=lambda item: item[0], reverse=True)]
+            candidates.append(((has_clips, evidence.strength), record))
+    return [record for _, record in sorted(candidates, key=lambda item: item[0], reverse=True)]

@@ -68,16 +68,16 @@ def confirmed(
         models: cam_from_world of every photo of each base model, which are believed, too.
         limits: How far rotations may differ, and how much must agree.
     """
-    found: dict[ImagePair, str] = {}
+    reasons: dict[ImagePair, str] = {}
     left, trusted = list(possible), list(believed)
     while True:
         court = _Court(heard, trusted, models, limits)
         said = {link.pair: court.testimony(link) for link in left}
         new = [link for link in left if said[link.pair].confirms(limits)]
         if not new:
-            return found
-        found.update({link.pair: str(said[link.pair]) for link in new})
-        left = [link for link in left if link.pair not in found]
+            return reasons
+        reasons.update({link.pair: str(said[link.pair]) for link in new})
+        left = [link for link in left if link.pair not in reasons]
         trusted += new
 
 
@@ -117,7 +117,7 @@ class _Court:
         a, b = link.pair.a, link.pair.b
         if c in (a, b):
             return None
-        found: list[tuple[Link, bool]] = []
+        witnesses: list[tuple[Link, bool]] = []
         for x, y, y_from_x in ((a, b, link.b_from_a), (b, a, link.b_from_a.inverse())):
             c_from_y, witness, c_from_x = self._known(y, c), self._heard.get((x, c)), self._in_model(x, c)
             if c_from_x is not None:  # then it is the link from y to c that the model tests
@@ -126,8 +126,8 @@ class _Court:
                 c_from_x = _pose_between(witness, x)
             if c_from_y is None or c_from_x is None or witness is None or witness.evidence.surprise < MIN_SURPRISE:
                 continue
-            found.append((witness, self._agrees(c_from_y, y_from_x, c_from_x)))
-        return min(found, key=lambda item: item[0].evidence.agreement, default=None)
+            witnesses.append((witness, self._agrees(c_from_y, y_from_x, c_from_x)))
+        return min(witnesses, key=lambda item: item[0].evidence.agreement, default=None)
 
     def _known(self, x: str, y: str) -> Pose | None:
         """y_from_x where a base model or a believed link tells it."""

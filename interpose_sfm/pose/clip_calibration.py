@@ -41,13 +41,13 @@ def focal_scale(clips: Sequence[Sequence[View]], context: EstimatorContext) -> f
         The median over the clips that agree with it within `MAX_RATIO`, if they are more than half of those that
         could be calibrated; None otherwise.
     """
-    found = [scale for frames in clips if (scale := _clip_scale(frames, context)) is not None]
-    if not found:
+    scales = [scale for frames in clips if (scale := _clip_scale(frames, context)) is not None]
+    if not scales:
         return None
-    middle = float(np.exp(np.median(np.log(found))))
-    near = [scale for scale in found if 1 / MAX_RATIO <= scale / middle <= MAX_RATIO]
-    logger.info("focal lengths by %d of %d clips: times %s", len(found), len(clips), [round(s, 3) for s in found])
-    return float(np.exp(np.median(np.log(near)))) if 2 * len(near) > len(found) else None
+    middle = float(np.exp(np.median(np.log(scales))))
+    near = [scale for scale in scales if 1 / MAX_RATIO <= scale / middle <= MAX_RATIO]
+    logger.info("focal lengths by %d of %d clips: times %s", len(scales), len(clips), [round(s, 3) for s in scales])
+    return float(np.exp(np.median(np.log(near)))) if 2 * len(near) > len(scales) else None
 
 
 def _clip_scale(frames: Sequence[View], context: EstimatorContext) -> float | None:

@@ -150,9 +150,9 @@ def _read_model(
 def _seen_depths(model: pycolmap.Reconstruction, image_id: int, features: Features) -> DepthSamples:
     """Depths of all points that an image sees."""
     image = model.image(image_id)
-    found = [(row, p.point3D_id) for row, p in enumerate(image.points2D) if p.has_point3D()]
-    rows = [row for row, _ in found]
-    x_in_cam = np.array([image.cam_from_world() * model.point3D(point_id).xyz for _, point_id in found]).reshape(-1, 3)
+    seen = [(row, p.point3D_id) for row, p in enumerate(image.points2D) if p.has_point3D()]
+    rows = [row for row, _ in seen]
+    x_in_cam = np.array([image.cam_from_world() * model.point3D(point_id).xyz for _, point_id in seen]).reshape(-1, 3)
     in_front = x_in_cam[:, 2] > 0
     return DepthSamples(features.keypoints_px[rows][in_front], x_in_cam[in_front, 2])
 

@@ -146,7 +146,7 @@ def _database_cache(
     import pycolmap
 
     with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
-        for index, (found, camera) in enumerate(zip(features, intrinsics, strict=True)):
+        for index, (view_features, camera) in enumerate(zip(features, intrinsics, strict=True)):
             image_id = index + 1
             camera_id = 1 if is_shared else image_id
             if camera_id == image_id:
@@ -160,7 +160,7 @@ def _database_cache(
             database.write_frame(frame, use_frame_id=True)
             image.frame_id = image_id
             database.write_image(image, use_image_id=True)
-            database.write_keypoints(image_id, found.keypoints_px.astype(np.float32))
+            database.write_keypoints(image_id, view_features.keypoints_px.astype(np.float32))
         for (i, j), (matches, two_view) in edges.items():
             stored = pycolmap.TwoViewGeometry()
             stored.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED

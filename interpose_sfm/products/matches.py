@@ -88,14 +88,14 @@ class Evidence:
     @staticmethod
     def of_weakest(steps: Iterable[Evidence]) -> Evidence | None:
         """Evidence of a way of several steps: the weakest one's, with the least agreement and surprise of any."""
-        found = list(steps)
-        if not found:
+        evidence = list(steps)
+        if not evidence:
             return None
         return replace(
-            min(found, key=lambda e: e.strength),
-            agreement=min(e.agreement for e in found),
-            weight=min(e.weight for e in found),
-            surprise=min(e.surprise for e in found),
+            min(evidence, key=lambda e: e.strength),
+            agreement=min(e.agreement for e in evidence),
+            weight=min(e.weight for e in evidence),
+            surprise=min(e.surprise for e in evidence),
         )
 
 

@@ -95,14 +95,14 @@ class ClipStore:
     def find(self, key: str) -> StoredClip | None:
         """The finished clip with a key; None if there is none, or if its file was altered since."""
         with self._saving:
-            found = self._all().get(key)
-            if found is not None and key not in self._intact:
-                if not found.record.is_of(found.path.read_bytes()):
-                    logger.warning("%s was altered or cut off since it was made, and is made anew", found.path)
+            stored = self._all().get(key)
+            if stored is not None and key not in self._intact:
+                if not stored.record.is_of(stored.path.read_bytes()):
+                    logger.warning("%s was altered or cut off since it was made, and is made anew", stored.path)
                     del self._all()[key]
                     return None
                 self._intact.add(key)
-            return found
+            return stored
 
     def records(self) -> tuple[ClipRecord, ...]:
         """Records of all finished clips."""

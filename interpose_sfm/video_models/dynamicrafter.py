@@ -102,8 +102,8 @@ class DynamiCrafterModel(VideoModel):
     @classmethod
     def probe(cls) -> str:
         """Look for everything in its default place; see `interpose_sfm.doctor`."""
-        found = Installation.find(GenerationOptions())
-        return f"commit {COMMIT[:12]} in {found.folder}, {found.python}"
+        install = Installation.find(GenerationOptions())
+        return f"commit {COMMIT[:12]} in {install.folder}, {install.python}"
 
     def format_for(self, photo_size_px: tuple[int, int]) -> ClipFormat:
         """The one format that there is."""
@@ -139,10 +139,10 @@ class DynamiCrafterModel(VideoModel):
 
     def _command(self, task: ClipTask, has_prompt: bool) -> list[str]:
         """The published command. Input and output are relative: the script replaces "samples" all over the path."""
-        found = self._install
+        install = self._install
         return [
-            *(str(found.python), str(found.folder / _SCRIPT)),
-            *("--config", str(found.folder / _CONFIG), "--ckpt_path", str(found.checkpoint)),
+            *(str(install.python), str(install.folder / _SCRIPT)),
+            *("--config", str(install.folder / _CONFIG), "--ckpt_path", str(install.checkpoint)),
             *("--prompt_dir", "in", "--savedir", "out"),
             *("--seed", str(task.seed % 2**32), "--ddim_steps", str(self._steps)),
             *_ARGUMENTS,

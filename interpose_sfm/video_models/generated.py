@@ -262,8 +262,8 @@ class GeneratedClips(VideoGenerator):
 
     def failure(self, plan: ClipPlan) -> str:
         """Why a clip was not made; empty if nothing speaks against it."""
-        found = self._failures.get(plan.key)
-        return "" if found is None else found.detail
+        failure = self._failures.get(plan.key)
+        return "" if failure is None else failure.detail
 
     def prepare(self, pair: ImagePair, requests: Sequence[ClipRequest]) -> None:
         """Make the clips of a pair that are missing; see `make_missing`."""

@@ -178,16 +178,16 @@ def read_prompt_file(path: Path) -> dict[ImagePair, PairEntry]:
         raise ValueError(f'prompt file {path}: got no list "pairs", expected {{"format": 1, "pairs": [...]}}')
     if content.get("format", FILE_FORMAT) != FILE_FORMAT:
         raise ValueError(f"prompt file {path}: got format {content['format']!r}, expected {FILE_FORMAT}")
-    found: dict[ImagePair, PairEntry] = {}
+    entries: dict[ImagePair, PairEntry] = {}
     for number, item in enumerate(content["pairs"]):
         try:
             entry = _entry(item)
         except ValueError as error:
             raise ValueError(f"prompt file {path}, pairs[{number}]: {error}") from error
-        if entry.pair in found:
+        if entry.pair in entries:
             raise ValueError(f"prompt file {path}, pairs[{number}]: {entry.pair.a} and {entry.pair.b} come twice")
-        found[entry.pair] = entry
-    return found
+        entries[entry.pair] = entry
+    return entries
 
 
 def _entry(item: Any) -> PairEntry:

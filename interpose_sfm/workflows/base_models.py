@@ -103,8 +103,8 @@ def believed(
     if models is None:
         for judged in base:
             _sift(judged, options, log)
-        found = [judged.model for judged in base if judged.model.num_points3D() >= lifted_limits.MIN_POINTS]
-        models = reconstruction.sort_models(found, options.min_model_size)
+        solid = [judged.model for judged in base if judged.model.num_points3D() >= lifted_limits.MIN_POINTS]
+        models = reconstruction.sort_models(solid, options.min_model_size)
     held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
     turned = [group for group in groups if len(group) >= options.min_model_size]
     names = frozenset().union(*turned, *(reconstruction.registered_names(m) for m in plain if m not in kept)) - held
@@ -120,8 +120,8 @@ def without_one_place(models: Sequence[pycolmap.Reconstruction], database_path: 
 
 def without_false(models: Sequence[pycolmap.Reconstruction], base: Base) -> list[pycolmap.Reconstruction]:
     """Of final models those that have points, and that links have not made of photos from one place."""
-    found = [model for model in models if model.num_points3D()]
-    return without_one_place(found, base.database_path) if base.one_place else found
+    with_points = [model for model in models if model.num_points3D()]
+    return without_one_place(with_points, base.database_path) if base.one_place else with_points
 
 
 def _climbed(
@@ -139,11 +139,11 @@ def _climbed(
     of_use = frozenset(second.names).difference(*one_place_groups)
     if lifted_limits.num_within_reach(second.database_path, of_use) <= max(num_sound, options.min_model_size - 1):
         return None
-    found = [
+    candidates = [
         lifted_limits.judge(model, second.database_path)
         for model in without_one_place(second.models(options, seed, log), second.database_path)
     ]
-    models = lifted_limits.chosen(base, found)
+    models = lifted_limits.chosen(base, candidates)
     if models is None:
         return None
     log.warnings.append(_told(base, models[0], second.lifts_limits))

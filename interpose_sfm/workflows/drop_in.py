@@ -110,9 +110,9 @@ def extend(
     Raises:
         InterruptedError, ValueError, TypeError, WorkspaceBusyError: See `incremental_mapping`.
     """
-    found = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
+    numbered = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
     settings = interpose or InterposeOptions()
-    return _extended(found, database_path, image_path, options, cancellation_token, settings, None)
+    return _extended(numbered, database_path, image_path, options, cancellation_token, settings, None)
 
 
 # ---------------------------------------------------------------- in the place of pycolmap's function
@@ -198,8 +198,8 @@ def _extended(
 
     place = None if output is None else drop_in_run.Output(*output)
     call = drop_in_run.Call(database, Path(os.fsdecode(image_path)), place, caller, token)
-    found = drop_in_run.extended(list(models.values()), wanted, call, settings)
-    return models if found is None else dict(enumerate(found))
+    extended = drop_in_run.extended(list(models.values()), wanted, call, settings)
+    return models if extended is None else dict(enumerate(extended))
 
 
 def _wanted(database_path: Path, options: pycolmap.IncrementalPipelineOptions | None) -> tuple[str, ...]:

@@ -116,10 +116,10 @@ def extended(
         # 1.-2. the user's database, photos and models -> what the fallback starts from
         photo_set, base = run.prepare(wanted)
         # 3.-9. base -> links -> extended models
-        found = fallback.extend_base(base, workspace.root, workspace.work_dir, run.options, run.log)
+        extension = fallback.extend_base(base, workspace.root, workspace.work_dir, run.options, run.log)
         call.check()
         # 10. models and report on disk
-        return run.finish(photo_set, base, found)
+        return run.finish(photo_set, base, extension)
 
 
 def _stage_options(
@@ -146,15 +146,15 @@ def mapper_changes(options: pycolmap.IncrementalPipelineOptions) -> dict[str, An
 
 
 def _differences(values: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             inner = _differences(value, default[name])
             if inner:
-                found[name] = inner
+                differences[name] = inner
         elif value != default[name]:
-            found[name] = value.name if hasattr(type(value), "__members__") else value  # enums by name
-    return found
+            differences[name] = value.name if hasattr(type(value), "__members__") else value  # enums by name
+    return differences
 
 
 @dataclass(frozen=True)

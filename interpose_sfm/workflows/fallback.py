@@ -112,14 +112,14 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
         # 8. links -> mutually consistent set
         run.settle()
         # 9. links into the database, base models continued
-        found = run.map_links(work_dir)
+        extension = run.map_links(work_dir)
         # 4, 8, 9 again, with pairs that were left out because of links that could not place their photos
-        if run.match_after_all(found):
+        if run.match_after_all(extension):
             run.settle()
             again = run.map_links(work_dir / "again")
-            found = again if _num_registered(again) >= _num_registered(found) else found
-        log.warnings.extend(found.warnings)
-        return found
+            extension = again if _num_registered(again) >= _num_registered(extension) else extension
+        log.warnings.extend(extension.warnings)
+        return extension
 
 
 def pairs_to_bridge(base: Base, store_dir: Path, options: ReconstructOptions, log: RunLog) -> tuple[ImagePair, ...]:
@@ -136,8 +136,8 @@ def pairs_to_bridge(base: Base, store_dir: Path, options: ReconstructOptions, lo
     with opened_run(base, graph, store_dir, options, log) as run:
         run.match_weak_pairs()
         run.calibrate()
-        found = promising(run.records, graph, run.poser.num_clips_on_disk)
-    return tuple(record.pair for record in found[: options.view_graph.max_bridged_pairs])
+        records = promising(run.records, graph, run.poser.num_clips_on_disk)
+    return tuple(record.pair for record in records[: options.view_graph.max_bridged_pairs])
 
 
 def _num_registered(extension: Extension) -> tuple[int, int]:
@@ -213,11 +213,11 @@ class FallbackRun:
         with self._log.stage("bridging"):
             budget = self._options.view_graph.max_bridged_pairs
             for done in range(budget):
-                found = promising(self.records, self._graph, self.poser.num_clips_on_disk, min_strength)
-                if not found:
+                records = promising(self.records, self._graph, self.poser.num_clips_on_disk, min_strength)
+                if not records:
                     break
                 self._log.tell("bridging", done, budget)
-                pair = found[0].pair
+                pair = records[0].pair
                 self._add(self._index[pair], bridged=self._bridged(pair))
 
     def _bridged(self, pair: ImagePair) -> PairOutcome:

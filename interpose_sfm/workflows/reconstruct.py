@@ -101,25 +101,25 @@ class PhotoRun:
         # 2. photos -> database and base models, plain COLMAP
         base = self.map_base(photo_set)
         # 3.-9. what the base models leave apart -> links -> final models
-        found = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
-        found = replace(found, models=tuple(base_models.without_false(found.models, base)))
+        extension = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
+        extension = replace(extension, models=tuple(base_models.without_false(extension.models, base)))
         # 10. models and report on disk
-        return self.finish(photo_set, base, found)
+        return self.finish(photo_set, base, extension)
 
     # ------------------------------------------------------------ stages
 
     def collect(self, photo_dir: Path) -> PhotoSet:
         """Stage 1: photos -> upright images, and what is left out."""
         with self.log.stage("photos"):
-            found = collect.collect_photos(
+            photo_set = collect.collect_photos(
                 photo_dir,
                 self.workspace.images_dir,
                 self.options.photos,
                 lambda done, total: self.log.tell("photos", done, total),
             )
         if self.options.database is not None:
-            found = self._only_in_database(found, self.options.database)
-        return found
+            photo_set = self._only_in_database(photo_set, self.options.database)
+        return photo_set
 
     def map_base(self, photo_set: PhotoSet) -> Base:
         """Stage 2: photos -> database and base models."""
@@ -159,10 +159,10 @@ class PhotoRun:
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
         registered = tuple(map(reconstruction.registered_names, models))
         second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
-        found = base_models.believed(models, second, options.base, options.seed, self.log)
-        if not found.models:  # links between photos of one place would be of no use, and some look as if they were
-            names = tuple(name for name in names if name not in found.one_place)
-        return Base(database_path, photo_set.image_dir, names, found.models, registered, found.one_place)
+        believed = base_models.believed(models, second, options.base, options.seed, self.log)
+        if not believed.models:  # links between photos of one place would be of no use, and some look as if they were
+            names = tuple(name for name in names if name not in believed.one_place)
+        return Base(database_path, photo_set.image_dir, names, believed.models, registered, believed.one_place)
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
         if self.options.base.mapper is Mapper.GLOBAL:

@@ -112,9 +112,9 @@ def weakest_step(edges: Mapping[Edge, Evidence], last: int) -> Evidence | None:
     in both orders is as strong as the weaker of them.
     """
     pairs: dict[Edge, Evidence] = {}
-    for (i, j), found in edges.items():
+    for (i, j), evidence in edges.items():
         pair = min(i, j), max(i, j)
-        pairs[pair] = min(found, pairs.get(pair, found), key=lambda e: e.strength)
+        pairs[pair] = min(evidence, pairs.get(pair, evidence), key=lambda e: e.strength)
     group = {view: {view} for pair in pairs for view in pair}
     for i, j in sorted(pairs, key=lambda pair: (-pairs[pair].strength, pair)):
         joined = group[i] | group[j]

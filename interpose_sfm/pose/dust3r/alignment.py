@@ -64,8 +64,8 @@ def align(samples: Mapping[Edge, PairSamples], cameras: Sequence[Intrinsics], se
     """
     intrinsics = tuple(with_focal(view, camera, samples) for view, camera in enumerate(cameras))
     poses: dict[Edge, PairPose] = {}
-    for (i, j), found in samples.items():
-        pose = pair_pose(found.of_j, intrinsics[j], seed)
+    for (i, j), pair_samples in samples.items():
+        pose = pair_pose(pair_samples.of_j, intrinsics[j], seed)
         if pose is not None:
             poses[i, j] = pose
     return align_pairs(samples, poses, intrinsics)
@@ -73,7 +73,7 @@ def align(samples: Mapping[Edge, PairSamples], cameras: Sequence[Intrinsics], se
 
 def with_focal(view: int, camera: Intrinsics, samples: Mapping[Edge, PairSamples]) -> Intrinsics:
     """The camera of a view, with the focal length of its point maps where its own is a guess."""
-    own = [found.of_i for (i, _), found in samples.items() if i == view]
+    own = [pair_samples.of_i for (i, _), pair_samples in samples.items() if i == view]
     if camera.is_trusted or not own:
         return camera
     found_px = focal_px(own, (camera.height_px, camera.width_px), (camera.cx_px, camera.cy_px))
@@ -112,14 +112,14 @@ def align_pairs(
 def _log_depths(samples: PairSamples, pose: PairPose) -> tuple[FloatArray, FloatArray]:
     """Logarithms of the depths of i's samples in i and of j's in j, NaN where the network is not confident."""
     moved = samples.of_j.points @ pose.j_from_i.rotation.T + pose.j_from_i.translation
-    found = []
+    log_depths = []
     for depths, is_confident in (
         (samples.of_i.points[:, 2], samples.of_i.is_confident),
         (moved[:, 2], samples.of_j.is_confident),
     ):
         used = is_confident & (depths > 1e-9)
-        found.append(np.log(depths, where=used, out=np.full(len(depths), np.nan)))
-    return found[0], found[1]
+        log_depths.append(np.log(depths, where=used, out=np.full(len(depths), np.nan)))
+    return log_depths[0], log_depths[1]
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,8 @@ def _spanning_tree(poses: Mapping[Edge, PairPose], samples: Mapping[Edge, PairSa
     """Edges from the first view outwards, the best one next (Prim): confident maps whose pose many samples support."""
 
     def quality(edge: Edge) -> float:
-        found = samples[edge]
-        return float(np.mean(found.of_i.weights) * np.mean(found.of_j.weights)) * poses[edge].inlier_share
+        pair_samples = samples[edge]
+        return float(np.mean(pair_samples.of_i.weights) * np.mean(pair_samples.of_j.weights)) * poses[edge].inlier_share
 
     reached, tree = {0}, []
     while len(reached) < num_views:

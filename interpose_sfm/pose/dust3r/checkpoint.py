@@ -164,11 +164,11 @@ def _checked(arguments: Mapping[str, object]) -> dict[str, object]:
     unknown = sorted(arguments.keys() - _ARGUMENTS.keys() - _IGNORED)
     if unknown:
         raise ValueError(f"got the network arguments {', '.join(unknown)}, expected only {', '.join(_ARGUMENTS)}")
-    found = {name: value for name, value in arguments.items() if name not in _IGNORED}
-    for name, value in found.items():
+    checked = {name: value for name, value in arguments.items() if name not in _IGNORED}
+    for name, value in checked.items():
         if not isinstance(value, _ARGUMENTS[name]) or (isinstance(value, bool) and bool not in _ARGUMENTS[name]):
             raise ValueError(f"network argument {name}: got {value!r}, expected {_ARGUMENTS[name][0].__name__}")
-    return found
+    return checked
 
 
 def _from_model_line(content: Mapping[str, Any]) -> dict[str, object]:

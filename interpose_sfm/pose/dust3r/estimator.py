@@ -105,10 +105,10 @@ class Dust3rEstimator(PoseEstimator):
 
     def _load(self) -> CachedInference:
         if self._inference is None:
-            found = network.load_network(self._options)
-            self._identity = found.identity
+            pair_network = network.load_network(self._options)
+            self._identity = pair_network.identity
             self._inference = CachedInference(
-                found, self._options.dust3r_size_px, self._options.dust3r_batch_size, self._stores()
+                pair_network, self._options.dust3r_size_px, self._options.dust3r_batch_size, self._stores()
             )
         return self._inference
 
@@ -140,8 +140,8 @@ class Dust3rEstimator(PoseEstimator):
             return camera
         key = view.key, end.key
         if key not in self._focals:
-            found = self._sampled(key).of_i
-            self._focals[key] = focal_px([found], crop.shape, (camera.cx_px, camera.cy_px))
+            view_samples = self._sampled(key).of_i
+            self._focals[key] = focal_px([view_samples], crop.shape, (camera.cx_px, camera.cy_px))
         return replace(camera, focal_px=self._focals[key] or camera.focal_px)
 
     def _align(
@@ -152,10 +152,10 @@ class Dust3rEstimator(PoseEstimator):
             device = network.pick_device(self._options.dust3r_device)
             return published_alignment.align(maps, cameras, device, self._context.seed)
         poses = {}
-        for (i, j), found in samples.items():
+        for (i, j), pair_samples in samples.items():
             key = (keys[i], keys[j]), cameras[j]
             if key not in self._pair_poses:
-                self._pair_poses[key] = pair_pose(found.of_j, cameras[j], self._context.seed)
+                self._pair_poses[key] = pair_pose(pair_samples.of_j, cameras[j], self._context.seed)
             pose = self._pair_poses[key]
             if pose is not None:
                 poses[i, j] = pose
@@ -173,29 +173,29 @@ class Dust3rEstimator(PoseEstimator):
             still = Pose(b_from_a.rotation, np.zeros(3))
             alignment = replace(alignment, cam_from_first=(*alignment.cam_from_first[:-1], still))
         evidence = {
-            edge: edge_evidence(found, alignment, edge)
-            for edge, found in samples.items()
+            edge: edge_evidence(pair_samples, alignment, edge)
+            for edge, pair_samples in samples.items()
             if all(alignment.cam_from_first[view] is not None for view in edge)
         }
-        found = carry_keypoints(
+        correspondences = carry_keypoints(
             (self._context.features(views[0]), self._context.features(views[-1])),
             (crops[0], crops[-1]),
             self._load().point_maps((views[-1].key, views[0].key)),
             samples[last, 0],
             alignment,
         )
-        nowhere = np.full(len(found.points_a_px), np.nan)
+        nowhere = np.full(len(correspondences.points_a_px), np.nan)
         return ViewPoses(
             PoseStatus.ROTATION_ONLY if is_rotation else PoseStatus.OK,
             alignment.cam_from_first,
             alignment.last_spread_deg,
-            found.points_a_px,
-            found.points_b_px,
-            nowhere if is_rotation else found.depths_a,
-            nowhere if is_rotation else found.depths_b,
+            correspondences.points_a_px,
+            correspondences.points_b_px,
+            nowhere if is_rotation else correspondences.depths_a,
+            nowhere if is_rotation else correspondences.depths_b,
             weakest_step(evidence, last),
-            DepthSamples() if is_rotation else _samples(found.points_a_px, found.depths_a),
-            DepthSamples() if is_rotation else _samples(found.points_b_px, found.depths_b),
+            DepthSamples() if is_rotation else _samples(correspondences.points_a_px, correspondences.depths_a),
+            DepthSamples() if is_rotation else _samples(correspondences.points_b_px, correspondences.depths_b),
             intrinsics=tuple(
                 crop.photo_intrinsics(view.intrinsics, camera.focal_px)
                 for crop, view, camera in zip(crops, views, alignment.intrinsics, strict=True)

@@ -60,5 +60,5 @@ def _attend(
 
     if layer.rope is not None:
         query, key = layer.rope(query, query_places), layer.rope(key, key_places)
-    found = scaled_dot_product_attention(query, key.to(query.dtype), value.to(query.dtype))
-    return layer.proj(found.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+    attended = scaled_dot_product_attention(query, key.to(query.dtype), value.to(query.dtype))
+    return layer.proj(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]

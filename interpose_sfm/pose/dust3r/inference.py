@@ -64,9 +64,9 @@ class CachedInference:
         missing = [pair for pair in dict.fromkeys(pairs) if not self._has_maps(pair)]
         needed = [key for key in dict.fromkeys(key for pair in missing for key in pair) if not self._has_encoding(key)]
         for batch in _batches([by_key[key] for key in needed], lambda view: self.crop(view).shape, self._batch_size):
-            found = self._network.encode([self.crop(view).image for view in batch])
+            encodings = self._network.encode([self.crop(view).image for view in batch])
             self.num_encoded += len(batch)
-            for view, encoding in zip(batch, found, strict=True):
+            for view, encoding in zip(batch, encodings, strict=True):
                 self._put_encoding(view.key, encoding)
         shapes = {key: self.crop(view).shape for key, view in by_key.items()}
         for pair_batch in _batches(missing, lambda pair: (shapes[pair[0]], shapes[pair[1]]), self._batch_size):
@@ -78,14 +78,14 @@ class CachedInference:
 
     def point_maps(self, pair: PairKey) -> PointMaps:
         """What the network said of an ordered pair; KeyError if it was never computed."""
-        found = self._maps.get(pair)
-        if found is None and self._stores is not None:
-            found = self._stores.point_maps.get(self._key(*pair))
-            if found is not None:
-                _remember(self._maps, pair, found, MAX_POINT_MAPS)
-        if found is None:
+        maps = self._maps.get(pair)
+        if maps is None and self._stores is not None:
+            maps = self._stores.point_maps.get(self._key(*pair))
+            if maps is not None:
+                _remember(self._maps, pair, maps, MAX_POINT_MAPS)
+        if maps is None:
             raise KeyError(pair)
-        return found
+        return maps
 
     def _key(self, *views: str) -> str:
         return store_key(*views, self._network.identity, str(self._size_px))
@@ -97,13 +97,13 @@ class CachedInference:
         return key in self._encodings or (self._stores is not None and self._key(key) in self._stores.encodings)
 
     def _encoding(self, key: str) -> Encoding:
-        found = self._encodings.get(key)
-        if found is None:
+        encoding = self._encodings.get(key)
+        if encoding is None:
             assert self._stores is not None
-            found = self._stores.encodings.get(self._key(key))
-            assert found is not None
-            _remember(self._encodings, key, found, MAX_ENCODINGS)
-        return found
+            encoding = self._stores.encodings.get(self._key(key))
+            assert encoding is not None
+            _remember(self._encodings, key, encoding, MAX_ENCODINGS)
+        return encoding
 
     def _put_encoding(self, key: str, value: Encoding) -> None:
         if self._stores is not None:

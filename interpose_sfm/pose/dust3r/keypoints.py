@@ -80,10 +80,10 @@ def _snapped(
     """(n, 2) positions in the photo B: of B's own key points where one is meant, else as they were predicted."""
     from scipy.spatial import cKDTree
 
-    found = crop_b.to_photo(pixels_b)
+    points_px = crop_b.to_photo(pixels_b)
     keypoints_b = crop_b.to_crop(features[1].keypoints_px)
     if not len(keypoints_b) or not len(rows):
-        return found
+        return points_px
     radius = SNAP_SHARE * max(crop_b.shape)
     best_for_b: dict[int, tuple[float, int]] = {}
     for index, near in enumerate(cKDTree(keypoints_b).query_ball_point(pixels_b, radius)):
@@ -94,8 +94,8 @@ def _snapped(
         if float(likeness[best]) > best_for_b.get(near[best], (-np.inf, 0))[0]:
             best_for_b[near[best]] = float(likeness[best]), index
     for row_b, (_, index) in best_for_b.items():
-        found[index] = features[1].keypoints_px[row_b]
-    return found
+        points_px[index] = features[1].keypoints_px[row_b]
+    return points_px
 
 
 def _depths(log_depths_of_view: FloatArray, pixels: FloatArray, crop: Crop) -> FloatArray:

@@ -111,7 +111,7 @@ class Dust3rNetwork:
                 layers_i, layers_j = self._module._decoder(tokens_i, places_i, tokens_j, places_j)
             found_i = self._module._downstream_head(1, [layer.float() for layer in layers_i], shapes_i)
             found_j = self._module._downstream_head(2, [layer.float() for layer in layers_j], shapes_j)
-        arrays = [found[name].cpu().numpy() for found in (found_i, found_j) for name in ("pts3d", "conf")]
+        arrays = [output[name].cpu().numpy() for output in (found_i, found_j) for name in ("pts3d", "conf")]
         return [PointMaps(*maps) for maps in zip(*arrays, strict=True)]
 
     def _stack(self, encodings: Sequence[Encoding]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -141,12 +141,12 @@ def load_network(options: Dust3rOptions) -> PairNetwork:
         MissingDependencyError: The network code is not installed.
     """
     code = find_network_code()
-    found = checkpoint.locate(options.dust3r_weights)
-    module = build_module(code, found.arguments)
-    checkpoint.load_into(module, found)
+    weights = checkpoint.locate(options.dust3r_weights)
+    module = build_module(code, weights.arguments)
+    checkpoint.load_into(module, weights)
     device = pick_device(options.dust3r_device)
     logger.info("DUSt3R from %s on %s in %s", code.source, device, options.dust3r_dtype)
-    return Dust3rNetwork(module, f"{found.sha256} {options.dust3r_dtype.value}", device, options.dust3r_dtype)
+    return Dust3rNetwork(module, f"{weights.sha256} {options.dust3r_dtype.value}", device, options.dust3r_dtype)
 
 
 def build_module(code: NetworkCode, arguments: object) -> torch.nn.Module:

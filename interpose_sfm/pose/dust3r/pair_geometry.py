@@ -103,12 +103,12 @@ def focal_px(maps: Sequence[MapSamples], shape: tuple[int, int], center_px: tupl
     """
     from_center = grid_px(shape) - np.array(center_px)
     slopes, pixels, weights = [], [], []
-    for found in maps:
-        z = found.points[:, 2]
-        used = found.is_confident & (z > 1e-6)
-        slopes.append(found.points[used, :2] / z[used, None])
+    for samples in maps:
+        z = samples.points[:, 2]
+        used = samples.is_confident & (z > 1e-6)
+        slopes.append(samples.points[used, :2] / z[used, None])
         pixels.append(from_center[used])
-        weights.append(found.weights[used])
+        weights.append(samples.weights[used])
     slope, pixel, weight = np.concatenate(slopes), np.concatenate(pixels), np.concatenate(weights)
     across, along = np.sum(slope * pixel, axis=1), np.sum(slope * slope, axis=1)
     if not len(weight) or not np.sum(weight * along) > 0:
@@ -163,10 +163,10 @@ def _ransac(
     options.ransac.max_num_trials, options.ransac.confidence = 500, 0.999
     options.ransac.num_threads = 1
     camera = geometry.to_colmap_camera(intrinsics)
-    found = pycolmap.estimate_absolute_pose(pixels[thinned], points[thinned] / scale, camera, options)
-    if found is None:
+    estimate = pycolmap.estimate_absolute_pose(pixels[thinned], points[thinned] / scale, camera, options)
+    if estimate is None:
         return None
-    pose = geometry.from_rigid3d(found["cam_from_world"])
+    pose = geometry.from_rigid3d(estimate["cam_from_world"])
     return Pose(pose.rotation, pose.translation * scale)
 
 

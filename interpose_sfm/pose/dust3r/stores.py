@@ -60,7 +60,7 @@ def open_network_stores(folder: Path) -> Iterator[NetworkStores]:
 
 
 def _float32(name: str, array: Any, dimensions: int) -> Any:
-    found = np.asarray(array)
-    if found.dtype != np.float32 or found.ndim != dimensions:
-        raise ValueError(f"{name}: got {found.dtype} {found.shape}, expected float32 of {dimensions} dimensions")
-    return found
+    values = np.asarray(array)
+    if values.dtype != np.float32 or values.ndim != dimensions:
+        raise ValueError(f"{name}: got {values.dtype} {values.shape}, expected float32 of {dimensions} dimensions")
+    return values

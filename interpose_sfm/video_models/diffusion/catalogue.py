@@ -204,13 +204,13 @@ def folders(checkpoint: Checkpoint, revision: str = "") -> dict[str, Path] | Non
     home = weights.find(checkpoint.repo, own_revision(checkpoint, revision))
     if home is None or not (home / weights.INDEX_NAME).is_file():
         return None
-    found = {}
+    folder_of = {}
     try:
         index = weights.read_json(home / weights.INDEX_NAME)
         wanted = {name: cls for name, (_, cls) in weights.components(index).items() if name not in checkpoint.parts}
         for name in filter(lambda name: weights.has_weights(wanted[name]), wanted):
             weights.check_files(home / name, name)
-            found[name] = home / name
+            folder_of[name] = home / name
         for name, part in checkpoint.parts.items():
             root = weights.find(part.repo, revision if part is first_part(checkpoint) else "")
             folder = root / part.subfolder if root is not None else None
@@ -218,13 +218,17 @@ def folders(checkpoint: Checkpoint, revision: str = "") -> dict[str, Path] | Non
                 return None
             if weights.has_weights(part.class_name):
                 weights.check_files(folder)
-                found[name] = folder
+                folder_of[name] = folder
     except ValueError:
         return None
-    return found
+    return folder_of
 
 
 def billions_here(checkpoint: Checkpoint, revision: str = "") -> dict[str, float] | None:
     """Component -> parameters in 1e9, counted in files; None unless all of them are on this machine and whole."""
-    found = folders(checkpoint, revision)
-    return None if found is None else {name: weights.num_parameters(folder) / 1e9 for name, folder in found.items()}
+    folder_of = folders(checkpoint, revision)
+    return (
+        None
+        if folder_of is None
+        else {name: weights.num_parameters(folder) / 1e9 for name, folder in folder_of.items()}
+    )

@@ -55,10 +55,10 @@ def _cached(repo: str, name: str, revision: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(repo, name, revision=revision or None)
+        cached = try_to_load_from_cache(repo, name, revision=revision or None)
     except HFValidationError:
         return None
-    return Path(found) if isinstance(found, str) else None
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def read_config(source: str, name: str, revision: str = "") -> dict[str, Any] | None:
