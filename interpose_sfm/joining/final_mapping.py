@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +13,11 @@ from interpose_sfm.colmap.constants import MAX_ERROR_PX
 from interpose_sfm.joining.audit import audit
 from interpose_sfm.joining.joiner import LinkSource, ModelJoiner
 from interpose_sfm.matching import verification
-from interpose_sfm.options import BaseOptions, ConsensusOptions
+from interpose_sfm.options import BaseOptions, ConsensusOptions, Mapper
 from interpose_sfm.products import PAIR_ALONE, ImagePair, Intrinsics, Link, Pose
 
 if TYPE_CHECKING:
     import pycolmap
-
-logger = logging.getLogger(__name__)
 
 MAX_STARTS = 5  # links that are tried as the start of a model, one after another
 WIDE_ANGLE_DEG = 16.0  # COLMAP's init_min_tri_angle: a wider one makes no better start
@@ -102,6 +100,7 @@ class FinalMapper:
         self._held = {link.pair: link for link in accepted}
         link_rows.inject_links(self.database_path, [*accepted, *source.support(accepted)])
         base_poses = [reconstruction.poses(model) for model in base_models]
+        as_given = [copy.deepcopy(model) for model in base_models]
         models = self._audited(self.continued(base_models), base_poses)
         models += self._remaining(models, accepted) if base_models else []
         joiner = ModelJoiner(
@@ -119,7 +118,8 @@ class FinalMapper:
             if adjusted.is_contradicted and pair in self._held:
                 self._drop(pair, Dropped(self._held[pair], adjusted.detail))
         return FinalModels(
-            tuple(reconstruction.drop_covered(self._audited(joined.models, base_poses))),
+            # A base model whose link to another one falls in the audit is still a model.
+            tuple(reconstruction.drop_covered([*self._audited(joined.models, base_poses), *as_given])),
             {link.pair: why for link, why in joined.confirmed},
             self._dropped,
             tuple(self.warnings),
@@ -153,7 +153,7 @@ class FinalMapper:
     def _anew(self, folder: Path, names: Sequence[str] = ()) -> list[pycolmap.Reconstruction]:
         """Models (of some photos) from scratch: plain, else with lifted limits, else started from a link's pose."""
         models = self._mapped(folder / "plain", names)
-        if models or not self.base.lift_limits:
+        if models or not self.base.lift_limits or self.base.mapper is Mapper.GLOBAL:
             return models
         asked = names or sorted(databases.camera_ids(self.database_path))
         if not lifted_limits.are_cameras_held(self.database_path, asked):

@@ -114,7 +114,7 @@ class ModelJoiner:
         self._base, self._limits, self._seed = base, limits, seed
         self._links: list[Link] = []
         self._contradicted: Sequence[Link] = ()
-        self._apart: list[str] = []
+        self._apart: dict[object, str] = {}  # by what stays apart: two models, or a photo
         self._confirmed: dict[ImagePair, tuple[Link, str]] = {}
         self._adjusted_links: dict[ImagePair, AdjustedLink] = {}
         self._num_folders = 0
@@ -147,12 +147,14 @@ class ModelJoiner:
                     self._believe(merged)
                     left[other] = merged.model
                     del left[position]
+                    self._apart.clear()
+                    position = 0  # what could not be joined to a part may be joined to the whole
                     break
             else:
                 position += 1
         for index, model in enumerate(left):
             left[index] = self._with_single_photos(model, left, is_no_worse)
-        return Joined(tuple(left), tuple(self._confirmed.values()), self._adjusted_links, tuple(self._apart))
+        return Joined(tuple(left), tuple(self._confirmed.values()), self._adjusted_links, tuple(self._apart.values()))
 
     # ------------------------------------------------------------ two models
 
@@ -179,7 +181,7 @@ class ModelJoiner:
             answer = _unless_contradicted(answer, everything.align(self._limits.max_cycle_deg))
         similarity = self._similarity(between, answer, target, source, bool(confirmed))
         if isinstance(similarity, str):
-            self._apart.append(similarity)
+            self._apart[min(names[0]), min(names[1])] = similarity
             return None
         link_rows.inject_links(self._database_path, confirmed)  # harmless in models that lack one of their photos
         joined = placing.join(target, source, similarity, self._database_path)
@@ -297,7 +299,7 @@ class ModelJoiner:
                     answer, placing.find_place(ready, name, everything, cameras, max_angle_deg)
                 )
             if isinstance(answer, Apart):
-                self._apart.append(f"{answer.detail}; wanted: {answer.wanted}")
+                self._apart[name] = f"{answer.detail}; wanted: {answer.wanted}"
                 continue
             placed = self._adjusted(placing.attach(ready, name, answer, self._database_path), [mine])
             if is_no_worse([model], placed.model):

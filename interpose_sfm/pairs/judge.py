@@ -32,7 +32,7 @@ def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float 
         The verdict and one sentence with the figures behind it.
     """
     if evidence.num_inliers < MIN_VERIFIED_MATCHES:
-        return LinkVerdict.FEW_INLIERS, f"{evidence.num_inliers} inliers, needs {limits.min_inliers}"
+        return LinkVerdict.FEW_INLIERS, f"{evidence.num_inliers} inliers, needs {MIN_VERIFIED_MATCHES}"
     if evidence.surprise < limits.min_surprise:
         return (
             LinkVerdict.CHANCE,

@@ -39,6 +39,9 @@ from interpose_sfm.workflows.posers import Posers, opened_posers
 if TYPE_CHECKING:
     import pycolmap
 
+UNCONFIRMED = "the models that it would join do not confirm it"
+"""Why a link that was matched late is not accepted. It is no contradiction that others would have to answer."""
+
 TRIES_ONCE_CONNECTED = 3  # a photo that is connected is still matched with so many others, to close cycles
 
 
@@ -116,8 +119,10 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
         # 4, 8, 9 again, with pairs that were left out because of links that could not place their photos
         if run.match_after_all(extension):
             run.settle()
+            records = tuple(run.records)
             again = run.map_links(work_dir / "again")
-            extension = again if _num_registered(again) >= _num_registered(extension) else extension
+            is_no_worse = _num_registered(again) >= _num_registered(extension)
+            extension = again if is_no_worse else replace(extension, records=records)
         log.warnings.extend(extension.warnings)
         return extension
 
@@ -132,7 +137,7 @@ def pairs_to_bridge(base: Base, store_dir: Path, options: ReconstructOptions, lo
     graph = build_graph(base, options, log)
     if not graph.weak_pairs:
         return ()
-    options = replace(options, generator="none")
+    options = replace(options, generator=NO_BRIDGING)
     with opened_run(base, graph, store_dir, options, log) as run:
         run.match_weak_pairs()
         run.calibrate()
@@ -256,7 +261,9 @@ class FallbackRun:
             contradicted = [
                 record.decision.link
                 for record in self.records
-                if record.verdict is LinkVerdict.CONTRADICTED and record.decision.link is not None
+                if record.verdict is LinkVerdict.CONTRADICTED
+                and record.findings.contradiction != UNCONFIRMED
+                and record.decision.link is not None
             ]
             final = mapper.map_links(self._base.models, accepted, source, contradicted)
             self._hear(final, source.matched_late)
@@ -302,7 +309,7 @@ class FallbackRun:
             if pair in matched_late:
                 self._add(index, matched=matched_late[pair])
                 if self.records[index].verdict is LinkVerdict.ACCEPTED and pair not in final.confirmed:
-                    self._add(index, contradiction="the models that it would join do not confirm it")
+                    self._add(index, contradiction=UNCONFIRMED)
             if pair in final.confirmed:
                 self._add(index, confirmation=final.confirmed[pair])
             if pair in final.dropped:

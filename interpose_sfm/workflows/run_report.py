@@ -80,6 +80,5 @@ def _warn_of_apart(
     for link in accepted_links(records):
         if not any(link.pair.a in names and link.pair.b in names for names in members):
             warnings.append(
-                f"{link.pair.a} and {link.pair.b} are linked but in no common model: they share "
-                f"{len(link.points_a_px)} points, too few of which are known in both models"
+                f"{link.pair.a} and {link.pair.b} are linked, by {len(link.points_a_px)} points, but in no common model"
             )

@@ -182,6 +182,22 @@ def test_a_candidate_may_err_by_what_cycles_may(original: Two, tmp_path: Path) -
     assert position_error(original.scene, models[0]) < 0.05
 
 
+def test_models_that_only_a_third_one_ties_become_one(tmp_path: Path) -> None:
+    """Though they are tried before it, and have nothing to do with each other then."""
+    scene = observe(cloud(1, 300), arc([0, 10, 20, 30, 40, 50, 60, 70, 80]), noise_px=0.3, seed=1)
+    sides = range(3), range(6, 9), range(3, 6)
+    everything = np.arange(len(scene.points_in_world))
+    rows = {pair: found for side in sides for pair, found in rows_of(scene, side, everything).items()}
+    path = write_database(tmp_path / "three.db", scene, NAMES, DatabaseOptions(rows=rows))
+    models = [true_model(path, scene, NAMES, side) for side in sides]
+    links = [link_of(scene, NAMES, 2, 3), link_of(scene, NAMES, 5, 6)]
+    joining = Joining(path, models, tmp_path, links)
+    joined = joining.run()
+    assert sizes(joined) == [9]
+    assert position_error(scene, joined[0]) < 0.03
+    assert joining.result.apart == ()
+
+
 def assert_apart(joining: Joining) -> None:
     assert sizes(joining.run()) == [4, 5]
     assert joining.confirmed == []
