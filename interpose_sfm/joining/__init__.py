@@ -6,6 +6,7 @@
 * ``reprojection_fit.py``: the same similarity by the pixels, where links have points.
 * ``placing.py``: the ties of two models, or of a single photo and a model, collected; photos moved into a model.
 * ``adjustment.py``: one bundle adjustment with links as residuals.
+* ``mapping_run.py``: the files and options that joining and the final mapping work on.
 * ``joiner.py``: the whole way, over all models of a run.
 * ``audit.py``: what an adjusted model says of its links and base models.
 * ``final_mapping.py``, ``global_final_mapping.py``: stage 9: base models continued with the links, joined, audited.

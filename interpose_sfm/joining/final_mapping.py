@@ -12,8 +12,9 @@ from interpose_sfm.colmap import databases, incremental_mapper, lifted_limits, l
 from interpose_sfm.colmap.constants import MAX_ERROR_PX
 from interpose_sfm.joining.audit import audit
 from interpose_sfm.joining.joiner import LinkSource, ModelJoiner
+from interpose_sfm.joining.mapping_run import MappingRun
 from interpose_sfm.matching import verification
-from interpose_sfm.options import BaseOptions, ConsensusOptions, Mapper
+from interpose_sfm.options import Mapper
 from interpose_sfm.products import PAIR_ALONE, ImagePair, Intrinsics, Link, Pose
 
 if TYPE_CHECKING:
@@ -55,29 +56,10 @@ class FinalModels:
 
 
 class FinalMapper:
-    """Stage 9 of a run; made anew for every run.
+    """Stage 9 of a run; made anew for every run."""
 
-    Args:
-        database_path: A copy of the base stage's database that may be written to.
-        image_dir: The photos.
-        work_dir: Folder for temporary models.
-        base: Options of COLMAP's mapper.
-        limits: When a link is believed.
-        seed: Of everything that is random.
-    """
-
-    def __init__(
-        self,
-        database_path: Path,
-        image_dir: Path,
-        work_dir: Path,
-        *,
-        base: BaseOptions,
-        limits: ConsensusOptions,
-        seed: int,
-    ) -> None:
-        self.database_path, self.image_dir, self.work_dir = database_path, image_dir, work_dir
-        self.base, self.limits, self.seed = base, limits, seed
+    def __init__(self, run: MappingRun) -> None:
+        self.run = run
         self.warnings: list[str] = []
         self._held: dict[ImagePair, Link] = {}  # links that count by now
         self._dropped: dict[ImagePair, Dropped] = {}
@@ -98,19 +80,12 @@ class FinalMapper:
             contradicted: Links of good evidence that others contradict.
         """
         self._held = {link.pair: link for link in accepted}
-        link_rows.inject_links(self.database_path, [*accepted, *source.support(accepted)])
+        link_rows.inject_links(self.run.database_path, [*accepted, *source.support(accepted)])
         base_poses = [reconstruction.poses(model) for model in base_models]
         as_given = [copy.deepcopy(model) for model in base_models]
         models = self._audited(self.continued(base_models), base_poses)
         models += self._remaining(models, accepted) if base_models else []
-        joiner = ModelJoiner(
-            self.database_path,
-            self.image_dir,
-            self.work_dir / "joining",
-            base=self.base,
-            limits=self.limits,
-            seed=self.seed,
-        )
+        joiner = ModelJoiner(replace(self.run, work_dir=self.run.work_dir / "joining"))
         joined = joiner.join_all(models, accepted, source, self._is_no_worse, contradicted)
         self.warnings.extend(f"models stay apart: {sentence}" for sentence in joined.apart)
         self._held.update({link.pair: link for link, _ in joined.confirmed})
@@ -128,13 +103,13 @@ class FinalMapper:
     def continued(self, base_models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
         """Base models continued with the links, the largest first; without one, models from scratch."""
         if not base_models:
-            return self._anew(self.work_dir / "scratch")
+            return self._anew(self.run.work_dir / "scratch")
         models: list[pycolmap.Reconstruction] = []
         for index, model in enumerate(base_models):
             if any(reconstruction.registered_names(model) <= reconstruction.registered_names(m) for m in models):
                 continue
-            folder = self.work_dir / f"model{index}"
-            grown = self._grown(self._triangulated(model, folder / "triangulated"), folder / "grown")
+            folder = self.run.work_dir / f"model{index}"
+            grown = self._grown(self.run.triangulated(model, folder / "triangulated"), folder / "grown")
             has_gained = grown.num_reg_images() > model.num_reg_images() and self._is_no_worse([model], grown)
             models.append(grown if has_gained else model)  # no gain, no change
         return models
@@ -147,16 +122,16 @@ class FinalMapper:
         left = sorted({name for link in links for name in (link.pair.a, link.pair.b)} - held)
         if not left:
             return []
-        remaining = self._anew(self.work_dir / "remaining", _with_link_partners(left, links))
+        remaining = self._anew(self.run.work_dir / "remaining", _with_link_partners(left, links))
         return self._audited(remaining, [])
 
     def _anew(self, folder: Path, names: Sequence[str] = ()) -> list[pycolmap.Reconstruction]:
         """Models (of some photos) from scratch: plain, else with lifted limits, else started from a link's pose."""
         models = self._mapped(folder / "plain", names)
-        if models or not self.base.lift_limits or self.base.mapper is Mapper.GLOBAL:
+        if models or not self.run.base.lift_limits or self.run.base.mapper is Mapper.GLOBAL:
             return models
-        asked = names or sorted(databases.camera_ids(self.database_path))
-        if not lifted_limits.are_cameras_held(self.database_path, asked):
+        asked = names or sorted(databases.camera_ids(self.run.database_path))
+        if not lifted_limits.are_cameras_held(self.run.database_path, asked):
             return []
         return self._believed(self._mapped(folder / "lifted", names, lifts_limits=True)) or self._started(
             folder / "started", asked
@@ -166,7 +141,13 @@ class FinalMapper:
         self, folder: Path, names: Sequence[str], *, lifts_limits: bool = False
     ) -> list[pycolmap.Reconstruction]:
         return incremental_mapper.map_remaining(
-            names, self.database_path, self.image_dir, folder, self.base, self.seed, lifts_limits=lifts_limits
+            names,
+            self.run.database_path,
+            self.run.image_dir,
+            folder,
+            self.run.base,
+            self.run.seed,
+            lifts_limits=lifts_limits,
         )
 
     def _started(self, folder: Path, names: Sequence[str]) -> list[pycolmap.Reconstruction]:
@@ -175,16 +156,16 @@ class FinalMapper:
         links = [link for link in held if _start_strength(link) > 0]  # not those that carry a pose alone
         links.sort(key=lambda link: (-_start_strength(link), link.pair))
         for index, link in enumerate(links[:MAX_STARTS]):
-            start = incremental_mapper.start_from_link(link, self.database_path, self.base, self.seed)
+            start = incremental_mapper.start_from_link(link, self.run.database_path, self.run.base, self.run.seed)
             if start is None:
                 continue
             grown = incremental_mapper.continue_model(
                 start,
-                self.database_path,
-                self.image_dir,
+                self.run.database_path,
+                self.run.image_dir,
                 folder / str(index),
-                self.base,
-                self.seed,
+                self.run.base,
+                self.run.seed,
                 names=names,
                 lifts_limits=True,
             )
@@ -197,7 +178,7 @@ class FinalMapper:
         """Of models that lifted limits gave, those that nothing speaks against, without photos that matches refute."""
         kept = []
         for model in models:
-            judged = lifted_limits.judge(model, self.database_path, MAX_ERROR_PX)
+            judged = lifted_limits.judge(model, self.run.database_path, MAX_ERROR_PX)
             if judged.fault:
                 self.warnings.append(f"a model of {model.num_reg_images()} photos is not believed: {judged.fault}")
                 continue
@@ -206,14 +187,11 @@ class FinalMapper:
                 self.warnings.append(f"taken out again, since most of their matches speak against their pose: {names}")
                 reconstruction.remove_photos(model, judged.refuted)
             kept.append(model)
-        return reconstruction.sort_models(kept, self.base.min_model_size)
-
-    def _triangulated(self, model: pycolmap.Reconstruction, folder: Path) -> pycolmap.Reconstruction:
-        return incremental_mapper.triangulate(model, self.database_path, self.image_dir, folder, self.base, self.seed)
+        return reconstruction.sort_models(kept, self.run.base.min_model_size)
 
     def _grown(self, model: pycolmap.Reconstruction, folder: Path) -> pycolmap.Reconstruction:
         return incremental_mapper.continue_model(
-            model, self.database_path, self.image_dir, folder, self.base, self.seed
+            model, self.run.database_path, self.run.image_dir, folder, self.run.base, self.run.seed
         )
 
     def _is_no_worse(self, before: Sequence[pycolmap.Reconstruction], after: pycolmap.Reconstruction) -> bool:
@@ -234,10 +212,10 @@ class FinalMapper:
         """Models without photos that no agreeing relation holds; links that a model contradicts are dropped."""
         for model in models:
             cameras = reconstruction.model_cameras(model)
-            links = [_refitted(link, cameras, self.seed) for link in self._held.values()]
+            links = [_refitted(link, cameras, self.run.seed) for link in self._held.values()]
             poses = reconstruction.poses(model)
             nearest_first = sorted(base_poses, key=lambda base: -len(base.keys() & poses.keys()))
-            audited = audit(poses, nearest_first, links, self.limits)
+            audited = audit(poses, nearest_first, links, self.run.limits)
             for index, error_deg in audited.contradicted.items():
                 detail = f"the adjusted model turns the pair {error_deg:.0f} degrees away from the link"
                 self._drop(links[index].pair, Dropped(links[index], detail))
@@ -245,7 +223,7 @@ class FinalMapper:
                 names = ", ".join(sorted(audited.unsupported))
                 self.warnings.append(f"taken out again, since no accepted link agrees with their pose: {names}")
                 reconstruction.remove_photos(model, audited.unsupported)
-        return reconstruction.sort_models(models, self.base.min_model_size)
+        return reconstruction.sort_models(models, self.run.base.min_model_size)
 
     def _drop(self, pair: ImagePair, dropped: Dropped) -> None:
         del self._held[pair]

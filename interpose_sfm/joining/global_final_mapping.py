@@ -65,10 +65,10 @@ class GlobalFinalMapper(FinalMapper):
         """Models of all photos from the stored poses instead of continued base models."""
         return map_all_photos(
             base_models,
-            self.database_path,
-            self.image_dir,
-            self.work_dir / "global",
-            self.base,
-            self.seed,
+            self.run.database_path,
+            self.run.image_dir,
+            self.run.work_dir / "global",
+            self.run.base,
+            self.run.seed,
             self.warnings,
         )

@@ -24,10 +24,10 @@ from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import adjustment, overlaps, placing
 from interpose_sfm.joining.adjustment import AdjustedLink
 from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, contradiction
+from interpose_sfm.joining.mapping_run import MappingRun
 from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixels
 from interpose_sfm.joining.similarity_fit import fit_statements
 from interpose_sfm.matching import verification
-from interpose_sfm.options import BaseOptions, ConsensusOptions
 from interpose_sfm.products import FloatArray, ImagePair, Link
 
 if TYPE_CHECKING:
@@ -89,29 +89,10 @@ class _Grown:
 
 
 class ModelJoiner:
-    """Joins the models of a run; made anew for every run.
+    """Joins the models of a run; made anew for every run."""
 
-    Args:
-        database_path: Holds the accepted links; gets those that are confirmed on the way.
-        image_dir: The photos.
-        work_dir: Folder for temporary models.
-        base: Options of COLMAP's mapper.
-        limits: When a link is believed.
-        seed: Of everything that is random.
-    """
-
-    def __init__(
-        self,
-        database_path: Path,
-        image_dir: Path,
-        work_dir: Path,
-        *,
-        base: BaseOptions,
-        limits: ConsensusOptions,
-        seed: int,
-    ) -> None:
-        self._database_path, self._image_dir, self._work_dir = database_path, image_dir, work_dir
-        self._base, self._limits, self._seed = base, limits, seed
+    def __init__(self, run: MappingRun) -> None:
+        self._run = run
         self._links: list[Link] = []
         self._contradicted: Sequence[Link] = ()
         self._apart: dict[object, str] = {}  # by what stays apart: two models, or a photo
@@ -166,37 +147,37 @@ class ModelJoiner:
         between = self._between(target, source, self._links)
         if not between.links and not between.overlaps:
             return None
-        answer = between.align(self._limits.max_cycle_deg)
+        answer = between.align(self._run.limits.max_cycle_deg)
         if isinstance(answer, Apart) and answer.reason in (ApartReason.NO_SCALE, ApartReason.UNSURE_SCALE):
             confirmed = self._confirm(between, names)
             if confirmed:
-                link_rows.inject_links(self._database_path, self._source.support(confirmed))
+                link_rows.inject_links(self._run.database_path, self._source.support(confirmed))
                 target, source = self._triangulated(target), self._triangulated(source)
                 between = self._between(target, source, [*self._links, *confirmed])
-                answer = between.align(self._limits.max_cycle_deg)
+                answer = between.align(self._run.limits.max_cycle_deg)
         else:
             confirmed = []
         if self._contradicted and isinstance(answer, Alignment):
             everything = self._between(target, source, [*self._links, *confirmed, *self._contradicted])
-            answer = _unless_contradicted(answer, everything.align(self._limits.max_cycle_deg))
+            answer = _unless_contradicted(answer, everything.align(self._run.limits.max_cycle_deg))
         similarity = self._similarity(between, answer, target, source, bool(confirmed))
         if isinstance(similarity, str):
             self._apart[min(names[0]), min(names[1])] = similarity
             return None
-        link_rows.inject_links(self._database_path, confirmed)  # harmless in models that lack one of their photos
-        joined = placing.join(target, source, similarity, self._database_path)
+        link_rows.inject_links(self._run.database_path, confirmed)  # harmless in models that lack one of their photos
+        joined = placing.join(target, source, similarity, self._run.database_path)
         return self._adjusted(joined, [names[0], names[1]], confirmed)
 
     def _between(
         self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, links: Sequence[Link]
     ) -> placing.Between:
-        return placing.find_ties(target, source, links, self._database_path, self._seed)
+        return placing.find_ties(target, source, links, self._run.database_path, self._run.seed)
 
     def _confirm(self, between: placing.Between, names: tuple[frozenset[str], frozenset[str]]) -> list[Link]:
         """Candidates whose own rotation is the one that everything else predicts."""
         rotations = between.statements.rotations()
         predicted = geometry.median_rotation(rotations)
-        limits = self._limits
+        limits = self._run.limits
         confirmed = []
         for link in self._source.candidates(*names):
             tie = between.tie(link)
@@ -231,7 +212,7 @@ class ModelJoiner:
         """
         if isinstance(answer, Apart) and answer.reason is not ApartReason.UNSURE_SCALE:
             return f"{answer.detail}; wanted: {answer.wanted}"
-        sightings = _sightings(between, target, source, self._database_path)
+        sightings = _sightings(between, target, source, self._run.database_path)
         num_sightings = sum(len(s.points_px) for s in sightings)
         both = f"the links between {min(between.source)} and {min(between.target)}"
         if num_sightings < overlaps.MIN_COMMON_POINTS:
@@ -253,7 +234,7 @@ class ModelJoiner:
                 f"only {counts} points that either model has of {both} are seen where they belong; "
                 "wanted: a link with more points"
             )
-        broken = contradiction(statements, fit.target_from_source, self._limits.max_cycle_deg)
+        broken = contradiction(statements, fit.target_from_source, self._run.limits.max_cycle_deg)
         if broken:
             return f"the points of {both} do not fit what else is known: {broken}; wanted: another link between them"
         return fit.target_from_source
@@ -264,7 +245,7 @@ class ModelJoiner:
         models = {name: model for model in (target, source) for name in reconstruction.registered_names(model)}
         if a not in models or b not in models:
             return False
-        points_a_px, points_b_px = _verified_points(models[a], a, models[b], b, self._database_path)
+        points_a_px, points_b_px = _verified_points(models[a], a, models[b], b, self._run.database_path)
         if len(points_a_px) < MIN_VERIFIED_MATCHES:  # of COLMAP's own features
             return False
         cameras = [reconstruction.model_cameras(models[name])[name] for name in (a, b)]
@@ -291,7 +272,7 @@ class ModelJoiner:
                 return model
             tried.add(name)
             ready = self._triangulated(model)
-            cameras, max_angle_deg = refined_cameras(self._database_path, [ready]), self._limits.max_cycle_deg
+            cameras, max_angle_deg = refined_cameras(self._run.database_path, [ready]), self._run.limits.max_cycle_deg
             answer = placing.find_place(ready, name, self._links, cameras, max_angle_deg)
             if self._contradicted:
                 everything = [*self._links, *self._contradicted]
@@ -301,7 +282,7 @@ class ModelJoiner:
             if isinstance(answer, Apart):
                 self._apart[name] = f"{answer.detail}; wanted: {answer.wanted}"
                 continue
-            placed = self._adjusted(placing.attach(ready, name, answer, self._database_path), [mine])
+            placed = self._adjusted(placing.attach(ready, name, answer, self._run.database_path), [mine])
             if is_no_worse([model], placed.model):
                 self._believe(placed)
                 model, tried = placed.model, set()
@@ -312,7 +293,7 @@ class ModelJoiner:
         self, model: pycolmap.Reconstruction, bases: Sequence[frozenset[str]], confirmed: Sequence[Link] = ()
     ) -> _Grown:
         """The model with its tracks completed, adjusted to them and to the links."""
-        mapper = incremental_mapper.mapper_options(self._base, self._seed)
+        mapper = incremental_mapper.mapper_options(self._run.base, self._run.seed)
         links: Sequence[AdjustedLink] = ()
         for _ in range(ROUNDS):
             adjusted = adjustment.adjust(
@@ -330,14 +311,7 @@ class ModelJoiner:
 
     def _triangulated(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         self._num_folders += 1
-        return incremental_mapper.triangulate(
-            model,
-            self._database_path,
-            self._image_dir,
-            self._work_dir / str(self._num_folders),
-            self._base,
-            self._seed,
-        )
+        return self._run.triangulated(model, self._run.work_dir / str(self._num_folders))
 
 
 def _unless_contradicted(answer: Alignment | Apart, with_contradicted: Alignment | Apart) -> Alignment | Apart:

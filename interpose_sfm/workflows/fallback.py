@@ -19,6 +19,7 @@ from interpose_sfm.colmap import calibration, databases, reconstruction
 from interpose_sfm.colmap.cameras import refined_cameras
 from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
 from interpose_sfm.joining.global_final_mapping import GlobalFinalMapper
+from interpose_sfm.joining.mapping_run import MappingRun
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pairs.consensus import settled
@@ -249,10 +250,10 @@ class FallbackRun:
             database_path = work_dir / "database.db"
             databases.copy_database(self._base.database_path, database_path)
             kind = GlobalFinalMapper if self._options.base.mapper is Mapper.GLOBAL else FinalMapper
-            mapper = kind(
-                database_path,
-                self._base.image_dir,
-                work_dir,
+            run = MappingRun(
+                database_path=database_path,
+                image_dir=self._base.image_dir,
+                work_dir=work_dir,
                 base=self._options.base,
                 limits=self._limits,
                 seed=self._options.seed,
@@ -265,7 +266,7 @@ class FallbackRun:
                 and record.findings.contradiction != UNCONFIRMED
                 and record.decision.link is not None
             ]
-            final = mapper.map_links(self._base.models, accepted, source, contradicted)
+            final = kind(run).map_links(self._base.models, accepted, source, contradicted)
             self._hear(final, source.matched_late)
             self._log.tell("final mapping", 1, 1)
         return Extension(tuple(self.records), final.models, database_path, final.warnings)

@@ -27,6 +27,7 @@ from interpose_sfm import geometry
 from interpose_sfm.colmap import incremental_mapper, reconstruction
 from interpose_sfm.colmap.link_rows import inject_links
 from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
+from interpose_sfm.joining.mapping_run import MappingRun
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.options import BaseOptions, ConsensusOptions, ReconstructOptions
 from interpose_sfm.pairs.further_links import FurtherLinks
@@ -118,12 +119,21 @@ class Offers:
         return FurtherLinks((), self.graph, self.poser.match, ConsensusOptions()).support(links)
 
 
+def run_of(database_path: Path, folder: Path, base: BaseOptions) -> MappingRun:
+    return MappingRun(
+        database_path=database_path,
+        image_dir=folder,
+        work_dir=folder / "work",
+        base=base,
+        limits=OPTIONS.consensus,
+        seed=0,
+    )
+
+
 def run(base: Base, folder: Path, accepted: Sequence[Link] = (), refused: Sequence[Link] = ()) -> FinalModels:
     (folder / "work").mkdir()
     with poser_of(SCENE, folder) as poser:
-        mapper = FinalMapper(
-            base.database_path, folder, folder / "work", base=OPTIONS.base, limits=OPTIONS.consensus, seed=0
-        )
+        mapper = FinalMapper(run_of(base.database_path, folder, OPTIONS.base))
         return mapper.map_links(base.models, accepted, Offers(base.graph, poser, refused))
 
 
@@ -227,7 +237,7 @@ class NoOffers:
 def street(folder: Path, base: BaseOptions, links: Sequence[Link]) -> FinalModels:
     """What links between photos of a street give, none of which COLMAP has matched."""
     path = write_database(folder / "database.db", STREET, NAMES[:5], DatabaseOptions())
-    mapper = FinalMapper(path, folder, folder / "work", base=base, limits=OPTIONS.consensus, seed=0)
+    mapper = FinalMapper(run_of(path, folder, base))
     return mapper.map_links((), links, NoOffers())
 
 

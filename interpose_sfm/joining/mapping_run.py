@@ -1,0 +1,38 @@
+"""What mapping with links works on, from the base models to the joined ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interpose_sfm.colmap import incremental_mapper
+from interpose_sfm.options import BaseOptions, ConsensusOptions
+
+if TYPE_CHECKING:
+    import pycolmap
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappingRun:
+    """Files and options of stage 9.
+
+    Attributes:
+        database_path: Holds the matches; may be written to, so that it gets the links.
+        image_dir: The photos.
+        work_dir: Folder for temporary models.
+        base: Options of COLMAP's mapper.
+        limits: When a link is believed.
+        seed: Of everything that is random.
+    """
+
+    database_path: Path
+    image_dir: Path
+    work_dir: Path
+    base: BaseOptions
+    limits: ConsensusOptions
+    seed: int
+
+    def triangulated(self, model: pycolmap.Reconstruction, folder: Path) -> pycolmap.Reconstruction:
+        """A model with the points that the database has gained for it; ``folder`` is made for what pycolmap writes."""
+        return incremental_mapper.triangulate(model, self.database_path, self.image_dir, folder, self.base, self.seed)
