@@ -150,6 +150,7 @@ class _Pairs(Command):
         {
             "generator",
             "pose_estimator",
+            "use_gps",
             "max_bridged_pairs",
             "matching",
             "bridging",
@@ -200,7 +201,7 @@ class _Bridge(Command):
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
-        {"pose_estimator", "bridging", "dust3r", "max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS}
+        {"pose_estimator", "use_gps", "bridging", "dust3r", "max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS}
     )
     keeps_its_work: ClassVar[bool] = True
 
@@ -235,7 +236,7 @@ class _RelativePose(Command):
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
-        {"database", "camera_mode", "recursive", "base", "view_graph", "max_cycle_deg"}
+        {"database", "camera_mode", "recursive", "use_gps", "base", "view_graph", "max_cycle_deg"}
     )
 
     def run(self, progress: Progress) -> Outcome:

@@ -5,6 +5,7 @@
 * ``similarity_fit.py``, ``alignment.py``: the similarity on which all ties agree, or why the models stay apart.
 * ``reprojection_fit.py``: the same similarity by the pixels, where links have points.
 * ``placing.py``: the ties of two models, or of a single photo and a model, collected; photos moved into a model.
+* ``gps.py``: distance and scale by GPS positions of photos, where all else leaves them open.
 * ``adjustment.py``: one bundle adjustment with links as residuals.
 * ``mapping_run.py``: the files and options that joining and the final mapping work on.
 * ``joiner.py``: the whole way, over all models of a run.

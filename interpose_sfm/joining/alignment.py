@@ -12,7 +12,7 @@ So there is no vote, and no strength that wins: one statement that contradicts t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from interpose_sfm import geometry
 from interpose_sfm._compat import StrEnum
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining.similarity_fit import Statements, fit_statements
-from interpose_sfm.joining.ties import MIN_LENGTH_SIGMA, Baseline, Overlap, Tie, find_tie
+from interpose_sfm.joining.ties import MIN_LENGTH_SIGMA, Baseline, Length, Overlap, Tie, find_tie
 from interpose_sfm.products import ImagePair, Link, Pose
 
 TOLERANCE_SIGMAS = 4.0
@@ -36,6 +36,7 @@ class ScaleCue(StrEnum):
     OVERLAP = "what both hold"
     DEPTHS = "depths"
     DIRECTIONS = "links of different directions"
+    GPS = "GPS"
 
 
 class ApartReason(StrEnum):
@@ -97,6 +98,7 @@ def align(
     *,
     baselines: Mapping[ImagePair, Baseline] | None = None,
     overlaps: Sequence[Overlap] = (),
+    scale: Length | None = None,
     max_angle_deg: float = 10.0,
 ) -> Alignment | Apart:
     """The similarity between two components on which all links and overlaps agree.
@@ -107,6 +109,7 @@ def align(
             Links that do not join a photo of the target only to one of the source only are passed over.
         baselines: Lengths, by the pair of their link.
         overlaps: What both components hold.
+        scale: Of target_from_source, where GPS tells it.
         max_angle_deg: Links may miss the similarity by this much, or by TOLERANCE_SIGMAS of their spread if that is
             more.
 
@@ -119,8 +122,8 @@ def align(
     if not target or not source:
         raise ValueError(f"got components of {len(target)} and {len(source)} photos, expected at least one in either")
     ties = (find_tie(target, source, link, (baselines or {}).get(link.pair, Baseline())) for link in links)
-    statements = Statements(tuple(tie for tie in ties if tie is not None), tuple(overlaps), len(source) > 1)
-    both = f"{_listed(source)} and {_listed(target)}"
+    statements = Statements(tuple(tie for tie in ties if tie is not None), tuple(overlaps), len(source) > 1, scale)
+    both = f"{listed(source)} and {listed(target)}"
     if not statements.ties and not overlaps:
         return Apart(ApartReason.NO_LINK, f"nothing links {both}", f"a link between {both}")
     wanted = f"a further link between {both}, of another direction than those there are"
@@ -149,7 +152,8 @@ def _cue(statements: Statements) -> ScaleCue:
     return ScaleCue.DEPTHS if statements.has_lengths else ScaleCue.DIRECTIONS
 
 
-def _listed(component: Mapping[str, Pose]) -> str:
+def listed(component: Collection[str]) -> str:
+    """A component by its first photo, for sentences."""
     first, *others = sorted(component)
     return f"the model of {first} and {len(others)} more" if others else first
 
@@ -162,15 +166,15 @@ def _missing_scale(statements: Statements, target: Mapping[str, Pose], source: M
     if statements.overlaps or statements.has_lengths:
         return None
     what = "scale" if statements.has_scale else "distance"
-    detail = f"{len(statements.ties)} link(s) between {_listed(source)} and {_listed(target)} do not tell the {what}"
+    detail = f"{len(statements.ties)} link(s) between {listed(source)} and {listed(target)} do not tell the {what}"
     sides = [(0, target, source, any(tie.baseline.in_target is not None for tie in statements.ties))]
     if statements.has_scale:
         sides.append((1, source, target, any(tie.baseline.in_source is not None for tie in statements.ties)))
     for position, near, far, has_length in sides:
         ends = {tie.names[position] for tie in statements.ties}
         if len(ends) == 1 and not has_length:
-            start = f"a photo of {_listed(near)} other than {ends.pop()}" if len(near) > 1 else "another photo"
-            wanted = f"a link of another direction from {start} to {_listed(far)}"
+            start = f"a photo of {listed(near)} other than {ends.pop()}" if len(near) > 1 else "another photo"
+            wanted = f"a link of another direction from {start} to {listed(far)}"
             return Apart(ApartReason.NO_SCALE, detail, wanted)
     return None
 
@@ -216,6 +220,10 @@ def contradiction(statements: Statements, similarity: Similarity, max_angle_deg:
         for overlap in statements.overlaps
         for miss in _overlap_misses(overlap, similarity, max_angle_deg, statements.has_scale)
     ]
+    if statements.scale is not None and statements.has_scale:
+        error = abs(float(np.log(similarity.scale / statements.scale.value)))
+        share = error / (TOLERANCE_SIGMAS * max(statements.scale.sigma, MIN_LENGTH_SIGMA))
+        misses.append((share, f"GPS contradicts the others by a factor of {np.exp(error):.1f} in scale"))
     share, sentence = max(misses)
     return f"{sentence}; nothing tells which errs" if share > 1.0 else ""
 

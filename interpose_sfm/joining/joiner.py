@@ -21,9 +21,9 @@ from interpose_sfm.colmap import camera_fitting, databases, incremental_mapper, 
 from interpose_sfm.colmap.cameras import refined_cameras
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.geometry import Similarity
-from interpose_sfm.joining import adjustment, overlaps, placing
+from interpose_sfm.joining import adjustment, gps, overlaps, placing
 from interpose_sfm.joining.adjustment import AdjustedLink
-from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, contradiction
+from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, ScaleCue, contradiction
 from interpose_sfm.joining.mapping_run import MappingRun
 from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixels
 from interpose_sfm.joining.similarity_fit import fit_statements
@@ -65,12 +65,14 @@ class Joined:
         confirmed: Candidates that they rest on, and why each is believed.
         adjusted: By pair, what the last adjustment that kept its model made of a link.
         apart: For every two models that stay apart: why, and which link is missing.
+        by_gps: For every join that rests on GPS the figures, and where GPS contradicts the pictures that it does.
     """
 
     models: tuple[pycolmap.Reconstruction, ...]
     confirmed: tuple[tuple[Link, str], ...]
     adjusted: Mapping[ImagePair, AdjustedLink]
     apart: tuple[str, ...]
+    by_gps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,13 @@ class _Grown:
         model: Joined and adjusted.
         confirmed: Candidates that it rests on.
         adjusted: What the adjustment made of the links.
+        by_gps: A sentence on what GPS has to do with it; empty if nothing.
     """
 
     model: pycolmap.Reconstruction
     confirmed: Sequence[Link]
     adjusted: Sequence[AdjustedLink]
+    by_gps: str = ""
 
 
 class ModelJoiner:
@@ -98,6 +102,7 @@ class ModelJoiner:
         self._apart: dict[object, str] = {}  # by what stays apart: two models, or a photo
         self._confirmed: dict[ImagePair, tuple[Link, str]] = {}
         self._adjusted_links: dict[ImagePair, AdjustedLink] = {}
+        self._by_gps: list[str] = []
         self._num_folders = 0
 
     def join_all(
@@ -135,7 +140,8 @@ class ModelJoiner:
                 position += 1
         for index, model in enumerate(left):
             left[index] = self._with_single_photos(model, left, is_no_worse)
-        return Joined(tuple(left), tuple(self._confirmed.values()), self._adjusted_links, tuple(self._apart.values()))
+        apart, confirmed = tuple(self._apart.values()), tuple(self._confirmed.values())
+        return Joined(tuple(left), confirmed, self._adjusted_links, apart, tuple(self._by_gps))
 
     # ------------------------------------------------------------ two models
 
@@ -157,16 +163,38 @@ class ModelJoiner:
                 answer = between.align(self._run.limits.max_cycle_deg)
         else:
             confirmed = []
-        if self._contradicted and isinstance(answer, Alignment):
+        everything = between
+        if self._contradicted:
             everything = self._between(target, source, [*self._links, *confirmed, *self._contradicted])
-            answer = _unless_contradicted(answer, everything.align(self._run.limits.max_cycle_deg))
-        similarity = self._similarity(between, answer, target, source, bool(confirmed))
+            answer = self._unless_contradicted(answer, everything)
+        sightings = _sightings(between, target, source, self._run.database_path)
+        survey = gps.survey(between.target, between.source, self._run.positions_m)
+        if survey is not None and isinstance(answer, Apart) and _is_open(answer, sightings):
+            between, answer = survey.measured(between), self._by_survey(answer, survey, between, everything)
+        similarity = self._similarity(between, answer, target, source, sightings, bool(confirmed))
         if isinstance(similarity, str):
             self._apart[min(names[0]), min(names[1])] = similarity
             return None
         link_rows.inject_links(self._run.database_path, confirmed)  # harmless in models that lack one of their photos
         joined = placing.join(target, source, similarity, self._run.database_path)
-        return self._adjusted(joined, [names[0], names[1]], confirmed)
+        by_gps = "" if survey is None else _told(survey, answer, similarity)
+        return self._adjusted(joined, [names[0], names[1]], confirmed, by_gps)
+
+    def _unless_contradicted(self, answer: Alignment | Apart, everything: placing.Between) -> Alignment | Apart:
+        """What the believed links say, unless those that others contradict say otherwise: they place nothing."""
+        if not self._contradicted or not isinstance(answer, Alignment):
+            return answer
+        return _vetoed(answer, everything.align(self._run.limits.max_cycle_deg))
+
+    def _by_survey(
+        self, answer: Apart, survey: gps.Survey, between: placing.Between, everything: placing.Between
+    ) -> Alignment | Apart:
+        """What GPS makes of an answer that is open; where it does not suffice either, the answer."""
+        max_angle_deg = self._run.limits.max_cycle_deg
+        found = survey.align(between, max_angle_deg)
+        if isinstance(found, Alignment):
+            return _vetoed(found, survey.align(everything, max_angle_deg)) if self._contradicted else found
+        return found if found.reason is ApartReason.CONTRADICTION else answer
 
     def _between(
         self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, links: Sequence[Link]
@@ -200,6 +228,7 @@ class ModelJoiner:
         answer: Alignment | Apart,
         target: pycolmap.Reconstruction,
         source: pycolmap.Reconstruction,
+        sightings: Sequence[Sighting],
         needs_pixels: bool,
     ) -> Similarity | str:
         """The alignment, measured by the pixels where links have points; a sentence where it is not to be believed.
@@ -212,8 +241,7 @@ class ModelJoiner:
         """
         if isinstance(answer, Apart) and answer.reason is not ApartReason.UNSURE_SCALE:
             return f"{answer.detail}; wanted: {answer.wanted}"
-        sightings = _sightings(between, target, source, self._run.database_path)
-        num_sightings = sum(len(s.points_px) for s in sightings)
+        num_sightings = _num_points(sightings)
         both = f"the links between {min(between.source)} and {min(between.target)}"
         if num_sightings < overlaps.MIN_COMMON_POINTS:
             if isinstance(answer, Apart):
@@ -273,16 +301,18 @@ class ModelJoiner:
             tried.add(name)
             ready = self._triangulated(model)
             cameras, max_angle_deg = refined_cameras(self._run.database_path, [ready]), self._run.limits.max_cycle_deg
-            answer = placing.find_place(ready, name, self._links, cameras, max_angle_deg)
-            if self._contradicted:
-                everything = [*self._links, *self._contradicted]
-                answer = _unless_contradicted(
-                    answer, placing.find_place(ready, name, everything, cameras, max_angle_deg)
-                )
+            between = placing.find_photo_ties(ready, name, self._links, cameras)
+            everything = placing.find_photo_ties(ready, name, [*self._links, *self._contradicted], cameras)
+            answer = self._unless_contradicted(between.align(max_angle_deg), everything)
+            survey = gps.survey(between.target, between.source, self._run.positions_m)
+            if survey is not None and isinstance(answer, Apart) and _is_open(answer):
+                answer = self._by_survey(answer, survey, between, everything)
             if isinstance(answer, Apart):
                 self._apart[name] = f"{answer.detail}; wanted: {answer.wanted}"
                 continue
-            placed = self._adjusted(placing.attach(ready, name, answer, self._run.database_path), [mine])
+            by_gps = "" if survey is None else _told(survey, answer, answer.target_from_source)
+            attached = placing.attach(ready, name, answer, self._run.database_path)
+            placed = self._adjusted(attached, [mine], by_gps=by_gps)
             if is_no_worse([model], placed.model):
                 self._believe(placed)
                 model, tried = placed.model, set()
@@ -290,7 +320,11 @@ class ModelJoiner:
     # ------------------------------------------------------------ models
 
     def _adjusted(
-        self, model: pycolmap.Reconstruction, bases: Sequence[frozenset[str]], confirmed: Sequence[Link] = ()
+        self,
+        model: pycolmap.Reconstruction,
+        bases: Sequence[frozenset[str]],
+        confirmed: Sequence[Link] = (),
+        by_gps: str = "",
     ) -> _Grown:
         """The model with its tracks completed, adjusted to them and to the links."""
         mapper = incremental_mapper.mapper_options(self._run.base, self._run.seed)
@@ -300,7 +334,7 @@ class ModelJoiner:
                 self._triangulated(model), [*self._links, *confirmed], bases=bases, mapper=mapper
             )
             model, links = adjusted.model, adjusted.links
-        return _Grown(self._triangulated(model), confirmed, links)
+        return _Grown(self._triangulated(model), confirmed, links, by_gps)
 
     def _believe(self, grown: _Grown) -> None:
         """Believe what a model rests on, now that it takes the place of others."""
@@ -308,16 +342,33 @@ class ModelJoiner:
         why = "its rotation is the one that all other links and models predict"
         self._confirmed.update({link.pair: (link, why) for link in grown.confirmed})
         self._adjusted_links.update({link.pair: link for link in grown.adjusted if link.b_from_a is not None})
+        self._by_gps.extend([grown.by_gps] if grown.by_gps else [])
 
     def _triangulated(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         self._num_folders += 1
         return self._run.triangulated(model, self._run.work_dir / str(self._num_folders))
 
 
-def _unless_contradicted(answer: Alignment | Apart, with_contradicted: Alignment | Apart) -> Alignment | Apart:
-    """What the believed links say, unless those that others contradict say otherwise: they place nothing themselves."""
+def _vetoed(answer: Alignment, with_contradicted: Alignment | Apart) -> Alignment | Apart:
     is_vetoed = isinstance(with_contradicted, Apart) and with_contradicted.reason is ApartReason.CONTRADICTION
     return with_contradicted if is_vetoed else answer
+
+
+def _is_open(answer: Apart, sightings: Sequence[Sighting] = ()) -> bool:
+    """Whether nothing but the scale, or the distance, is missing, and too few points are seen to find it by pixels."""
+    has_pixels = _num_points(sightings) >= overlaps.MIN_COMMON_POINTS
+    return answer.reason is ApartReason.NO_SCALE or (answer.reason is ApartReason.UNSURE_SCALE and not has_pixels)
+
+
+def _told(survey: gps.Survey, answer: Alignment | Apart, similarity: Similarity) -> str:
+    """What GPS has to do with a similarity; empty if nothing, and nothing to say against it."""
+    if isinstance(answer, Alignment) and answer.cue is ScaleCue.GPS:
+        return survey.told(answer)
+    return survey.contradiction(similarity)
+
+
+def _num_points(sightings: Sequence[Sighting]) -> int:
+    return sum(len(sighting.points_px) for sighting in sightings)
 
 
 def _sightings(

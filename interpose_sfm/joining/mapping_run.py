@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpose_sfm.colmap import incremental_mapper
 from interpose_sfm.options import BaseOptions, ConsensusOptions
+from interpose_sfm.products import FloatArray
 
 if TYPE_CHECKING:
     import pycolmap
@@ -24,6 +26,7 @@ class MappingRun:
         base: Options of COLMAP's mapper.
         limits: When a link is believed.
         seed: Of everything that is random.
+        positions_m: East, north and up of photos by GPS, where it is known and to be used; up may be NaN.
     """
 
     database_path: Path
@@ -32,6 +35,7 @@ class MappingRun:
     base: BaseOptions
     limits: ConsensusOptions
     seed: int
+    positions_m: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def triangulated(self, model: pycolmap.Reconstruction, folder: Path) -> pycolmap.Reconstruction:
         """A model with the points that the database has gained for it; ``folder`` is made for what pycolmap writes."""

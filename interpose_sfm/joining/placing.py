@@ -16,7 +16,7 @@ from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import overlaps
 from interpose_sfm.joining.alignment import Alignment, Apart, align
 from interpose_sfm.joining.similarity_fit import Statements
-from interpose_sfm.joining.ties import Baseline, Overlap, Tie, find_tie
+from interpose_sfm.joining.ties import Baseline, Length, Overlap, Tie, find_tie
 from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, Link, Pose
 
 if TYPE_CHECKING:
@@ -37,19 +37,23 @@ class Between:
         links: Those between a photo of the target only and one of the source only.
         baselines: Lengths by pair, where depths tell them.
         overlaps: What both models hold.
+        scale: Of target_from_source, where GPS tells it.
     """
 
     target: Mapping[str, Pose]
     source: Mapping[str, Pose]
     links: tuple[Link, ...]
     baselines: Mapping[ImagePair, Baseline]
-    overlaps: tuple[Overlap, ...]
+    overlaps: tuple[Overlap, ...] = ()
+    scale: Length | None = None
 
     @property
     def statements(self) -> Statements:
         """The same as equations."""
         ties = (self.tie(link) for link in self.links)
-        return Statements(tuple(tie for tie in ties if tie is not None), self.overlaps, len(self.source) > 1)
+        return Statements(
+            tuple(tie for tie in ties if tie is not None), self.overlaps, len(self.source) > 1, self.scale
+        )
 
     def tie(self, link: Link) -> Tie | None:
         """A link as a tie of the two models; None if it does not join them."""
@@ -63,6 +67,7 @@ class Between:
             self.links,
             baselines=self.baselines,
             overlaps=self.overlaps,
+            scale=self.scale,
             max_angle_deg=max_angle_deg,
         )
 
@@ -103,22 +108,18 @@ def find_ties(
     return Between(poses_t, poses_s, tuple(link for link, *_ in ends), baselines, held)
 
 
-def find_place(
+def find_photo_ties(
     target: pycolmap.Reconstruction,
     name: str,
     links: Sequence[Link],
     cameras: Mapping[str, Intrinsics],
-    max_angle_deg: float = MAX_TURN_DEG,
-) -> Alignment | Apart:
-    """Where a single photo belongs in a model, from its links alone.
+) -> Between:
+    """Collect what ties a single photo, at SINGLE_POSE, to a model: its links alone.
 
     Args:
         target: A model without the photo.
         links: Every link of the photo whose own evidence is good.
         cameras: At least that of the photo.
-
-    Returns:
-        The alignment of SINGLE_POSE, or why the photo stays out and which link is missing.
     """
     poses = reconstruction.poses(target)
     known = {**cameras, **reconstruction.model_cameras(target)}
@@ -130,8 +131,22 @@ def find_place(
         )
         for tie in ties
     }
-    mine = [tie.link for tie in ties]
-    return align(poses, {name: SINGLE_POSE}, mine, baselines=baselines, max_angle_deg=max_angle_deg)
+    return Between(poses, {name: SINGLE_POSE}, tuple(tie.link for tie in ties), baselines)
+
+
+def find_place(
+    target: pycolmap.Reconstruction,
+    name: str,
+    links: Sequence[Link],
+    cameras: Mapping[str, Intrinsics],
+    max_angle_deg: float = MAX_TURN_DEG,
+) -> Alignment | Apart:
+    """Where a single photo belongs in a model; arguments as of `find_photo_ties`.
+
+    Returns:
+        The alignment of SINGLE_POSE, or why the photo stays out and which link is missing.
+    """
+    return find_photo_ties(target, name, links, cameras).align(max_angle_deg)
 
 
 def join(

@@ -25,19 +25,19 @@ class Statements:
 
     Attributes:
         has_scale: False where the source is a single photo, which has no size.
+        scale: Of target_from_source, where something tells it that is neither link nor overlap, such as GPS.
     """
 
     ties: tuple[Tie, ...]
     overlaps: tuple[Overlap, ...]
     has_scale: bool
+    scale: Length | None = None
 
     @property
     def has_lengths(self) -> bool:
-        """Whether one link by itself fixes the scale."""
-        return any(
-            tie.baseline.in_target is not None and (tie.baseline.in_source is not None or not self.has_scale)
-            for tie in self.ties
-        )
+        """Whether one link, with what else tells the scale, fixes the distance."""
+        lengths = [(t.baseline.in_target is not None) + (t.baseline.in_source is not None) for t in self.ties]
+        return max(lengths, default=0) >= (2 if self.has_scale and self.scale is None else 1)
 
     def rotations(self) -> list[FloatArray]:
         """(3, 3) target_from_source, as each tie and each overlap has it."""
@@ -57,6 +57,8 @@ class Statements:
             rows.append((similarity.apply(overlap.x_in_source) - overlap.x_in_target) / overlap.position_sigma)
             if overlap.scale is not None and self.has_scale:
                 rows.append(np.array([np.log(similarity.scale / overlap.scale.value) / overlap.scale.sigma]))
+        if self.scale is not None and self.has_scale:
+            rows.append(np.array([np.log(similarity.scale / self.scale.value) / self.scale.sigma]))
         return np.concatenate(rows)
 
     @cached_property
@@ -66,7 +68,8 @@ class Statements:
     def num_spare(self) -> int:
         """Equations beyond the unknowns; a direction counts two."""
         lengths = sum((t.baseline.in_target is not None) + (t.baseline.in_source is not None) for t in self.ties)
-        scales = sum(overlap.scale is not None for overlap in self.overlaps) if self.has_scale else 0
+        known = [self.scale, *(overlap.scale for overlap in self.overlaps)]
+        scales = sum(scale is not None for scale in known) if self.has_scale else 0
         return 5 * len(self.ties) + lengths + 6 * len(self.overlaps) + scales - (7 if self.has_scale else 6)
 
 
@@ -195,6 +198,9 @@ def _linear(statements: Statements, rotation: FloatArray) -> Similarity:
     """Scale and translation by linear least squares given the rotation, to start from."""
     equations = [equation for tie in statements.ties for equation in _tie_equations(tie, rotation)]
     equations += [equation for overlap in statements.overlaps for equation in _overlap_equations(overlap, rotation)]
+    if statements.scale is not None:
+        spreads_deg = [tie.spread_deg for tie in statements.ties] + [o.rotation_sigma_deg for o in statements.overlaps]
+        equations.append(_scale_equation(statements.scale, 1.0 / np.radians(min(spreads_deg))))
     matrix, right = (np.concatenate([equation[k] for equation in equations]) for k in (0, 1))
     if not statements.has_scale:
         return Similarity(1.0, rotation, np.linalg.lstsq(matrix[:, 1:], right - matrix[:, 0], rcond=None)[0])
@@ -222,5 +228,9 @@ def _overlap_equations(overlap: Overlap, rotation: FloatArray) -> list[Equations
     weight = 1.0 / np.radians(overlap.rotation_sigma_deg)  # as sure as its rotation, seen from the distance of links
     equations = [(weight * np.column_stack([rotation @ overlap.x_in_source, np.eye(3)]), weight * overlap.x_in_target)]
     if overlap.scale is not None:
-        equations.append((weight * np.array([[1.0, 0.0, 0.0, 0.0]]), weight * np.array([overlap.scale.value])))
+        equations.append(_scale_equation(overlap.scale, weight))
     return equations
+
+
+def _scale_equation(scale: Length, weight: float) -> Equations:
+    return weight * np.array([[1.0, 0.0, 0.0, 0.0]]), weight * np.array([scale.value])

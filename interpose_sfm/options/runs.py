@@ -24,11 +24,13 @@ class FallbackOptions:
             ``none`` leaves bridging out; else the name of a generator, such as ``wan-flf2v`` or ``diffusers:FOLDER``.
         pose_estimator: Name of the pose estimator.
         seed: Seed of everything that is random.
+        use_gps: Whether GPS positions in EXIF give distance and scale where only these are missing.
     """
 
     generator: str = "auto"
     pose_estimator: str = "matcher"
     seed: int = 0
+    use_gps: bool = True
     view_graph: ViewGraphOptions = field(default_factory=ViewGraphOptions)
     matching: MatchingOptions = field(default_factory=MatchingOptions)
     bridging: BridgingOptions = field(default_factory=BridgingOptions)

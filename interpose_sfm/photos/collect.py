@@ -140,6 +140,7 @@ def _process(
         model=picture.exif.model,
         sha256=hashlib.sha256(data).hexdigest(),
         pixels_sha256=pixels.hexdigest(),
+        gps=picture.exif.gps,
     )
 
 

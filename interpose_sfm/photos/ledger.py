@@ -15,13 +15,13 @@ from typing import Any
 
 from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos.pictures import Picture, UnusableError, exif_to_write
-from interpose_sfm.products import Photo, SkipReason
+from interpose_sfm.products import GpsPosition, Photo, SkipReason
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json
 
 LEDGER_SUFFIX = ".interpose-photos.json"
 """What the name of a ledger has after the name of its image folder."""
 
-_LEDGER_VERSION = 1
+_LEDGER_VERSION = 2
 _SAVE_EVERY = 50  # photos
 
 
@@ -38,16 +38,20 @@ class PhotoRecord:
     model: str
     sha256: str
     pixels_sha256: str
+    gps: GpsPosition | None
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> PhotoRecord:
         """The record that ``dataclasses.asdict`` and JSON made this of."""
         stamps = {key: (int(row[key][0]), int(row[key][1])) for key in ("source_stamp", "target_stamp")}
-        return cls(**{**row, **stamps})
+        gps = None if row["gps"] is None else GpsPosition(**row["gps"])
+        return cls(**{**row, **stamps, "gps": gps})
 
     def photo(self, name: str, path: Path) -> Photo:
         """The photo under the name and at the place that are given."""
-        return Photo(name, path, self.width_px, self.height_px, self.focal_px, self.make, self.model, self.sha256)
+        return Photo(
+            name, path, self.width_px, self.height_px, self.focal_px, self.make, self.model, self.sha256, self.gps
+        )
 
 
 class PhotoLedger:

@@ -25,7 +25,8 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from interpose_sfm.options import PhotoOptions
-from interpose_sfm.products import ImageArray, SkipReason
+from interpose_sfm.photos import gps
+from interpose_sfm.products import GpsPosition, ImageArray, SkipReason
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Exif:
     focal_35mm: float | None = None
     plane_resolution: float | None = None
     plane_unit: int | None = None
+    gps: GpsPosition | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,7 @@ def _read_exif(image: Image.Image, path: Path) -> Exif:
             focal_35mm=fields[1],
             plane_resolution=fields[2],
             plane_unit=int(unit) if unit else None,
+            gps=gps.position_in(tags),
         )
     except Exception as error:  # noqa: BLE001 - Pillow raises almost anything on damaged EXIF data
         logger.warning("EXIF of %s cannot be read and is ignored: %s", path, error)

@@ -24,7 +24,7 @@ from interpose_sfm.products.clips import (
 from interpose_sfm.products.links import PAIR_ALONE, Link, LinkDecision, LinkVerdict, PairMatch, PairOutcome
 from interpose_sfm.products.matches import Doubts, Evidence, Features, Matches
 from interpose_sfm.products.pairs import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
-from interpose_sfm.products.photos import Photo, PhotoSet, SkippedFile, SkipReason
+from interpose_sfm.products.photos import GpsPosition, Photo, PhotoSet, SkippedFile, SkipReason
 from interpose_sfm.products.poses import (
     ChoiceReason,
     ClipScore,
@@ -56,6 +56,7 @@ __all__ = [
     "FloatArray",
     "FrameMapping",
     "GeneratorKind",
+    "GpsPosition",
     "ImageArray",
     "ImagePair",
     "IndexArray",

@@ -22,6 +22,15 @@ class SkipReason(StrEnum):
 
 
 @dataclass(frozen=True)
+class GpsPosition:
+    """Where a photo was taken, in WGS84; the altitude in metres, None where it is not known."""
+
+    latitude_deg: float
+    longitude_deg: float
+    altitude_m: float | None
+
+
+@dataclass(frozen=True)
 class Photo:
     """One usable photo.
 
@@ -32,6 +41,7 @@ class Photo:
         focal_px: Focal length from EXIF in pixels of the upright image, None where EXIF does not tell.
         make, model: Camera from EXIF, empty where EXIF does not tell.
         sha256: Hex digest of the original file.
+        gps: Where it was taken, None where EXIF does not tell.
     """
 
     name: str
@@ -42,6 +52,7 @@ class Photo:
     make: str
     model: str
     sha256: str
+    gps: GpsPosition | None = None
 
 
 @dataclass(frozen=True)

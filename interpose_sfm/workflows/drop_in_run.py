@@ -17,6 +17,7 @@ from PIL import Image
 
 from interpose_sfm.colmap import camera_fitting, databases, reconstruction
 from interpose_sfm.options import CallerOptions, FallbackOptions, InterposeOptions, ReconstructOptions
+from interpose_sfm.photos import gps
 from interpose_sfm.products import Photo, PhotoSet
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_directory, atomic_write_json, remove_path
@@ -175,7 +176,9 @@ class _Run:
         models = reconstruction.sort_models(map(pycolmap.Reconstruction, self.models), 1)
         registered = tuple(map(reconstruction.registered_names, models))
         names = tuple(photo.name for photo in photo_set.photos)
-        return photo_set, Base(database_path, self.call.image_dir, names, tuple(models), registered)
+        positions = gps.positions_m(photo_set.photos) if self.options.use_gps else {}
+        base = Base(database_path, self.call.image_dir, names, tuple(models), registered, positions_m=positions)
+        return photo_set, base
 
     def _usable_photos(self, database_path: Path, wanted: Sequence[str]) -> tuple[Photo, ...]:
         if databases.has_rigs(database_path):
@@ -191,7 +194,7 @@ class _Run:
             if problem:
                 self._warn(f"{name} is left out of the fallback: {problem}")
             else:
-                usable.append(Photo(name, path, camera.width, camera.height, None, "", "", ""))
+                usable.append(Photo(name, path, camera.width, camera.height, None, "", "", "", gps.read_position(path)))
         return tuple(usable)
 
     def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> list[pycolmap.Reconstruction] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from interpose_sfm.pairs.records import (
     promising,
 )
 from interpose_sfm.pairs.view_graph import build_view_graph
-from interpose_sfm.products import ImagePair, Intrinsics, LinkVerdict, PairMatch, PairOutcome, ViewGraph
+from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, LinkVerdict, PairMatch, PairOutcome, ViewGraph
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import CLIPS_NAME
 from interpose_sfm.workflows.posers import Posers, opened_posers
@@ -57,6 +57,7 @@ class Base:
         models: Base models, largest first, without the photos that are not to be trusted.
         registered: What COLMAP registered in each of its models, these photos included, largest first.
         one_place: Photos that were taken from one place and are in no model.
+        positions_m: East, north and up of the photos whose GPS position is known and used; up may be NaN.
     """
 
     database_path: Path
@@ -65,6 +66,7 @@ class Base:
     models: tuple[pycolmap.Reconstruction, ...] = ()
     registered: tuple[frozenset[str], ...] = ()
     one_place: frozenset[str] = frozenset()
+    positions_m: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,7 @@ class FallbackRun:
                 base=self._options.base,
                 limits=self._limits,
                 seed=self._options.seed,
+                positions_m=self._base.positions_m,
             )
             source = FurtherLinks(tuple(self.records), self._graph, self.poser.match, self._limits)
             contradicted = [

@@ -19,7 +19,7 @@ from interpose_sfm.colmap import (
 )
 from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.options import Mapper, ReconstructOptions
-from interpose_sfm.photos import collect
+from interpose_sfm.photos import collect, gps
 from interpose_sfm.products import PhotoSet, ViewGraph
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json
@@ -162,7 +162,10 @@ class PhotoRun:
         believed = base_models.believed(models, second, options.base, options.seed, self.log)
         if not believed.models:  # links between photos of one place would be of no use, and some look as if they were
             names = tuple(name for name in names if name not in believed.one_place)
-        return Base(database_path, photo_set.image_dir, names, believed.models, registered, believed.one_place)
+        positions = gps.positions_m(photo_set.photos) if options.use_gps else {}
+        return Base(
+            database_path, photo_set.image_dir, names, believed.models, registered, believed.one_place, positions
+        )
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
         if self.options.base.mapper is Mapper.GLOBAL:

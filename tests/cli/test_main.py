@@ -152,13 +152,17 @@ def test_one_text_may_describe_two_options() -> None:
         (
             "pairs",
             {"--max-weak-pairs", "--camera-mode", "--database"},
-            {"--clips", "--device", "--max-bridged-pairs", "--max-cost"},
+            {"--clips", "--device", "--max-bridged-pairs", "--max-cost", "--no-use-gps"},
         ),
-        ("relpose", {"--clips", "--generator", "--strategy"}, {"--database", "--camera-mode", "--sift-max-image-px"}),
+        (
+            "relpose",
+            {"--clips", "--generator", "--strategy"},
+            {"--database", "--camera-mode", "--sift-max-image-px", "--no-use-gps"},
+        ),
         (
             "bridge",
             {"--generator", "--pairs", "--dry-run", "--num-clips", "--max-cost", "--fit", "--min-agreement"},
-            {"--clips", "--strategy", "--pose-estimator", "--max-cycle-deg", "--max-frame-keypoints"},
+            {"--clips", "--strategy", "--pose-estimator", "--max-cycle-deg", "--max-frame-keypoints", "--no-use-gps"},
         ),
         ("demo", {"--output", "--gap-deg", "--seed"}, {"--clips", "--camera-mode"}),
         ("doctor", {"--json"}, {"--seed", "--output"}),

@@ -23,6 +23,7 @@ import crossfade
 import interpose_sfm
 from crossfade import made
 from geometry_scenes import DatabaseOptions, all_rows, arc, cloud, observe, worst_error_deg, write_database
+from gps_noise import exif_north_of
 from hook_scene import OPTIONS, QUICK, Apart, assert_equal_models, dump, listing
 from interpose_sfm.bridging import factory
 from interpose_sfm.colmap import incremental_mapper, reconstruction
@@ -446,6 +447,21 @@ def test_rigs_of_several_cameras_are_left_to_pycolmap(
     interpose_sfm.extend({}, two_clouds, tmp_path, interpose=QUICK)
     assert [base.names for base, _ in handed_on] == [NAMES, ()]
     assert "rigs" in " ".join(report(two_clouds)["warnings"])
+
+
+@pytest.mark.parametrize("use_gps", [True, False])
+def test_gps_positions_are_those_of_the_callers_photos(
+    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[fallback.Base, ReconstructOptions]], use_gps: bool
+) -> None:
+    for index, name in enumerate(NAMES):
+        exif = exif_north_of((48, 30), 1000 * index) if index else Image.Exif()
+        Image.new("RGB", (800, 600)).save(tmp_path / name, exif=exif)
+    interpose_sfm.extend({}, two_clouds, tmp_path, interpose=replace(QUICK, use_gps=use_gps))
+    found = handed_on[0][0].positions_m
+    assert sorted(found) == (list(NAMES[1:]) if use_gps else [])
+    if use_gps:
+        steps_m = np.diff([found[name][1] for name in NAMES[1:]])
+        np.testing.assert_allclose(steps_m, 308.9, atol=1.0)
 
 
 # ---------------------------------------------------------------- the caller's mapper options

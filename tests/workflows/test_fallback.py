@@ -30,6 +30,7 @@ from geometry_scenes import (
     worst_error_deg,
     write_database,
 )
+from gps_noise import positions_of
 from hook_scene import assert_equal_models, dump
 from interpose_sfm.colmap import reconstruction
 from interpose_sfm.matching.lightglue import LearnedMatcher
@@ -355,6 +356,21 @@ def test_an_accepted_link_joins_the_models_in_a_copy_of_the_database(
     assert dump(base.database_path) == rows
     for before, after in zip(given, base.models, strict=True):
         assert_equal_models(before, after)
+
+
+def test_a_scale_by_gps_that_the_pictures_contradict_is_told(tmp_path: Path, network: Callable[..., Network]) -> None:
+    network(true_matches([(3, 4)], limit=28))  # too few for COLMAP to go on with
+    base = base_of(tmp_path)
+    where = positions_of({name: TRUTH[name] for name in NAMES}, 30.0)
+    middle = where[NAMES[4]]
+    grown = {name: middle + 4 * (x - middle) if name in NAMES[4:] else x for name, x in where.items()}
+    for index, positions_m in enumerate((where, grown)):
+        done = run(replace(base, positions_m=positions_m), tmp_path / str(index))
+        assert done.sizes == [8]
+        assert worst_error_deg(done.found.models[0], TRUTH) < 1.0
+        assert [text for text in done.warnings if "GPS" in text] == list(done.warnings)
+        assert len(done.warnings) == index
+    assert "that of the pictures is kept" in done.warnings[0]
 
 
 def test_without_a_link_the_base_models_are_the_result(tmp_path: Path, network: Callable[..., Network]) -> None:

@@ -16,6 +16,8 @@ import pycolmap
 import pytest
 from PIL import Image
 
+from bad_photos import picture
+from gps_noise import exif_north_of
 from interpose_sfm import geometry
 from interpose_sfm.colmap.reconstruction import poses
 from interpose_sfm.matching.lightglue import LearnedMatcher
@@ -28,7 +30,8 @@ from interpose_sfm.options import (
 )
 from interpose_sfm.products import LinkVerdict, Pose
 from interpose_sfm.report import ReconstructionResult
-from interpose_sfm.storage.workspace import WorkspaceBusyError
+from interpose_sfm.run_log import RunLog
+from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleOptions, SampleTruth, auc, pose_errors_deg, write_sample
 from interpose_sfm.workflows import base_models, reconstruct
 from paths import DATA, ROOT
@@ -74,6 +77,23 @@ def test_clip_joins_what_colmap_leaves_apart(sample: SampleTruth, bridged: Recon
     errors = errors_deg(sample, bridged.model_dirs[0])
     assert errors.max() < 2.0
     assert auc(errors, 5) > 80
+
+
+@pytest.mark.parametrize("use_gps", [True, False])
+def test_gps_positions_of_the_original_files_are_handed_on(tmp_path: Path, use_gps: bool) -> None:
+    """Also of photos that are written anew, without the position."""
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        exif = exif_north_of((48, 30), 1000 * index)
+        exif[0x0112] = 6  # to be turned
+        picture(str(index)).save(tmp_path / "photos" / f"{index}.jpg", exif=exif)
+    workspace = Workspace(tmp_path / "out")
+    with workspace.locked():
+        photo_run = reconstruct.PhotoRun(workspace, replace(QUICK, use_gps=use_gps), RunLog())
+        base = photo_run.map_base(photo_run.collect(tmp_path / "photos"))
+    assert sorted(base.positions_m) == (["0.jpg", "1.jpg", "2.jpg"] if use_gps else [])
+    if use_gps:
+        assert base.positions_m["2.jpg"][1] - base.positions_m["0.jpg"][1] == pytest.approx(617.9, abs=2.0)
 
 
 def test_only_the_clip_pair_is_accepted(bridged: ReconstructionResult) -> None:

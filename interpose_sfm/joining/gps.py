@@ -1,0 +1,224 @@
+"""What GPS positions of photos say of two components: distance and scale, where nothing else tells these.
+
+Only distances between positions are used, so neither north nor level ever enters a model; rotations and directions stay
+those of the links. Wherever pictures tell a scale, GPS is held against it and has no say.
+
+A position errs by some five metres, whatever the scene: "GPS-enabled smartphones are typically accurate to within a
+4.9 m radius under open sky" (gps.gov). The errors of photos that were taken one after another are alike, so many photos
+count as no surer than two of them. The sizes of two models are then known to a share that depends on metres alone, and
+the limit that holds for any other source of scale (`alignment.MAX_SCALE_SIGMA`) says whether the photos are far enough
+apart: about 40 m in both models, or 30 m in one where the other is large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining.alignment import (
+    MAX_SCALE_SIGMA,
+    TOLERANCE_SIGMAS,
+    Alignment,
+    Apart,
+    ApartReason,
+    ScaleCue,
+    listed,
+)
+from interpose_sfm.joining.placing import Between
+from interpose_sfm.joining.ties import MIN_LENGTH_SIGMA, Baseline, Length, Tie
+from interpose_sfm.products import FloatArray, Pose
+
+POSITION_SIGMA_M = 5.0  # of a photo's position, along any axis
+DISTANCE_SIGMA_M = float(np.sqrt(2.0)) * POSITION_SIGMA_M
+FAR_SHARE = 0.5  # of the largest distance in a model: shorter ones say less of its size
+MIN_LENGTH_SHARE, MAX_LENGTH_SHARE, NUM_LENGTHS = 1e-3, 3.0, 400  # of the extent, for the length of a link
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """How large a model is.
+
+    Attributes:
+        unit: In metres.
+        extent_m: Distance between its photos that the unit rests on.
+        num_photos: Those of known position.
+    """
+
+    unit: Length
+    extent_m: float
+    num_photos: int
+
+    def __str__(self) -> str:
+        return f"{self.num_photos} photos over {self.extent_m:.0f} m"
+
+
+def model_size(poses: Mapping[str, Pose], positions_m: Mapping[str, FloatArray]) -> ModelSize | None:
+    """The size of a model by the positions of two or more of its photos; None where these do not tell.
+
+    The median ratio of distances between photos that are far apart in the model: by the model, not by GPS, whose errors
+    would choose for themselves. Where the ratios scatter by more than the known error, they err by that.
+    """
+    names = sorted(poses.keys() & positions_m.keys())
+    if len(names) < 2:
+        return None
+    first, second = np.triu_indices(len(names), 1)
+    centers = np.array([poses[name].inverse().translation for name in names])
+    known_m = np.array([positions_m[name] for name in names])
+    in_model = np.linalg.norm(centers[first] - centers[second], axis=1)
+    is_far = in_model >= max(FAR_SHARE * in_model.max(), 1e-12)
+    if not np.any(is_far):
+        return None
+    in_model = in_model[is_far]
+    logs = np.log(np.maximum(_distances_m(known_m[first], known_m[second])[is_far], 1e-3) / in_model)
+    unit_m = float(np.exp(np.median(logs)))
+    extent_m = unit_m * float(np.median(in_model))
+    sigma = max(DISTANCE_SIGMA_M / extent_m, 1.4826 * float(np.median(np.abs(logs - np.median(logs)))))
+    return ModelSize(Length(unit_m, sigma), extent_m, len(names)) if sigma <= MAX_SCALE_SIGMA else None
+
+
+def _distances_m(first: FloatArray, second: FloatArray) -> FloatArray:
+    """(n,) in space, or on the ground where an altitude is not known."""
+    moves = first - second
+    return np.asarray(np.linalg.norm(np.where(np.isnan(moves), 0.0, moves), axis=1))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What GPS says of two components.
+
+    Attributes:
+        target: Its size.
+        source: The same; None for a single photo.
+        x_in_target, x_in_source: (n, 3) centres, of every photo of the target alone with every one of the source alone.
+        distances_m: (n,) between the positions of these.
+        names: What the two are called in sentences.
+    """
+
+    target: ModelSize
+    source: ModelSize | None
+    x_in_target: FloatArray
+    x_in_source: FloatArray
+    distances_m: FloatArray
+    names: tuple[str, str]
+
+    @property
+    def scale(self) -> Length | None:
+        """Of target_from_source."""
+        if self.source is None:
+            return None
+        value = self.source.unit.value / self.target.unit.value
+        return Length(value, float(np.hypot(self.source.unit.sigma, self.target.unit.sigma)))
+
+    @property
+    def sigmas_m(self) -> FloatArray:
+        """(n,) uncertainty of the distances, that of the models' sizes included."""
+        sigma = self.target.unit.sigma if self.scale is None else self.scale.sigma
+        return np.asarray(np.hypot(DISTANCE_SIGMA_M, sigma * self.distances_m))
+
+    def errors_m(self, target_from_source: Similarity) -> FloatArray:
+        """(n,) distances between photos of the two, less those of their positions."""
+        moves = target_from_source.apply(self.x_in_source) - self.x_in_target
+        return np.asarray(np.linalg.norm(moves, axis=1) * self.target.unit.value - self.distances_m)
+
+    def align(self, between: Between, max_angle_deg: float) -> Alignment | Apart:
+        """The similarity by the links for rotation and direction, and by GPS for what they leave open.
+
+        Where no distance along the links suits GPS they point elsewhere than it does, and the components stay apart.
+        """
+        answer = self.measured(between).align(max_angle_deg)
+        if isinstance(answer, Apart):
+            return answer
+        median_m, is_contradicted = self._miss(answer.target_from_source)
+        if is_contradicted:
+            detail = f"the links between {' and '.join(self.names)} miss GPS positions by {median_m:.0f} m"
+            return Apart(
+                ApartReason.CONTRADICTION, detail, "another link between them, or photos without these positions"
+            )
+        return replace(answer, cue=ScaleCue.GPS)
+
+    def measured(self, between: Between) -> Between:
+        """What ties the two, with the scale by GPS, and the length of their surest link where none has a length."""
+        ties = between.statements.ties
+        has_length = any(tie.baseline.in_target or tie.baseline.in_source for tie in ties)
+        if has_length or between.overlaps or not ties or len(self.distances_m) == 0:
+            return replace(between, scale=self.scale)
+        tie = min(ties, key=lambda tie: (tie.spread_deg, tie.link.pair))
+        baselines = {**between.baselines, tie.link.pair: Baseline(in_target=self._length(tie))}
+        return replace(between, scale=self.scale, baselines=baselines)
+
+    def _length(self, tie: Tie) -> Length:
+        """The length of a link on which most distances across the two agree, in the unit of the target."""
+        from scipy.optimize import minimize_scalar
+
+        scale = 1.0 if self.scale is None else self.scale.value
+        ray, weights = tie.ray(tie.rotation), 1.0 / self.sigmas_m
+
+        def miss(log_length: float) -> float:
+            place = tie.x_in_target + np.exp(log_length) * ray - scale * tie.rotation @ tie.x_in_source
+            return float(np.sum(weights * np.abs(self.errors_m(Similarity(scale, tie.rotation, place)))))
+
+        extent = (self.distances_m.max() + DISTANCE_SIGMA_M) / self.target.unit.value
+        steps = np.log(np.geomspace(MIN_LENGTH_SHARE * extent, MAX_LENGTH_SHARE * extent, NUM_LENGTHS))
+        best, step = min(steps, key=miss), steps[1] - steps[0]
+        length = float(np.exp(minimize_scalar(miss, bounds=(best - step, best + step), method="bounded").x))
+        sigma = float(np.median(self.sigmas_m)) / (length * self.target.unit.value)
+        return Length(length, sigma)
+
+    def _miss(self, target_from_source: Similarity) -> tuple[float, bool]:
+        """Median distance by which GPS is missed, and whether that is far more than it errs."""
+        if len(self.distances_m) == 0:
+            return 0.0, False
+        errors_m = np.abs(self.errors_m(target_from_source))
+        return float(np.median(errors_m)), bool(np.median(errors_m / self.sigmas_m) > TOLERANCE_SIGMAS)
+
+    def contradiction(self, target_from_source: Similarity) -> str:
+        """A sentence where pictures tell a scale or a distance, and GPS quite another one; else empty."""
+        both = f"between {self.names[0]} and {self.names[1]}"
+        if self.scale is not None:
+            error = abs(float(np.log(target_from_source.scale / self.scale.value)))
+            if error > TOLERANCE_SIGMAS * np.hypot(self.scale.sigma, MIN_LENGTH_SIGMA):
+                return (
+                    f"the scale {both} is {target_from_source.scale:.3g} by the pictures and {self.scale.value:.3g} by "
+                    "GPS; that of the pictures is kept"
+                )
+        median_m, is_contradicted = self._miss(target_from_source)
+        if not is_contradicted:
+            return ""
+        return f"distances {both} by the pictures miss those of GPS by {median_m:.0f} m; those of the pictures are kept"
+
+    def told(self, found: Alignment) -> str:
+        """A sentence about a join that rests on GPS."""
+        if self.source is None:
+            length_m = float(np.median(self.distances_m))
+            return (
+                f"how far {self.names[0]} lies from {self.names[1]} comes from GPS, known to {found.scale_sigma:.0%}: "
+                f"{length_m:.0f} m from photos of it, {self.target}"
+            )
+        return (
+            f"scale and distance between {self.names[0]} and {self.names[1]} come from GPS, the scale of "
+            f"{found.target_from_source.scale:.3g} known to {found.scale_sigma:.0%}: {self.source}, and {self.target}"
+        )
+
+
+def survey(
+    target: Mapping[str, Pose], source: Mapping[str, Pose], positions_m: Mapping[str, FloatArray]
+) -> Survey | None:
+    """What GPS says of two components; None where it does not tell their sizes, or the place of a single photo."""
+    sizes = model_size(target, positions_m), model_size(source, positions_m)
+    in_target = sorted((target.keys() - source.keys()) & positions_m.keys())
+    in_source = sorted((source.keys() - target.keys()) & positions_m.keys())
+    if sizes[0] is None or (sizes[1] is None and (len(source) > 1 or not in_source)):
+        return None
+    pairs = [(t, s) for t in in_target for s in in_source]
+    known_m = (np.array([positions_m[pair[side]] for pair in pairs]).reshape(-1, 3) for side in (0, 1))
+    return Survey(
+        sizes[0],
+        sizes[1],
+        np.array([target[t].inverse().translation for t, _ in pairs]).reshape(-1, 3),
+        np.array([source[s].inverse().translation for _, s in pairs]).reshape(-1, 3),
+        _distances_m(*known_m),
+        (listed(source), listed(target)),
+    )

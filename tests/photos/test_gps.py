@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+
+from bad_photos import picture
+from gps_noise import dms, exif_of
+from interpose_sfm.photos import gps
+from interpose_sfm.photos.pictures import strict_pillow
+from interpose_sfm.products import GpsPosition, Photo
+from photo_folders import collect, photo, put
+
+Tags = dict[int, Any]
+
+
+BRITTANY: Tags = {1: "N", 2: dms(48, 30, 360), 3: "W", 4: dms(2, 15, 0), 5: b"\0", 6: IFDRational(1234, 10)}
+THERE = GpsPosition(48.501, -2.25, 123.4)
+
+
+def assert_there(found: GpsPosition | None, truth: GpsPosition = THERE) -> None:
+    assert found is not None
+    assert found.latitude_deg == pytest.approx(truth.latitude_deg, abs=1e-9)
+    assert found.longitude_deg == pytest.approx(truth.longitude_deg, abs=1e-9)
+    assert (found.altitude_m is None) is (truth.altitude_m is None)
+    if truth.altitude_m is not None:
+        assert found.altitude_m == pytest.approx(truth.altitude_m, abs=0.05)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_positions_are_kept_of_every_format_also_where_the_photo_is_written_anew(
+    suffix: str, orientation: int, folder: Path
+) -> None:
+    picture("a").save(folder / f"a.{suffix}", exif=exif_of(BRITTANY, orientation))
+    assert_there(gps.read_position(folder / f"a.{suffix}"))
+    for _ in range(2):  # by decoding, then by the ledger
+        (found,) = collect(folder).photos
+        assert_there(found.gps)
+
+
+def test_photos_without_one_have_none(folder: Path) -> None:
+    put(folder, "a.jpg")
+    (folder / "b.jpg").write_text("no image")
+    assert collect(folder).photos[0].gps is None
+    assert gps.read_position(folder / "a.jpg") is None
+    assert gps.read_position(folder / "b.jpg") is None
+    assert gps.read_position(folder / "missing.jpg") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "truth"),
+    [
+        ({1: "S", 3: "E"}, GpsPosition(-48.501, 2.25, 123.4)),
+        ({1: b"n\0"}, THERE),
+        ({5: b"\1"}, GpsPosition(48.501, -2.25, -123.4)),
+        ({2: (IFDRational(48), IFDRational(3006, 100), IFDRational(0))}, THERE),
+        ({2: (IFDRational(48501, 1000),)}, THERE),
+        ({6: None}, GpsPosition(48.501, -2.25, None)),
+        ({6: IFDRational(0)}, GpsPosition(48.501, -2.25, None)),
+        ({6: IFDRational(0, 0)}, GpsPosition(48.501, -2.25, None)),
+        ({6: IFDRational(999_999)}, GpsPosition(48.501, -2.25, None)),
+    ],
+)
+def test_positions_are_read_in_every_way_they_are_written(changes: Tags, truth: GpsPosition) -> None:
+    tags = {tag: value for tag, value in {**BRITTANY, **changes}.items() if value is not None}
+    assert_there(gps.position_in(exif_of(tags)), truth)
+
+
+NOTHING, NOWHERE = IFDRational(0, 0), (IFDRational(0), IFDRational(0), IFDRational(0))
+BAD: list[Tags] = [
+    {2: (NOTHING, NOTHING, NOTHING)},
+    {2: (IFDRational(48), NOTHING, IFDRational(0))},
+    {4: (IFDRational(2), IFDRational(15), IFDRational(1, 0))},
+    {2: dms(98, 0, 0)},
+    {4: dms(181, 0, 0)},
+    {2: NOWHERE, 4: NOWHERE},
+    {1: "X"},
+    {1: None},
+    {3: None},
+    {2: None},
+    {4: None},
+    {9: "V"},
+    {2: ()},
+    {2: ("48", "thirty", "0")},
+    {2: (1.0, 2.0, 3.0, 4.0)},
+    {2: (-48.0, 0.0, 0.0)},
+    {2: (float("inf"), 0.0, 0.0)},
+    {1: 7},
+    {2: b"\xff\xff"},
+]
+
+
+@pytest.mark.parametrize("changes", BAD)
+def test_nonsense_is_no_position(changes: Tags) -> None:
+    exif = Image.Exif()
+    tags = {tag: value for tag, value in {**BRITTANY, **changes}.items() if value is not None}
+    exif._ifds[0x8825] = tags  # noqa: SLF001 - what could not be written as EXIF may still be read from it
+    assert gps.position_in(exif) is None
+
+
+def test_random_bytes_of_exif_are_harmless(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Thousands of photos with a byte or more of their GPS overwritten: a position, or none, and never an error."""
+    rng = np.random.default_rng(0)
+    data = exif_of(BRITTANY).tobytes()
+    num_known = 0
+    for _ in range(3000):
+        spoilt = bytearray(data)
+        for at in rng.integers(6, len(data), rng.integers(1, 6)):
+            spoilt[at] = rng.integers(256)
+        exif = Image.Exif()
+        with strict_pillow():
+            try:
+                exif.load(bytes(spoilt))
+            except Exception:  # noqa: BLE001 - Pillow's own refusal
+                continue
+            found = gps.position_in(exif)
+        if found is not None:
+            num_known += 1
+            assert abs(found.latitude_deg) <= 90
+            assert abs(found.longitude_deg) <= 180
+            assert found.altitude_m is None or -500 <= found.altitude_m <= 20_000
+    assert 200 < num_known < 2900
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_spoilt_position_costs_neither_the_photo_nor_its_focal_length(folder: Path) -> None:
+    exif = exif_of({**BRITTANY, 2: (NOTHING, NOTHING, NOTHING)})
+    exif.get_ifd(0x8769)[0xA405] = 30
+    picture("a").save(folder / "a.jpg", exif=exif)
+    (found,) = collect(folder).photos
+    assert found.gps is None
+    assert found.focal_px is not None
+
+
+# ---------------------------------------------------------------- metres
+
+
+def at(name: str, position: GpsPosition | None) -> Photo:
+    plain = photo(name)
+    return Photo(plain.name, plain.path, 400, 300, None, "", "", "", position)
+
+
+def test_positions_become_metres_to_the_east_north_and_up() -> None:
+    metre_deg = 1 / 111_195.0  # of latitude, on a sphere
+    start = GpsPosition(48.5, -2.25, 100.0)
+    north = GpsPosition(48.5 + 200 * metre_deg, -2.25, 100.0)
+    east = GpsPosition(48.5, -2.25 + 200 * metre_deg / np.cos(np.radians(48.5)), 130.0)
+    unknown = GpsPosition(48.5, -2.25, None)
+    found = gps.positions_m([at("s", start), at("n", north), at("e", east), at("u", unknown), at("-", None)])
+    assert sorted(found) == ["e", "n", "s", "u"]
+    np.testing.assert_allclose(found["n"] - found["s"], (0, 200, 0), atol=1.0)
+    np.testing.assert_allclose(found["e"] - found["s"], (200, 0, 30), atol=1.0)
+    assert np.isnan(found["u"][2])
+    assert np.all(np.isfinite(found["u"][:2]))
+
+
+def test_distances_hold_across_the_date_line_and_near_the_poles() -> None:
+    for longitudes, latitude in (((179.999, -179.999), 10.0), ((0.0, 180.0), 89.999)):
+        found = gps.positions_m(at(str(x), GpsPosition(latitude, x, 5.0)) for x in longitudes)
+        first, second = found.values()
+        assert 200 < np.linalg.norm(first - second) < 230
+
+
+def test_one_position_is_of_no_use() -> None:
+    assert gps.positions_m([]) == {}
+    assert gps.positions_m([at("a", THERE), at("b", None)]) == {}
+
+
+def test_any_mixture_of_good_and_bad_photos_is_read(folder: Path) -> None:
+    everything = itertools.cycle(
+        [BRITTANY, {}, {**BRITTANY, 2: (NOTHING, NOTHING, NOTHING)}, {**BRITTANY, 2: dms(98, 0, 0)}]
+    )
+    for index, tags in zip(range(12), everything, strict=False):
+        picture(str(index)).save(folder / f"{index:02}.jpg", exif=exif_of(tags))
+    found = collect(folder)
+    assert len(found.photos) == 12
+    assert len(gps.positions_m(found.photos)) == 3
