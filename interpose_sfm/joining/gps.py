@@ -1,19 +1,20 @@
 """What GPS positions of photos say of two components: distance and scale, where nothing else tells these.
 
-Only distances between positions are used, so neither north nor level ever enters a model; rotations and directions stay
-those of the links. Wherever pictures tell a scale, GPS is held against it and has no say.
+Only distances between positions enter a model; rotations and directions stay those of the links, which GPS may veto.
+Wherever pictures tell a scale, GPS is held against it and has no say.
 
 A position errs by some five metres, whatever the scene: "GPS-enabled smartphones are typically accurate to within a
 4.9 m radius under open sky" (gps.gov). The errors of photos that were taken one after another are alike, so many photos
 count as no surer than two of them. The sizes of two models are then known to a share that depends on metres alone, and
 the limit that holds for any other source of scale (`alignment.MAX_SCALE_SIGMA`) says whether the photos are far enough
-apart: about 40 m in both models, or 30 m in one where the other is large.
+apart: about 40 m in both models, or 30 m in one where the other is large, in the median of the distances that count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from interpose_sfm.products import FloatArray, Pose
 
 POSITION_SIGMA_M = 5.0  # of a photo's position, along any axis
 DISTANCE_SIGMA_M = float(np.sqrt(2.0)) * POSITION_SIGMA_M
+UP_SIGMA, UNKNOWN_UP_SIGMA = 3.0, 100.0  # of the height, times that along the ground; where an altitude is missing
 FAR_SHARE = 0.5  # of the largest distance in a model: shorter ones say less of its size
 MIN_LENGTH_SHARE, MAX_LENGTH_SHARE, NUM_LENGTHS = 1e-3, 3.0, 400  # of the extent, for the length of a link
 
@@ -92,8 +94,8 @@ class Survey:
     Attributes:
         target: Its size.
         source: The same; None for a single photo.
-        x_in_target, x_in_source: (n, 3) centres, of every photo of the target alone with every one of the source alone.
-        distances_m: (n,) between the positions of these.
+        x_in_target, x_in_source: (n, 3), (m, 3) centres of the photos of known position that only one of the two holds.
+        target_m, source_m: (n, 3), (m, 3) their positions.
         names: What the two are called in sentences.
     """
 
@@ -101,8 +103,19 @@ class Survey:
     source: ModelSize | None
     x_in_target: FloatArray
     x_in_source: FloatArray
-    distances_m: FloatArray
+    target_m: FloatArray
+    source_m: FloatArray
     names: tuple[str, str]
+
+    @property
+    def _is_across(self) -> bool:
+        return len(self.target_m) > 0 and len(self.source_m) > 0
+
+    @cached_property
+    def distances_m(self) -> FloatArray:
+        """(n * m,) from every photo of the target to every one of the source."""
+        n, m = len(self.target_m), len(self.source_m)
+        return _distances_m(np.repeat(self.target_m, m, axis=0), np.tile(self.source_m, (n, 1)))
 
     @property
     def scale(self) -> Length | None:
@@ -112,38 +125,38 @@ class Survey:
         value = self.source.unit.value / self.target.unit.value
         return Length(value, float(np.hypot(self.source.unit.sigma, self.target.unit.sigma)))
 
-    @property
+    @cached_property
     def sigmas_m(self) -> FloatArray:
-        """(n,) uncertainty of the distances, that of the models' sizes included."""
+        """(n * m,) uncertainty of the distances, that of the models' sizes included."""
         sigma = self.target.unit.sigma if self.scale is None else self.scale.sigma
         return np.asarray(np.hypot(DISTANCE_SIGMA_M, sigma * self.distances_m))
 
     def errors_m(self, target_from_source: Similarity) -> FloatArray:
-        """(n,) distances between photos of the two, less those of their positions."""
-        moves = target_from_source.apply(self.x_in_source) - self.x_in_target
-        return np.asarray(np.linalg.norm(moves, axis=1) * self.target.unit.value - self.distances_m)
+        """(n * m,) distances between photos of the two, less those of their positions."""
+        moves = target_from_source.apply(self.x_in_source)[None] - self.x_in_target[:, None]
+        return np.asarray(np.linalg.norm(moves, axis=2).ravel() * self.target.unit.value - self.distances_m)
 
     def align(self, between: Between, max_angle_deg: float) -> Alignment | Apart:
         """The similarity by the links for rotation and direction, and by GPS for what they leave open.
 
-        Where no distance along the links suits GPS they point elsewhere than it does, and the components stay apart.
+        Where the links point elsewhere than GPS, however long they may be, the components stay apart.
         """
         answer = self.measured(between).align(max_angle_deg)
         if isinstance(answer, Apart):
             return answer
-        median_m, is_contradicted = self._miss(answer.target_from_source)
-        if is_contradicted:
-            detail = f"the links between {' and '.join(self.names)} miss GPS positions by {median_m:.0f} m"
-            return Apart(
-                ApartReason.CONTRADICTION, detail, "another link between them, or photos without these positions"
-            )
+        for tie in between.statements.ties:
+            miss_m, is_contradicted = self._miss(answer.target_from_source, tie)
+            if is_contradicted:
+                detail = f"the link of {tie.link.pair.a} and {tie.link.pair.b} misses GPS positions by {miss_m:.0f} m"
+                wanted = f"another link between {' and '.join(self.names)}, or photos without these positions"
+                return Apart(ApartReason.CONTRADICTION, detail, wanted)
         return replace(answer, cue=ScaleCue.GPS)
 
     def measured(self, between: Between) -> Between:
         """What ties the two, with the scale by GPS, and the length of their surest link where none has a length."""
         ties = between.statements.ties
         has_length = any(tie.baseline.in_target or tie.baseline.in_source for tie in ties)
-        if has_length or between.overlaps or not ties or len(self.distances_m) == 0:
+        if has_length or between.overlaps or not ties or not self._is_across:
             return replace(between, scale=self.scale)
         tie = min(ties, key=lambda tie: (tie.spread_deg, tie.link.pair))
         baselines = {**between.baselines, tie.link.pair: Baseline(in_target=self._length(tie))}
@@ -167,12 +180,45 @@ class Survey:
         sigma = float(np.median(self.sigmas_m)) / (length * self.target.unit.value)
         return Length(length, sigma)
 
-    def _miss(self, target_from_source: Similarity) -> tuple[float, bool]:
-        """Median distance by which GPS is missed, and whether that is far more than it errs."""
-        if len(self.distances_m) == 0:
+    def _miss(self, target_from_source: Similarity, along: Tie | None = None) -> tuple[float, bool]:
+        """By how much the way from one component to the other misses GPS, and whether that is far more than GPS errs.
+
+        The photos of both, as they lie by the similarity, are turned to their positions (Kabsch); errors of that turn
+        move the other component the more, the further away it is and the less the photos spread. As for sizes, many
+        photos count as two. Positions in a line say nothing of a turn about it, and so hardly anything here.
+
+        Args:
+            along: A link whose length is free.
+        """
+        if not self._is_across:
             return 0.0, False
-        errors_m = np.abs(self.errors_m(target_from_source))
-        return float(np.median(errors_m)), bool(np.median(errors_m / self.sigmas_m) > TOLERANCE_SIGMAS)
+        unit_m, up_sigma = self.target.unit.value, UP_SIGMA
+        target_m, source_m = self.target_m.copy(), self.source_m.copy()
+        up = np.concatenate([target_m[:, 2], source_m[:, 2]])
+        if np.any(np.isnan(up)):
+            target_m[:, 2], source_m[:, 2], up_sigma = 0.0, 0.0, UNKNOWN_UP_SIGMA
+        moved = target_from_source.apply(self.x_in_source)
+        here = unit_m * np.concatenate([_centered(self.x_in_target), _centered(moved)])
+        known = np.concatenate([_centered(target_m), _centered(source_m)])
+        left, _, right = np.linalg.svd(known.T @ here)
+        enu_from_target = left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
+        turned = here @ enu_from_target.T
+        way = unit_m * enu_from_target @ (moved.mean(axis=0) - self.x_in_target.mean(axis=0))
+        error = source_m.mean(axis=0) - target_m.mean(axis=0) - way
+        inertia = np.sum(turned**2) * np.eye(3) - turned.T @ turned
+        turn_information = 4.0 / len(turned) * inertia / DISTANCE_SIGMA_M**2 + 1e-6 * np.eye(3)
+        lever = np.cross(np.eye(3), way)
+        size_sigma = self.target.unit.sigma if self.scale is None else self.scale.sigma
+        spread = 0.0 if along is None else np.radians(along.spread_deg)
+        covariance = (DISTANCE_SIGMA_M**2 + spread**2 * way @ way) * np.eye(3) + size_sigma**2 * np.outer(way, way)
+        covariance += lever @ np.linalg.inv(turn_information) @ lever.T
+        stretch = np.array([1.0, 1.0, up_sigma])
+        weights = np.linalg.inv(covariance * np.outer(stretch, stretch))
+        if along is not None:
+            ray = enu_from_target @ along.ray(target_from_source.rotation)
+            length_m = unit_m * float(np.linalg.norm(along.b_from_a(target_from_source).translation))
+            error = error - max(float(ray @ weights @ error / (ray @ weights @ ray)), -length_m) * ray
+        return float(np.linalg.norm(error)), bool(error @ weights @ error > TOLERANCE_SIGMAS**2)
 
     def contradiction(self, target_from_source: Similarity) -> str:
         """A sentence where pictures tell a scale or a distance, and GPS quite another one; else empty."""
@@ -184,10 +230,10 @@ class Survey:
                     f"the scale {both} is {target_from_source.scale:.3g} by the pictures and {self.scale.value:.3g} by "
                     "GPS; that of the pictures is kept"
                 )
-        median_m, is_contradicted = self._miss(target_from_source)
+        miss_m, is_contradicted = self._miss(target_from_source)
         if not is_contradicted:
             return ""
-        return f"distances {both} by the pictures miss those of GPS by {median_m:.0f} m; those of the pictures are kept"
+        return f"the way {both} by the pictures misses that of GPS by {miss_m:.0f} m; that of the pictures is kept"
 
     def told(self, found: Alignment) -> str:
         """A sentence about a join that rests on GPS."""
@@ -212,13 +258,20 @@ def survey(
     in_source = sorted((source.keys() - target.keys()) & positions_m.keys())
     if sizes[0] is None or (sizes[1] is None and (len(source) > 1 or not in_source)):
         return None
-    pairs = [(t, s) for t in in_target for s in in_source]
-    known_m = (np.array([positions_m[pair[side]] for pair in pairs]).reshape(-1, 3) for side in (0, 1))
     return Survey(
         sizes[0],
         sizes[1],
-        np.array([target[t].inverse().translation for t, _ in pairs]).reshape(-1, 3),
-        np.array([source[s].inverse().translation for _, s in pairs]).reshape(-1, 3),
-        _distances_m(*known_m),
+        _stacked([target[name].inverse().translation for name in in_target]),
+        _stacked([source[name].inverse().translation for name in in_source]),
+        _stacked([positions_m[name] for name in in_target]),
+        _stacked([positions_m[name] for name in in_source]),
         (listed(source), listed(target)),
     )
+
+
+def _stacked(rows: Sequence[FloatArray]) -> FloatArray:
+    return np.array(rows).reshape(-1, 3)
+
+
+def _centered(rows: FloatArray) -> FloatArray:
+    return np.asarray(rows - rows.mean(axis=0))

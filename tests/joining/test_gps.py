@@ -199,13 +199,13 @@ def test_a_photo_in_both_models_and_gps_join_them_without_a_link() -> None:
 @pytest.mark.parametrize(("angle_deg", "is_joined"), [(0.0, True), (5.0, True), (90.0, False), (180.0, False)])
 def test_a_direction_that_gps_contradicts_joins_nothing_and_is_told(angle_deg: float, is_joined: bool) -> None:
     for seed in range(5):
-        found = join(positions_of(TRUTH, 4 * UNIT_M, 2.5, seed), bent(LINK, angle_deg))
+        found = join(positions_of(TRUTH, UNIT_M, 2.5, seed), bent(LINK, angle_deg))
         if is_joined:
             aligned(found)
             continue
         assert isinstance(found, Apart)
         assert found.reason is ApartReason.CONTRADICTION
-        assert " miss GPS positions by " in found.detail
+        assert " misses GPS positions by " in found.detail
 
 
 def test_a_scale_of_the_pictures_is_held_against_gps() -> None:
@@ -220,7 +220,7 @@ def test_a_scale_of_the_pictures_is_held_against_gps() -> None:
             assert f"{factor * exact.scale:.3g} by the pictures" in told
             assert " by GPS" in told
     far = found.contradiction(Similarity(exact.scale, exact.rotation, exact.translation + 12.0))
-    assert "by the pictures miss those of GPS" in far
+    assert "by the pictures misses that of GPS" in far
 
 
 # ---------------------------------------------------------------- single photos

@@ -182,9 +182,9 @@ def test_a_link_that_points_elsewhere_than_gps_joins_nothing(halves: Halves, tmp
     exact = bare(3, 5)
     turn = geometry.rotation_from_axis_angle((0, 1, 0), 120.0)
     wrong = dataclasses.replace(exact, b_from_a=Pose(exact.b_from_a.rotation, turn @ exact.b_from_a.translation))
-    joined = halves.join(tmp_path, [wrong], positions_of(TRUTH, 4 * UNIT_M, NOISE_M))
+    joined = halves.join(tmp_path, [wrong], positions_of(TRUTH, UNIT_M, NOISE_M))
     assert sizes(joined.models) == [4, 4]
-    assert "miss GPS positions by" in joined.apart[0]
+    assert "misses GPS positions by" in joined.apart[0]
 
 
 def test_what_cycles_refused_is_heard(halves: Halves, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_distances_of_the_pictures_are_kept_and_a_contradiction_is_told(halves: 
     joined = halves.join(tmp_path, [link_of(SCENE, NAMES, 3, 4)], away)
     assert sizes(joined.models) == [8]
     assert place_error_m(joined.models[0]) < 3
-    assert "those of the pictures are kept" in joined.by_gps[0]
+    assert "that of the pictures is kept" in joined.by_gps[0]
 
 
 # ---------------------------------------------------------------- single photos
