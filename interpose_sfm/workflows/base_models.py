@@ -146,21 +146,27 @@ def _climbed(
     models = lifted_limits.chosen(base, candidates)
     if models is None:
         return None
-    log.warnings.append(_told(base, models[0], second.lifts_limits))
+    log.warnings.append(_told(base, models, second.lifts_limits))
     for model in models:
         _flag(reconstruction.thinly_held(model, options.min_points_per_photo), options, log)
     return models
 
 
-def _told(base: Sequence[JudgedModel], model: pycolmap.Reconstruction, lifts_limits: bool) -> str:
+def _told(base: Sequence[JudgedModel], models: Sequence[pycolmap.Reconstruction], lifts_limits: bool) -> str:
     before = max((judged.model.num_reg_images() for judged in base), default=0)
     how = "forward motion, small angles and points of two photos" if lifts_limits else "focal lengths found from them"
     text = (
-        f"COLMAP's matches were mapped once more with {how}, which put {model.num_reg_images()} photos in one model "
-        f"where plain COLMAP put {before}"
+        f"COLMAP's matches were mapped once more with {how}, which put {models[0].num_reg_images()} photos in one "
+        f"model where plain COLMAP put {before}"
     )
     refuted = sorted({name for judged in base for name in judged.refuted})
-    return f"{text}, against most matches of {', '.join(refuted)}" if refuted else text
+    if refuted:
+        text += f", against most matches of {', '.join(refuted)}"
+    held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
+    lost = frozenset().union(*(reconstruction.registered_names(judged.model) for judged in base)) - held
+    if lost:
+        text += f"; plain COLMAP had {', '.join(sorted(lost))} as well, in a model that is not to be trusted"
+    return text
 
 
 def _flag(names: Collection[str], options: BaseOptions, log: RunLog) -> None:
