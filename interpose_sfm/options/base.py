@@ -64,8 +64,8 @@ class BaseOptions:
             with forward motion, small angles and points of two photos where focal lengths are known or shared, else
             with focal lengths found from the verified pairs; and links with lifted limits where they find no start.
             Incremental mapper only.
-        split_lookalikes: Whether a model that is probably folded, since it puts photos of look-alike sides at nearly one
-            view, is mapped again without the pairs that match nothing but what looks alike. It falls apart where
+        split_lookalikes: Whether a model that is probably folded, since it puts photos of look-alike sides at nearly
+            one view, is mapped again without the pairs that match nothing but what looks alike. It falls apart where
             nothing else connects it. Otherwise the suspicion is told, and the model stays.
         num_threads: Threads of COLMAP; -1 for all cores.
         mapper: COLMAP's incremental mapper, or its global one (GLOMAP), for the base models and with the links.

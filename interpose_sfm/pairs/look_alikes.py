@@ -3,8 +3,8 @@
 An object that looks alike from two sides matches itself as rigidly as the truth, so photos from both sides stand at
 nearly one place in the model, and everything around the object differs. What should match there and does not (missing
 correspondences: Zach et al. 2008, Heinly et al. 2014, Yan et al. 2017) is asked of pairs only that the model puts at
-nearly one view, where SIFT has no excuse, and of key points only that third photos confirm: what moves, grows or is
-too faint to match is matched by no photo at all.
+nearly one view, where SIFT has no excuse, and of key points only that third photos confirm from farther away: what
+moves, grows, or is too faint to match over such a way is matched by no photo at all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpose_sfm import geometry
-from interpose_sfm.colmap.camera_fitting import intrinsics_of
+from interpose_sfm.colmap.camera_fitting import camera_error_px, intrinsics_of
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching import agreement
 from interpose_sfm.matching.silence import BORDER_SHARE, MAX_SCALE, NEAR_SHARE, NEAREST_QUANTILE, NUM_DEPTHS
@@ -31,7 +31,7 @@ MAX_ANGLE_DEG = 15.0
 """Between the rays of two photos to a point, whatever its depth, up to which the point is asked for. SIFT matches to
 about twice that."""
 
-MIN_SHARE = 0.2
+MIN_SHARE = 0.25
 """Of the matchable parts of either photo that is silent, above which a pair is suspected. Both are counts of patches of
 the same photo, so texture and resolution cancel (``docs/links.md`` has the measurement)."""
 
@@ -49,7 +49,7 @@ class _View:
         rays: Unit rays of its key points.
         depths: Of the key points that are points of the model, along the rays; NaN for others.
         nearest: Depth beyond which nearly all points of the model lie.
-        num_witnesses: Photos of the model with which the key point is verified.
+        confirmed_from: Distance of the farthest photo of the model with which the key point is verified; 0 for none.
     """
 
     name: str
@@ -59,7 +59,7 @@ class _View:
     rays: FloatArray
     depths: FloatArray
     nearest: float
-    num_witnesses: IndexArray
+    confirmed_from: FloatArray
 
     @property
     def size_px(self) -> FloatArray:
@@ -72,14 +72,29 @@ class _View:
 
 
 def look_alikes(database_path: Path, model: pycolmap.Reconstruction) -> tuple[LookAlike, ...]:
-    """Pairs that the model puts at nearly one view and that show different surroundings, worst first.
+    """Pairs for which a model is suspected to be folded, worst first.
 
     Args:
         database_path: What the model was made from.
-        model: It may lack key points that the database has gained since.
+        model: It may have key points that the database lacks, and lack some that the database has gained since.
 
     Returns:
         None where there are so few that the model is not suspected.
+    """
+    found, num_asked = silent_pairs(database_path, model)
+    if len(found) < MIN_PAIR_SHARE * num_asked or _num_separate([one.pair for one in found]) < MIN_SEPARATE_PAIRS:
+        return ()
+    return found
+
+
+def silent_pairs(database_path: Path, model: pycolmap.Reconstruction) -> tuple[tuple[LookAlike, ...], int]:
+    """Pairs that the model puts at nearly one view and that show different surroundings, worst first.
+
+    Args:
+        database_path, model: As of `look_alikes`.
+
+    Returns:
+        These pairs, and how many were asked.
     """
     import pycolmap
 
@@ -91,15 +106,12 @@ def look_alikes(database_path: Path, model: pycolmap.Reconstruction) -> tuple[Lo
         num_asked, found = 0, []
         for ids in asked:
             matches = np.asarray(database.read_matches(*ids)) if database.exists_matches(*ids) else verified[ids]
-            share = _silent_share(views[ids[0]], views[ids[1]], matches, verified[ids])
+            share = _silent_share(views[ids[0]], views[ids[1]], matches)
             num_asked += share is not None
             if share is not None and share > MIN_SHARE:
                 pair = ImagePair.sorted(*(views[image_id].name for image_id in ids))
                 found.append(LookAlike(pair, share, len(verified[ids])))
-    found.sort(key=lambda one: (-one.silent_share, one.pair))
-    if len(found) < MIN_PAIR_SHARE * num_asked or _num_separate([one.pair for one in found]) < MIN_SEPARATE_PAIRS:
-        return ()
-    return tuple(found)
+    return tuple(sorted(found, key=lambda one: (-one.silent_share, one.pair))), num_asked
 
 
 def verified_pairs(database: pycolmap.Database, image_ids: Collection[int]) -> dict[tuple[int, int], IndexArray]:
@@ -117,33 +129,49 @@ def verified_pairs(database: pycolmap.Database, image_ids: Collection[int]) -> d
 def _views(
     database: pycolmap.Database, model: pycolmap.Reconstruction, verified: Mapping[tuple[int, int], IndexArray]
 ) -> dict[int, _View]:
-    """The registered photos that see points of the model."""
+    """The registered photos that see points of the model, and whose cameras predict to within the border."""
     views = {}
     for image in model.images.values():
         if not image.has_pose or not image.num_points3D:
             continue
+        camera = model.camera(image.camera_id)
+        if camera_error_px(camera) > BORDER_SHARE * np.hypot(camera.width, camera.height):
+            continue
         keypoints_px = np.asarray(database.read_keypoints(image.image_id), np.float64)[:, :2]
         pose = geometry.from_rigid3d(image.cam_from_world())
-        intrinsics = intrinsics_of(model.camera(image.camera_id), is_trusted=True)
+        intrinsics = intrinsics_of(camera, is_trusted=True)
         depths = np.full(len(keypoints_px), np.nan)
-        rows = [row for row, point in enumerate(image.points2D) if point.has_point3D()]
+        # what links have added is behind what the database has
+        rows = [row for row, point in enumerate(image.points2D[: len(keypoints_px)]) if point.has_point3D()]
         x_in_world = np.array([model.points3D[image.points2D[row].point3D_id].xyz for row in rows])
         depths[rows] = np.linalg.norm(x_in_world @ pose.rotation.T + pose.translation, axis=1)
-        num_witnesses = np.zeros(len(keypoints_px), np.uint32)
+        confirmed_from = np.zeros(len(keypoints_px))
         for ids, matches in verified.items():
             if image.image_id in ids:
-                num_witnesses[np.unique(matches[:, ids.index(image.image_id)])] += 1
+                side = ids.index(image.image_id)
+                other = geometry.from_rigid3d(model.image(ids[1 - side]).cam_from_world())
+                distance = np.linalg.norm(geometry.relative_pose(other, pose).translation)
+                confirmed_from[matches[:, side]] = np.maximum(confirmed_from[matches[:, side]], distance)
         views[image.image_id] = _View(
             image.name,
             pose,
             intrinsics,
             keypoints_px,
-            agreement.unit_rays(keypoints_px, intrinsics),
+            _rays(keypoints_px, intrinsics),
             depths,
             float(np.quantile(depths[rows], NEAREST_QUANTILE)),
-            num_witnesses,
+            confirmed_from,
         )
     return views
+
+
+def _rays(keypoints_px: FloatArray, intrinsics: Intrinsics) -> FloatArray:
+    """Unit rays of key points; NaN, which agrees with nothing, beyond what the lens model can undo."""
+    rays = geometry.pixel_to_ray(keypoints_px, intrinsics)
+    is_known = np.all(np.isfinite(rays), axis=1)
+    rays[is_known] = geometry.unit_vectors(rays[is_known])
+    rays[~is_known] = np.nan
+    return rays
 
 
 def _is_close(views: Mapping[int, _View], ids: tuple[int, int]) -> bool:
@@ -154,13 +182,14 @@ def _is_close(views: Mapping[int, _View], ids: tuple[int, int]) -> bool:
     return bool(baseline <= longest * min(a.nearest, b.nearest))
 
 
-def _silent_share(a: _View, b: _View, matches: IndexArray, verified: IndexArray) -> float | None:
+def _silent_share(a: _View, b: _View, matches: IndexArray) -> float | None:
     """Of the patches of either photo that should match in the other, those that do not; the lower of both photos.
 
     Both, since a thing in front of the scene silences one photo and not the other. None where too few matches agree
     with the model for the pair to be of its making.
     """
     b_from_a = geometry.relative_pose(b.pose, a.pose)
+    baseline = float(np.linalg.norm(b_from_a.translation)) * (1 + 1e-6)  # so that neither confirms the other
     within_rad = max(
         agreement.tolerance_px((view.intrinsics.width_px, view.intrinsics.height_px)) / view.intrinsics.focal_px
         for view in (a, b)
@@ -173,9 +202,7 @@ def _silent_share(a: _View, b: _View, matches: IndexArray, verified: IndexArray)
     shares = []
     for side, here, there, there_from_here in ((0, a, b, b_from_a), (1, b, a, b_from_a.inverse())):
         matched = np.unique(matches[mask, side])
-        witnesses = here.num_witnesses.copy()
-        witnesses[np.unique(verified[:, side])] -= 1
-        silent = (witnesses > 0) & _is_asked_for(here, there, there_from_here)
+        silent = (here.confirmed_from > baseline) & _is_asked_for(here, there, there_from_here)
         silent &= ~are_near(here.keypoints_px, here.keypoints_px[matched], here.near_px)
         num_silent, num_matched = (_num_patches(here, rows) for rows in (silent, matched))
         shares.append(num_silent / (num_silent + num_matched) if num_silent >= MIN_PATCHES else 0.0)

@@ -13,6 +13,7 @@ from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.workflows.base_models import SecondMapping
+from interpose_sfm.workflows.fallback import Base, Extension
 
 if TYPE_CHECKING:
     import pycolmap
@@ -83,3 +84,30 @@ def split(second: SecondMapping, pairs: Sequence[LookAlike], map_plain: MapPlain
     left_out = int((folder / "left_out").read_text(encoding="utf-8"))
     log.warnings.append(f"mapped again without {left_out} pairs of photos that match nothing but what looks alike")
     return replace(second, key=key, database_path=folder / "database.db", stage="split_again")
+
+
+def kept_apart(base: Base, extension: Extension, plain_database_path: Path, log: RunLog) -> Extension:
+    """What links made of split models, or these themselves where the links have folded them again.
+
+    Args:
+        base, extension: Before and after the links.
+        plain_database_path: With all of COLMAP's matches, by which the result is judged.
+        log: Gets the warnings.
+    """
+    if not base.look_alikes or extension.database_path is None:
+        return extension
+    before = {one.pair for one in base.look_alikes}
+    with log.stage(STAGE):
+        again = [
+            f"{one.pair.a} and {one.pair.b}"
+            for model in extension.models
+            for one in look_alikes.silent_pairs(plain_database_path, model)[0]
+            if one.pair in before
+        ]
+    if not again:
+        return extension
+    log.warnings.append(
+        f"links are left out, since they would fold the models again: they put {'; '.join(again[:NUM_NAMED])}"
+        f"{'; ...' if len(again) > NUM_NAMED else ''} at nearly one view"
+    )
+    return replace(extension, models=base.models, database_path=None)

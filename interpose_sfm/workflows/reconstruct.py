@@ -104,6 +104,8 @@ class PhotoRun:
         # 3.-9. what the base models leave apart -> links -> final models
         extension = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
         extension = replace(extension, models=tuple(base_models.without_false(extension.models, base)))
+        if self.options.base.split_lookalikes:
+            extension = folded_models.kept_apart(base, extension, self.workspace.base_dir / "database.db", self.log)
         # 10. models and report on disk
         return self.finish(photo_set, base, extension)
 
