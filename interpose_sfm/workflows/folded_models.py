@@ -12,11 +12,12 @@ from interpose_sfm.products import LookAlike
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.content_keys import content_key
-from interpose_sfm.workflows.base_models import SecondMapping
-from interpose_sfm.workflows.fallback import Base, Extension
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # so that the drop-in, where it only asks, does not load all stages
     import pycolmap
+
+    from interpose_sfm.workflows.base_models import SecondMapping
+    from interpose_sfm.workflows.fallback import Base, Extension
 
 STAGE = "look-alikes"
 NUM_NAMED = 4  # pairs, without a photo in common; the report names all
