@@ -38,6 +38,7 @@ class SecondMapping:
         database_path: Holds the matches.
         image_dir: The photos.
         names: Their names.
+        stage: Of the workspace, and its folder beside the plain models.
     """
 
     workspace: Workspace
@@ -45,6 +46,7 @@ class SecondMapping:
     database_path: Path
     image_dir: Path
     names: tuple[str, ...]
+    stage: str = "again"
 
     @cached_property
     def lifts_limits(self) -> bool:
@@ -53,12 +55,12 @@ class SecondMapping:
 
     def models(self, options: BaseOptions, seed: int, log: RunLog) -> list[pycolmap.Reconstruction]:
         """Largest first; made once."""
-        folder = self.workspace.base_dir / "again"
+        folder = self.workspace.base_dir / self.stage
         key = content_key(self.key, "lifted limits" if self.lifts_limits else "focal lengths from pairs")
-        if not self.workspace.is_done("again", key):
+        if not self.workspace.is_done(self.stage, key):
             with log.stage(STAGE), atomic_directory(folder) as temporary:
                 self._map(temporary, options, seed, log.counter(STAGE, len(self.names)))
-            self.workspace.mark_done("again", key, outputs=[folder])
+            self.workspace.mark_done(self.stage, key, outputs=[folder])
         return reconstruction.read_models(folder, options.min_model_size)
 
     def _map(self, folder: Path, options: BaseOptions, seed: int, count: Callable[[], None]) -> None:

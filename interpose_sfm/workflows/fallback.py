@@ -32,7 +32,7 @@ from interpose_sfm.pairs.records import (
     promising,
 )
 from interpose_sfm.pairs.view_graph import build_view_graph
-from interpose_sfm.products import ImagePair, Intrinsics, LinkVerdict, PairMatch, PairOutcome, ViewGraph
+from interpose_sfm.products import ImagePair, Intrinsics, LinkVerdict, LookAlike, PairMatch, PairOutcome, ViewGraph
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import CLIPS_NAME
 from interpose_sfm.workflows.posers import Posers, opened_posers
@@ -57,6 +57,7 @@ class Base:
         models: Base models, largest first, without the photos that are not to be trusted.
         registered: What COLMAP registered in each of its models, these photos included, largest first.
         one_place: Photos that were taken from one place and are in no model.
+        look_alikes: Pairs for which COLMAP's models are suspected to be folded.
     """
 
     database_path: Path
@@ -65,6 +66,7 @@ class Base:
     models: tuple[pycolmap.Reconstruction, ...] = ()
     registered: tuple[frozenset[str], ...] = ()
     one_place: frozenset[str] = frozenset()
+    look_alikes: tuple[LookAlike, ...] = ()
 
 
 @dataclass(frozen=True)
