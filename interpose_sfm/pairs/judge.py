@@ -48,7 +48,7 @@ def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float 
             f"luck explains {evidence.num_inliers} of {evidence.num_matches} matches once in 1e{evidence.surprise:.0f} "
             f"pairs, needs 1e{limits.min_surprise:.0f}",
         )
-    net = evidence.agreement * (1.0 - silence)
+    net = net_agreement(evidence, silence)
     share = f"{net:.0%} net agreement"
     if silence > 0.005:
         share += (
@@ -61,6 +61,11 @@ def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float 
     if evidence.num_inliers < limits.min_inliers:
         return LinkVerdict.POSSIBLE, f"{evidence.num_inliers} inliers, needs {limits.min_inliers}"
     return LinkVerdict.ACCEPTED, f"{evidence.num_inliers} inliers, {share}"
+
+
+def net_agreement(evidence: Evidence, silence: float) -> float:
+    """Of the matches' confidence what agrees, less what should match and does not, in [0, 1]."""
+    return evidence.agreement * (1.0 - silence)
 
 
 def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
@@ -114,7 +119,7 @@ def hesitates(link: Link) -> bool:
     if min(along) > np.cos(np.radians(FORWARD_DEG)) * float(np.linalg.norm(b_from_a.translation)):
         return False
     return (
-        evidence.agreement * (1.0 - link.doubts.silence) < SURE_AGREEMENT
+        net_agreement(evidence, link.doubts.silence) < SURE_AGREEMENT
         and evidence.triangulation_angle_deg < NEAR_DEG
         and evidence.mean_score < MIN_NEAR_SCORE
     )

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpose_sfm.colmap import databases
-from interpose_sfm.matching.silence import NEAR_SHARE
-from interpose_sfm.pairs.look_alikes import are_near, verified_pairs
+from interpose_sfm.matching.silence import are_near, grain_px
+from interpose_sfm.pairs.look_alikes import verified_pairs
 from interpose_sfm.products import FloatArray, IndexArray, LookAlike
 
 MIN_BEYOND = 5
@@ -43,8 +43,8 @@ def copy_without(source: Path, target: Path, suspected: Sequence[LookAlike]) -> 
         cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
         ids = {image.name: image_id for image_id, image in images.items()}
         points_px = {i: np.asarray(database.read_keypoints(i), np.float64)[:, :2] for i in images}
-        sizes_px = {i: (cameras[image.camera_id].width, cameras[image.camera_id].height) for i, image in images.items()}
-        near_px = {i: float(NEAR_SHARE * np.hypot(*size)) for i, size in sizes_px.items()}
+        camera_of = {i: cameras[image.camera_id] for i, image in images.items()}
+        near_px = {i: grain_px((camera.width, camera.height)) for i, camera in camera_of.items()}
         verified = verified_pairs(database, images.keys())
         named = {frozenset((ids[one.pair.a], ids[one.pair.b])) for one in suspected}
         wrong = {pair for pair in verified if frozenset(pair) in named}

@@ -18,10 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.camera_fitting import camera_error_px, intrinsics_of
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching import agreement
-from interpose_sfm.matching.silence import BORDER_SHARE, MAX_SCALE, NEAR_SHARE, NEAREST_QUANTILE, NUM_DEPTHS
+from interpose_sfm.matching.silence import (
+    BORDER_SHARE,
+    MAX_SCALE,
+    NEAREST_QUANTILE,
+    NUM_DEPTHS,
+    are_inside,
+    are_near,
+    grain_px,
+)
 from interpose_sfm.products import FloatArray, ImagePair, IndexArray, Intrinsics, LookAlike, Pose
 
 if TYPE_CHECKING:
@@ -62,13 +71,9 @@ class _View:
     confirmed_from: FloatArray
 
     @property
-    def size_px(self) -> FloatArray:
-        return np.array([self.intrinsics.width_px, self.intrinsics.height_px], np.float64)
-
-    @property
-    def near_px(self) -> float:
-        """The grain of a picture."""
-        return float(NEAR_SHARE * np.hypot(*self.size_px))
+    def grain_px(self) -> float:
+        """See `silence.grain_px`."""
+        return grain_px((self.intrinsics.width_px, self.intrinsics.height_px))
 
 
 def look_alikes(database_path: Path, model: pycolmap.Reconstruction) -> tuple[LookAlike, ...]:
@@ -82,7 +87,7 @@ def look_alikes(database_path: Path, model: pycolmap.Reconstruction) -> tuple[Lo
         None where there are so few that the model is not suspected.
     """
     found, num_asked = silent_pairs(database_path, model)
-    if len(found) < MIN_PAIR_SHARE * num_asked or _num_separate([one.pair for one in found]) < MIN_SEPARATE_PAIRS:
+    if len(found) < MIN_PAIR_SHARE * num_asked or len(separate(found)) < MIN_SEPARATE_PAIRS:
         return ()
     return found
 
@@ -116,14 +121,11 @@ def silent_pairs(database_path: Path, model: pycolmap.Reconstruction) -> tuple[t
 
 def verified_pairs(database: pycolmap.Database, image_ids: Collection[int]) -> dict[tuple[int, int], IndexArray]:
     """Verified matches, (n, 2) rows of key points, of every verified pair of these images."""
-    import pycolmap
-
-    pairs = {}
-    for pair_id, count in zip(*database.read_two_view_geometry_num_inliers(), strict=True):
-        ids = pycolmap.pair_id_to_image_pair(pair_id)
-        if count >= MIN_VERIFIED_MATCHES and set(ids) <= set(image_ids):
-            pairs[ids] = np.asarray(database.read_two_view_geometry(*ids).inlier_matches)
-    return pairs
+    return {
+        ids: np.asarray(database.read_two_view_geometry(*ids).inlier_matches)
+        for ids, count in databases.num_verified(database).items()
+        if count >= MIN_VERIFIED_MATCHES and set(ids) <= set(image_ids)
+    }
 
 
 def _views(
@@ -145,13 +147,6 @@ def _views(
         rows = [row for row, point in enumerate(image.points2D[: len(keypoints_px)]) if point.has_point3D()]
         x_in_world = np.array([model.points3D[image.points2D[row].point3D_id].xyz for row in rows])
         depths[rows] = np.linalg.norm(x_in_world @ pose.rotation.T + pose.translation, axis=1)
-        confirmed_from = np.zeros(len(keypoints_px))
-        for ids, matches in verified.items():
-            if image.image_id in ids:
-                side = ids.index(image.image_id)
-                other = geometry.from_rigid3d(model.image(ids[1 - side]).cam_from_world())
-                distance = np.linalg.norm(geometry.relative_pose(other, pose).translation)
-                confirmed_from[matches[:, side]] = np.maximum(confirmed_from[matches[:, side]], distance)
         views[image.image_id] = _View(
             image.name,
             pose,
@@ -160,9 +155,23 @@ def _views(
             _rays(keypoints_px, intrinsics),
             depths,
             float(np.quantile(depths[rows], NEAREST_QUANTILE)),
-            confirmed_from,
+            np.zeros(len(keypoints_px)),
         )
+    _confirm(views, model, verified)
     return views
+
+
+def _confirm(
+    views: Mapping[int, _View], model: pycolmap.Reconstruction, verified: Mapping[tuple[int, int], IndexArray]
+) -> None:
+    """Note at the key points of the views how far away the photos are with which they are verified."""
+    poses = {i.image_id: geometry.from_rigid3d(i.cam_from_world()) for i in model.images.values() if i.has_pose}
+    for ids, matches in verified.items():
+        distance = np.linalg.norm(geometry.relative_pose(poses[ids[1]], poses[ids[0]]).translation)
+        for side, image_id in enumerate(ids):
+            if image_id in views:
+                noted, rows = views[image_id].confirmed_from, matches[:, side]
+                noted[rows] = np.maximum(noted[rows], distance)
 
 
 def _rays(keypoints_px: FloatArray, intrinsics: Intrinsics) -> FloatArray:
@@ -203,24 +212,15 @@ def _silent_share(a: _View, b: _View, matches: IndexArray) -> float | None:
     for side, here, there, there_from_here in ((0, a, b, b_from_a), (1, b, a, b_from_a.inverse())):
         matched = np.unique(matches[mask, side])
         silent = (here.confirmed_from > baseline) & _is_asked_for(here, there, there_from_here)
-        silent &= ~are_near(here.keypoints_px, here.keypoints_px[matched], here.near_px)
+        silent &= ~are_near(here.keypoints_px, here.keypoints_px[matched], here.grain_px)
         num_silent, num_matched = (_num_patches(here, rows) for rows in (silent, matched))
         shares.append(num_silent / (num_silent + num_matched) if num_silent >= MIN_PATCHES else 0.0)
     return min(shares)
 
 
-def are_near(points_px: FloatArray, others_px: FloatArray, within_px: float) -> NDArray[np.bool_]:
-    """(n,) which points have one of the others within a distance."""
-    from scipy.spatial import cKDTree
-
-    if not len(others_px):
-        return np.zeros(len(points_px), bool)
-    return np.asarray(cKDTree(others_px).query(points_px)[0] < within_px)
-
-
 def _num_patches(view: _View, rows: IndexArray | NDArray[np.bool_]) -> int:
     """Squares of the picture's grain that hold key points: texture is not to count by its density."""
-    return len(np.unique(np.floor(view.keypoints_px[rows] / view.near_px).astype(int), axis=0))
+    return len(np.unique(np.floor(view.keypoints_px[rows] / view.grain_px).astype(int), axis=0))
 
 
 def _is_asked_for(here: _View, there: _View, there_from_here: Pose) -> NDArray[np.bool_]:
@@ -230,16 +230,13 @@ def _is_asked_for(here: _View, there: _View, there_from_here: Pose) -> NDArray[n
     depths for few of the points that give it away, and wrong ones.
     """
     turned = here.rays @ there_from_here.rotation.T
-    margin_px = BORDER_SHARE * np.hypot(*there.size_px)
 
     def is_shown(inverse_depths: FloatArray) -> NDArray[np.bool_]:
         x_in_there = turned + inverse_depths[:, None] * there_from_here.translation
-        seen_px = geometry.project(x_in_there, there.intrinsics)  # NaN behind the camera, which is not inside
-        is_inside = np.all((seen_px > margin_px) & (seen_px < there.size_px - margin_px), axis=1)
         scale = np.linalg.norm(x_in_there, axis=1)  # distance there / distance here
         cosine = np.sum(turned * x_in_there, axis=1) / np.maximum(scale, 1e-9)
         is_alike = (scale > 1 / MAX_SCALE) & (scale < MAX_SCALE) & (cosine > np.cos(np.radians(MAX_ANGLE_DEG)))
-        return np.asarray(is_inside & is_alike)
+        return np.asarray(are_inside(x_in_there, there.intrinsics) & is_alike)
 
     asked = is_shown(np.where(np.isnan(here.depths), 0.0, 1 / np.where(here.depths > 0, here.depths, np.inf)))
     for inverse_depth in np.linspace(0.0, 1 / here.nearest, NUM_DEPTHS):
@@ -247,12 +244,12 @@ def _is_asked_for(here: _View, there: _View, there_from_here: Pose) -> NDArray[n
     return asked
 
 
-def _num_separate(pairs: Sequence[ImagePair]) -> int:
-    """Pairs, picked in their order, no two of which have a photo in common."""
+def separate(found: Sequence[LookAlike]) -> list[LookAlike]:
+    """Those, picked in their order, no two of which have a photo in common."""
     seen: set[str] = set()
-    number = 0
-    for pair in pairs:
-        if not seen & {pair.a, pair.b}:
-            seen |= {pair.a, pair.b}
-            number += 1
-    return number
+    picked = []
+    for one in found:
+        if not seen & {one.pair.a, one.pair.b}:
+            seen |= {one.pair.a, one.pair.b}
+            picked.append(one)
+    return picked

@@ -107,9 +107,9 @@ def believed(
             _sift(judged, options, log)
         solid = [judged.model for judged in base if judged.model.num_points3D() >= lifted_limits.MIN_POINTS]
         models = reconstruction.sort_models(solid, options.min_model_size)
-    held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
+    held = reconstruction.names_in_any(models)
     turned = [group for group in groups if len(group) >= options.min_model_size]
-    names = frozenset().union(*turned, *(reconstruction.registered_names(m) for m in plain if m not in kept)) - held
+    names = reconstruction.names_in_any(m for m in plain if m not in kept).union(*turned) - held
     if names:
         log.warnings.append(f"{ONE_PLACE}: {', '.join(sorted(names))}")
     return BelievedModels(tuple(models), names)
@@ -164,8 +164,8 @@ def _told(base: Sequence[JudgedModel], models: Sequence[pycolmap.Reconstruction]
     refuted = sorted({name for judged in base for name in judged.refuted})
     if refuted:
         text += f", against most matches of {', '.join(refuted)}"
-    held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
-    lost = frozenset().union(*(reconstruction.registered_names(judged.model) for judged in base)) - held
+    held = reconstruction.names_in_any(models)
+    lost = reconstruction.names_in_any(judged.model for judged in base) - held
     if lost:
         text += f"; plain COLMAP had {', '.join(sorted(lost))} as well, in a model that is not to be trusted"
     return text

@@ -213,13 +213,10 @@ def _tell_folded(models: Mapping[int, pycolmap.Reconstruction], database_path: P
     """Warn of models that are complete and probably folded; nothing is written beside the database."""
     from interpose_sfm.workflows import folded_models
 
-    log = RunLog()
     with TemporaryDirectory(prefix="interpose_sfm-") as folder:
         copy = Path(folder) / "database.db"  # pycolmap writes to what it opens
         databases.copy_database(database_path, copy)
-        folded_models.suspected(list(models.values()), copy, log)
-    for warning in log.warnings:
-        logger.warning("%s", warning)
+        folded_models.suspected(list(models.values()), copy, RunLog(), warn=logger.warning)
 
 
 def _wanted(database_path: Path, options: pycolmap.IncrementalPipelineOptions | None) -> tuple[str, ...]:

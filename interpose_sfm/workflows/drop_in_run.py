@@ -17,7 +17,7 @@ from PIL import Image
 
 from interpose_sfm.colmap import camera_fitting, databases, reconstruction
 from interpose_sfm.options import CallerOptions, FallbackOptions, InterposeOptions, ReconstructOptions
-from interpose_sfm.products import LookAlike, Photo, PhotoSet
+from interpose_sfm.products import Photo, PhotoSet
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_directory, atomic_write_json, remove_path
 from interpose_sfm.storage.workspace import Workspace
@@ -175,17 +175,10 @@ class _Run:
         models = reconstruction.sort_models(map(pycolmap.Reconstruction, self.models), 1)
         registered = tuple(map(reconstruction.registered_names, models))
         names = tuple(photo.name for photo in photo_set.photos)
-        look_alikes = self._look_alikes(models, database_path)
+        look_alikes = folded_models.suspected(models, database_path, self.log, warn=self._warn)
         return photo_set, Base(
             database_path, self.call.image_dir, names, tuple(models), registered, look_alikes=look_alikes
         )
-
-    def _look_alikes(self, models: Sequence[pycolmap.Reconstruction], database_path: Path) -> tuple[LookAlike, ...]:
-        num_before = len(self.log.warnings)
-        found = folded_models.suspected(models, database_path, self.log)
-        for warning in self.log.warnings[num_before:]:
-            logger.warning("%s", warning)
-        return found
 
     def _usable_photos(self, database_path: Path, wanted: Sequence[str]) -> tuple[Photo, ...]:
         if databases.has_rigs(database_path):

@@ -279,7 +279,7 @@ class FallbackRun:
         Returns:
             Whether a pair of them is linked now.
         """
-        held = frozenset().union(*(reconstruction.registered_names(model) for model in found.models))
+        held = reconstruction.names_in_any(found.models)
         linked = {name for link in accepted_links(self.records) for name in (link.pair.a, link.pair.b)}
         left = [
             index

@@ -27,37 +27,38 @@ MapPlain = Callable[[Path, Path], None]
 
 
 def suspected(
-    models: Sequence[pycolmap.Reconstruction], database_path: Path, log: RunLog, remedy: str = ""
+    models: Sequence[pycolmap.Reconstruction],
+    database_path: Path,
+    log: RunLog,
+    remedy: str = "",
+    *,
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[LookAlike, ...]:
     """Pairs of look-alike sides that models put at nearly one view, worst first; a warning tells of every such model.
 
     Args:
         models, database_path: As COLMAP made them.
-        log: Gets the time and the warnings.
+        log: Gets the time, and the warnings unless ``warn`` does.
         remedy: What the warning says that can be done.
+        warn: Gets the warnings.
     """
     found: list[LookAlike] = []
     with log.stage(STAGE):
         for model in models:
             pairs = look_alikes.look_alikes(database_path, model)
             if pairs:
-                log.warnings.append(_told(model, pairs) + remedy)
+                (warn or log.warnings.append)(_told(model, pairs) + remedy)
                 found.extend(pairs)
     return tuple(sorted(found, key=lambda one: -one.silent_share))
 
 
 def _told(model: pycolmap.Reconstruction, pairs: Sequence[LookAlike]) -> str:
     names = {name for one in pairs for name in (one.pair.a, one.pair.b)}
-    named: list[str] = []
-    seen: set[str] = set()
-    for one in pairs:
-        if len(named) < NUM_NAMED and not seen & {one.pair.a, one.pair.b}:
-            seen |= {one.pair.a, one.pair.b}
-            named.append(f"{one.pair.a} and {one.pair.b}")
+    named = [f"{one.pair.a} and {one.pair.b}" for one in look_alikes.separate(pairs)[:NUM_NAMED]]
     return (
         f"COLMAP's model of {model.num_reg_images()} photos is probably folded: it puts {len(pairs)} pairs among "
         f"{len(names)} photos at nearly one view that share one thing, which looks alike from two sides, before "
-        f"different surroundings: {'; '.join(named)}{'; ...' if len(seen) < len(names) else ''}"
+        f"different surroundings: {'; '.join(named)}{'; ...' if 2 * len(named) < len(names) else ''}"
     )
 
 
