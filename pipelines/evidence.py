@@ -1,9 +1,9 @@
 """What tells right links from wrong ones: the judge over pairs of real photos whose truth is known.
 
-Matches and verifies every pair of eight collections (facades, a courtyard of look-alike facades, a statue, a toy, a
-street, a building by many cameras, a ring of photos of a look-alike cup) and pairs of photos of different collections,
-and writes to ``docs/evidence.md`` how many right and wrong pairs are accepted, what each limit lets through, how that
-changes as it is moved, and what limits a judge would have that never saw the scene in question.
+Matches and verifies every pair of seven collections (facades, a courtyard of look-alike facades, a statue, a toy, a
+street, a building by many cameras), pairs of a ring of photos round a look-alike cup, and pairs of photos of different
+collections, and writes to ``docs/evidence.md`` how many right and wrong pairs are accepted, what each limit lets
+through, how that changes as it is moved, and what limits a judge would have that never saw the scene in question.
 
 Usage: python pipelines/evidence.py [--data DIR] [--work DIR] [--scenes NAME ...]
 
@@ -30,6 +30,7 @@ from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.consensus import settled
 from interpose_sfm.pairs.decide import Findings
 from interpose_sfm.pairs.judge import MIN_WHISPER, judge
+from interpose_sfm.pairs.judge import net_agreement as judge_net_agreement
 from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.products import Evidence, LinkVerdict, PairMatch, PoseStatus, TwoView, WeakPair
 from interpose_sfm.report import versions
@@ -117,7 +118,7 @@ def former_rule(row: Row) -> bool:
 def net_agreement(row: Row) -> float:
     """The judge's main quantity."""
     assert row.link is not None
-    return row.link.evidence.agreement * (1 - row.link.doubts.silence)
+    return judge_net_agreement(row.link.evidence, row.link.doubts.silence)
 
 
 def halfway(rows: Sequence[Row], options: ConsensusOptions) -> float:
@@ -127,13 +128,18 @@ def halfway(rows: Sequence[Row], options: ConsensusOptions) -> float:
     """
     passes = by_itself(replace(options, min_agreement=0.0, min_agreement_confirmed=0.0))
     wrong = max((net_agreement(row) for row in rows if row.kind == "wrong" and passes(row)), default=0.0)
-    right = [net_agreement(row) for row in rows if row.kind == "right" and is_asked_for(row)]
+    right = [net_agreement(row) for row in right_ones(rows)]
     return (wrong + float(np.quantile(right, LOW_QUANTILE))) / 2
 
 
-def is_asked_for(row: Row) -> bool:
-    """Whether the matches are enough to ask for the pair."""
-    return row.link is not None and row.link.evidence.num_inliers >= MIN_TRUE
+def right_ones(rows: Sequence[Row]) -> list[Row]:
+    """The right pairs whose matches are enough to ask for them."""
+    return [r for r in rows if r.kind == "right" and r.link is not None and r.link.evidence.num_inliers >= MIN_TRUE]
+
+
+def wrong_ones(rows: Sequence[Row]) -> list[Row]:
+    """The pairs that are wrong, or have no pose."""
+    return [row for row in rows if row.link is None or row.kind == "wrong"]
 
 
 # ---------------------------------------------------------------- the document
@@ -177,8 +183,8 @@ def document(rows: list[Row]) -> str:
         "",
         "The limit on the net agreement that the other scenes would set: halfway between their highest wrong pair that",
         f"nothing else refuses and the {LOW_QUANTILE:.0%} quantile of their right pairs. Then what it does in the",
-        "scene that was left out, for pairs by themselves, and after third photos were heard (with 0.81 of it as the",
-        "least that these may confirm, as in the defaults).",
+        "scene that was left out, for pairs by themselves, and after third photos were heard (with",
+        f"{confirmed_share(options):.2f} of it as the least that these may confirm, as in the defaults).",
         "",
         "| scene left out | limit | right: pairs / by itself / then | wrong: pairs / by itself / then |",
         "|---|---|---|---|",
@@ -227,11 +233,9 @@ def scene_line(name: str, rows: Sequence[Row], believed: Rule) -> str:
     """What is accepted of one scene, or of all."""
     rows = [row for row in rows if name in (row.scene, "all")]
     alone = by_itself(ConsensusOptions())
-    right = [row for row in rows if row.kind == "right" and is_asked_for(row)]
-    wrong = [row for row in rows if row.link is None or row.kind == "wrong"]
     cells = [
-        counted(right, None, former_rule, alone, believed),
-        counted(wrong, None, lambda row: row.link is not None, former_rule, alone, believed),
+        counted(right_ones(rows), None, former_rule, alone, believed),
+        counted(wrong_ones(rows), None, lambda row: row.link is not None, former_rule, alone, believed),
         counted([row for row in rows if row.link is not None and row.kind == "inaccurate"], None, believed),
         counted([row for row in rows if row.link is not None and row.kind == "between"], None, believed),
     ]
@@ -246,7 +250,7 @@ def counted(rows: Sequence[Row], *rules: Rule | None) -> str:
 def accepted_wrong_lines(rows: Sequence[Row], believed: Rule) -> list[str]:
     """Every wrong or inaccurate pair that is accepted, since each needs an explanation."""
     passed = [row for row in rows if row.link is not None and row.kind in ("wrong", "inaccurate") and believed(row)]
-    num_wrong = sum(row.link is None or row.kind == "wrong" for row in rows)
+    num_wrong = len(wrong_ones(rows))
     num_passed = sum(row.kind == "wrong" for row in passed)
     num_on_ring = sum(row.kind == "wrong" and row.scene == RING for row in passed)
     told = f"{num_passed} of {num_wrong} pairs that are wrong, or have no pose, are accepted"
@@ -294,18 +298,19 @@ def look_alike_lines(rows: Sequence[Row], believed: Rule) -> list[str]:
     return [*lines, ""]
 
 
+def confirmed_share(options: ConsensusOptions) -> float:
+    """Of the limit on the net agreement, what third photos may confirm."""
+    return options.min_agreement_confirmed / options.min_agreement
+
+
 def left_out_line(name: str, rows: Sequence[Row], default: ConsensusOptions) -> str:
     """What limits from the other scenes do in one."""
     others, own = [row for row in rows if row.scene != name], [row for row in rows if row.scene == name]
     limit = halfway(others, default)
-    share = default.min_agreement_confirmed / default.min_agreement
-    options = replace(default, min_agreement=limit, min_agreement_confirmed=share * limit)
+    options = replace(default, min_agreement=limit, min_agreement_confirmed=confirmed_share(default) * limit)
     alone, believed = by_itself(options), with_third_photos(own, options)
-    right = [row for row in own if row.kind == "right" and is_asked_for(row)]
-    wrong = [row for row in own if row.link is None or row.kind == "wrong"]
-    return (
-        f"| {name} | {limit:.2f} | {counted(right, None, alone, believed)} | {counted(wrong, None, alone, believed)} |"
-    )
+    cells = [counted(rows, None, alone, believed) for rows in (right_ones(own), wrong_ones(own))]
+    return f"| {name} | {limit:.2f} | {' | '.join(cells)} |"
 
 
 def cue_line(name: str, right: list[Row], wrong: list[Row]) -> str:

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -62,16 +63,11 @@ class Row:
     trusted_to_deg: float = RIGHT_DEG
 
     @property
-    def error_deg(self) -> float:
-        """The larger error."""
-        return max(self.rotation_error_deg, self.direction_error_deg)
-
-    @property
     def kind(self) -> str:
         """``right``, ``wrong``, ``inaccurate`` (of the right place, another pose), or ``between``."""
         if self.is_one_place is not None:
             return "right" if self.is_one_place else "wrong"
-        if self.error_deg > WRONG_DEG:
+        if max(self.rotation_error_deg, self.direction_error_deg) > WRONG_DEG:
             return "inaccurate" if self.true_share >= SAME_PLACE else "wrong"
         return "right" if self.rotation_error_deg <= self.trusted_to_deg else "between"
 
@@ -83,20 +79,26 @@ class Collection:
     scene: str
     folder: Path
 
-    @property
+    @cached_property
+    def cameras(self) -> dict[str, dict[str, list[list[float]]]]:
+        """What is known of the photos; nothing is of the ring's."""
+        if self.scene == RING:
+            return {path.name: {} for path in (self.folder / "images").iterdir()}
+        known: dict[str, dict[str, list[list[float]]]] = json.loads((self.folder / "cameras.json").read_text())
+        return known
+
+    @cached_property
     def names(self) -> list[str]:
         """Photos whose truth is known."""
-        if self.scene == RING:
-            return sorted(path.name for path in (self.folder / "images").iterdir())
-        return sorted(self._cameras())
+        return sorted(self.cameras)
 
     def intrinsics(self) -> dict[str, Intrinsics]:
         """True cameras where they are known, else what EXIF says or COLMAP's guess, as the product has them."""
         import pycolmap
 
-        found, known = {}, {} if self.scene == RING else self._cameras()
+        found = {}
         for name in self.names:
-            k = known.get(name, {}).get("K")
+            k = self.cameras[name].get("K")
             camera = pycolmap.infer_camera_from_image(self.folder / "images" / name)
             center = camera.width / 2, camera.height / 2
             focal_px, is_trusted = camera.mean_focal_length(), camera.has_prior_focal_length
@@ -107,10 +109,9 @@ class Collection:
 
     def poses(self) -> dict[str, Pose]:
         """True cam_from_world of the photos; empty for the ring."""
-        if self.scene == RING:
-            return {}
-        rotations = {name: np.array(camera["cam_from_world_R"]) for name, camera in self._cameras().items()}
-        return {n: Pose(r, -r @ np.array(self._cameras()[n]["center"])) for n, r in rotations.items()}
+        known = {name: camera for name, camera in self.cameras.items() if "center" in camera}
+        rotations = {name: np.array(camera["cam_from_world_R"]) for name, camera in known.items()}
+        return {name: Pose(r, -r @ np.array(known[name]["center"])) for name, r in rotations.items()}
 
     def pairs(self) -> list[tuple[str, str]]:
         """All pairs; of the ring those that are near or look alike."""
@@ -128,10 +129,6 @@ class Collection:
     def is_near(self, a: str, b: str) -> bool:
         """Whether two photos of the ring show one side of it."""
         return self.photos_apart(a, b) <= RING_NEAR
-
-    def _cameras(self) -> dict[str, dict[str, list[list[float]]]]:
-        cameras: dict[str, dict[str, list[list[float]]]] = json.loads((self.folder / "cameras.json").read_text())
-        return cameras
 
 
 def collections(data: Path) -> list[Collection]:
@@ -182,7 +179,7 @@ def measure(everything: list[Collection], scene: str, work: Path, tell: Callable
             elif row.link is not None:
                 row = against_truth(row, row.link.b_from_a, poses, sides, found)
             rows.append(row)
-            tell(f"{a_b(row)}: {'no pose' if row.link is None else row.kind}")
+            tell(f"{row.pair.a} {row.pair.b}: {'no pose' if row.link is None else row.kind}")
     return rows
 
 
@@ -200,8 +197,3 @@ def against_truth(row: Row, b_from_a: Pose, poses: Mapping[str, Pose], sides: Si
         true_share=float(matches.scores[found & expected].sum() / max(float(matches.scores[found].sum()), 1e-9)),
         trusted_to_deg=TRUSTED_TO_DEG.get(row.scene, RIGHT_DEG),
     )
-
-
-def a_b(row: Row) -> str:
-    """The pair in words."""
-    return f"{row.pair.a} {row.pair.b}"
