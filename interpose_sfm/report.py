@@ -97,6 +97,22 @@ class PairReport:
 
 
 @dataclass(frozen=True)
+class LookAlikeReport:
+    """Two photos that COLMAP puts at nearly one view although their surroundings differ.
+
+    Attributes:
+        a, b: Photo names.
+        silent_share: Of what should match in the other photo, the share that does not; the lower one of both photos.
+        num_verified: Verified matches of the pair.
+    """
+
+    a: str
+    b: str
+    silent_share: float
+    num_verified: int
+
+
+@dataclass(frozen=True)
 class ModelReport:
     """One final model.
 
@@ -129,6 +145,7 @@ class RunReport:
         options: The options of the run.
         seed: The seed of the run.
         warnings: What the user should know.
+        look_alikes: Pairs for which base models are suspected to be folded, worst first; empty where none is.
     """
 
     photos: tuple[PhotoReport, ...]
@@ -143,6 +160,7 @@ class RunReport:
     options: Mapping[str, Any]
     seed: int
     warnings: tuple[str, ...] = ()
+    look_alikes: tuple[LookAlikeReport, ...] = ()
     format: int = REPORT_FORMAT
 
     @property

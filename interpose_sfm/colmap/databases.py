@@ -82,6 +82,14 @@ def has_rigs(path: Path) -> bool:
         return any(len(frame.data_ids) > 1 for frame in database.read_all_frames())
 
 
+def num_verified(database: pycolmap.Database) -> dict[tuple[int, int], int]:
+    """Verified matches of every pair of image ids that has any."""
+    import pycolmap
+
+    counts = zip(*database.read_two_view_geometry_num_inliers(), strict=True)
+    return {pycolmap.pair_id_to_image_pair(pair_id): int(count) for pair_id, count in counts}
+
+
 def verified_rows(path: Path, id_a: int, id_b: int) -> tuple[list[int], list[int]]:
     """Key-point rows in two images of their verified matches."""
     import pycolmap

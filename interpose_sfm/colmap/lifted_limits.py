@@ -58,11 +58,7 @@ def num_within_reach(database_path: Path, names: Collection[str]) -> int:
 
     with pycolmap.Database.open(database_path) as database:
         name_of = {image.image_id: image.name for image in database.read_all_images() if image.name in names}
-        pairs = [
-            pycolmap.pair_id_to_image_pair(pair_id)
-            for pair_id, count in zip(*database.read_two_view_geometry_num_inliers(), strict=True)
-            if count >= MIN_VERIFIED_MATCHES
-        ]
+        pairs = [ids for ids, count in databases.num_verified(database).items() if count >= MIN_VERIFIED_MATCHES]
     linked = [ImagePair.sorted(name_of[a], name_of[b]) for a, b in pairs if a in name_of and b in name_of]
     return max(map(len, connected_components(names, linked)), default=0)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.constants import MAX_ERROR_PX
 from interpose_sfm.products import FloatArray, ImagePair, connected_components
 
@@ -46,15 +47,12 @@ def is_one_place(database_path: Path, names: Collection[str]) -> bool:
 
 def _pairs(database: pycolmap.Database, names: Collection[str]) -> dict[ImagePair, tuple[int, int]]:
     """Verified pairs of enough matches, with their image ids."""
-    import pycolmap
-
     name_of = {image.image_id: image.name for image in database.read_all_images() if image.name in names}
-    pairs = {}
-    for pair_id, count in zip(*database.read_two_view_geometry_num_inliers(), strict=True):
-        ids = pycolmap.pair_id_to_image_pair(pair_id)
-        if count >= MIN_INLIERS and name_of.keys() >= set(ids):
-            pairs[ImagePair.sorted(name_of[ids[0]], name_of[ids[1]])] = ids
-    return pairs
+    return {
+        ImagePair.sorted(name_of[ids[0]], name_of[ids[1]]): ids
+        for ids, count in databases.num_verified(database).items()
+        if count >= MIN_INLIERS and name_of.keys() >= set(ids)
+    }
 
 
 def _is_one_place(database: pycolmap.Database, names: Collection[str]) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.products import FloatArray, Pose
 
@@ -103,15 +104,12 @@ def photo_supports(
 
 
 def _strongest_pairs(database: pycolmap.Database, model: pycolmap.Reconstruction) -> dict[str, list[_Pair]]:
-    import pycolmap
-
     images = {image_id: image for image_id, image in model.images.items() if image.has_pose}
     pairs_of: dict[str, list[_Pair]] = {}
-    for pair_id, num_verified in zip(*database.read_two_view_geometry_num_inliers(), strict=True):
-        ids = pycolmap.pair_id_to_image_pair(pair_id)
+    for ids, num_verified in databases.num_verified(database).items():
         if num_verified < MIN_VERIFIED_MATCHES or not images.keys() >= set(ids) or not database.exists_matches(*ids):
             continue
-        pair = _Pair(images[ids[0]], images[ids[1]], int(num_verified))
+        pair = _Pair(images[ids[0]], images[ids[1]], num_verified)
         for image in (pair.a, pair.b):
             pairs_of.setdefault(image.name, []).append(pair)
     return {name: sorted(pairs, key=lambda pair: -pair.num_verified)[:NUM_PAIRS] for name, pairs in pairs_of.items()}

@@ -36,6 +36,11 @@ def registered_names(model: pycolmap.Reconstruction) -> frozenset[str]:
     return frozenset(image.name for image in model.images.values() if image.has_pose)
 
 
+def names_in_any(models: Iterable[pycolmap.Reconstruction]) -> frozenset[str]:
+    """Names of the photos that have a pose in one of the models."""
+    return frozenset().union(*map(registered_names, models))
+
+
 def poses(model: pycolmap.Reconstruction) -> dict[str, Pose]:
     """cam_from_world of every registered photo."""
     return {i.name: geometry.from_rigid3d(i.cam_from_world()) for i in model.images.values() if i.has_pose}

@@ -119,7 +119,7 @@ class FinalMapper:
         self, models: Sequence[pycolmap.Reconstruction], links: Sequence[Link]
     ) -> list[pycolmap.Reconstruction]:
         """Models of the linked photos that the others leave out, and of those that links join them to."""
-        held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
+        held = reconstruction.names_in_any(models)
         left = sorted({name for link in links for name in (link.pair.a, link.pair.b)} - held)
         if not left:
             return []

@@ -291,7 +291,7 @@ class ModelJoiner:
         """The model with the photos that its links place, one after another, as long as there are any."""
         tried: set[str] = set()
         while True:
-            held = frozenset().union(*(reconstruction.registered_names(other) for other in [*models, model]))
+            held = reconstruction.names_in_any([*models, model])
             mine = reconstruction.registered_names(model)
             ends = {(link.pair.a, link.pair.b) for link in self._links}
             near = {b if a in mine else a for a, b in ends if (a in mine) != (b in mine)}

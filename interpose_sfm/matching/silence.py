@@ -85,16 +85,32 @@ def listen(
     )
 
 
-def _near_px(features: Features) -> float:
-    return float(NEAR_SHARE * np.hypot(*features.size_px))
+def grain_px(size_px: tuple[int, int]) -> float:
+    """The grain of a picture: key points within it of a match are near it."""
+    return float(NEAR_SHARE * np.hypot(*size_px))
+
+
+def are_near(points_px: FloatArray, others_px: FloatArray, within_px: float) -> NDArray[np.bool_]:
+    """(n,) which points have one of the others within a distance."""
+    from scipy.spatial import cKDTree
+
+    if not len(others_px):
+        return np.zeros(len(points_px), bool)
+    return np.asarray(cKDTree(others_px).query(points_px)[0] <= within_px)
+
+
+def are_inside(x_in_camera: FloatArray, intrinsics: Intrinsics) -> NDArray[np.bool_]:
+    """(...,) which (..., 3) points a photo shows, and not so near to its border that it may miss them."""
+    size_px = np.array([intrinsics.width_px, intrinsics.height_px])
+    margin_px = BORDER_SHARE * np.hypot(*size_px)
+    seen_px = geometry.project(x_in_camera, intrinsics)  # NaN behind the camera, which is not inside
+    return np.asarray(np.all((seen_px > margin_px) & (seen_px < size_px - margin_px), axis=-1))
 
 
 def _away(side: _Side) -> NDArray[np.bool_]:
     """Which key points lie away from all that match."""
-    from scipy.spatial import cKDTree
-
     points_px = side.features.keypoints_px
-    return np.asarray(cKDTree(points_px[side.matched]).query(points_px)[0] > _near_px(side.features))
+    return ~are_near(points_px, points_px[side.matched], grain_px(side.features.size_px))
 
 
 def _num_satellites(side: _Side) -> int:
@@ -105,7 +121,7 @@ def _num_satellites(side: _Side) -> int:
 
     points_px = side.features.keypoints_px[side.matched]
     number = len(points_px)
-    pairs = cKDTree(points_px).query_pairs(_near_px(side.features), output_type="ndarray")
+    pairs = cKDTree(points_px).query_pairs(grain_px(side.features.size_px), output_type="ndarray")
     graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(number, number))
     patch = connected_components(graph, directed=False)[1]
     return number - int(np.bincount(patch).max())
@@ -125,10 +141,7 @@ def _is_asked_for(side: _Side, other_from_here: Pose, other: Intrinsics) -> NDAr
         steps = np.linspace(0.0, largest, NUM_DEPTHS)[None, :, None]
         return np.asarray(turned + steps * other_from_here.translation)
 
-    margin_px = BORDER_SHARE * np.hypot(other.width_px, other.height_px)
-    size_px = np.array([other.width_px, other.height_px])
-    seen_px = geometry.project(there(nearest), other)  # NaN behind the camera, which is not inside
-    is_inside = np.all((seen_px > margin_px) & (seen_px < size_px - margin_px), axis=(1, 2))
+    is_inside = np.all(are_inside(there(nearest), other), axis=1)
     scale = np.linalg.norm(there(CLOSER * nearest), axis=-1)  # distance there / distance here
     is_alike = np.all((scale > 1 / MAX_SCALE) & (scale < MAX_SCALE), axis=1)
     return np.asarray(is_inside & is_alike)

@@ -64,6 +64,9 @@ class BaseOptions:
             with forward motion, small angles and points of two photos where focal lengths are known or shared, else
             with focal lengths found from the verified pairs; and links with lifted limits where they find no start.
             Incremental mapper only.
+        split_lookalikes: Whether a model that is probably folded, since it puts photos of look-alike sides at nearly
+            one view, is mapped again without the pairs that match nothing but what looks alike. It falls apart where
+            nothing else connects it. Otherwise the suspicion is told, and the model stays.
         num_threads: Threads of COLMAP; -1 for all cores.
         mapper: COLMAP's incremental mapper, or its global one (GLOMAP), for the base models and with the links.
     """
@@ -74,6 +77,7 @@ class BaseOptions:
     min_model_size: int = 3
     min_points_per_photo: int = 60
     lift_limits: bool = field(default=True, metadata={"is_keyed": False})  # plain COLMAP's models do not depend on it
+    split_lookalikes: bool = field(default=False, metadata={"is_keyed": False})  # and neither on this
     num_threads: int = -1
     mapper: Mapper = Mapper.INCREMENTAL
 

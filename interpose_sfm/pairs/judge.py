@@ -16,6 +16,15 @@ from interpose_sfm.products import PAIR_ALONE, Doubts, Evidence, Link, LinkVerdi
 MAX_SATELLITES = 2  # matches beyond the one patch: more say that the photos share more than one thing
 MIN_WHISPER = 10.0  # surprise of what descriptors still say of the silent points: more is no silence
 
+SURE_AGREEMENT = 0.90  # net: what agrees so far is believed however doubtful the matches are
+NEAR_DEG = 45.0  # median angle between the rays: photos that see a thing from one side
+MIN_NEAR_SCORE = 0.66
+"""Mean confidence of the matches of photos that see a thing from one side. It looks the same to both then, so that the
+matcher should know it again: where it hesitates, that may be another facade, which others must confirm."""
+FORWARD_DEG = 20.0
+"""Angle of both viewing directions with the way between the photos, below which one was taken further along the other's
+view. Then the picture changes by its scale, and the matcher hesitates for that."""
+
 
 def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float = 0.0) -> tuple[LinkVerdict, str]:
     """Whether the matches show the same place, by the cues alone.
@@ -39,7 +48,7 @@ def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float 
             f"luck explains {evidence.num_inliers} of {evidence.num_matches} matches once in 1e{evidence.surprise:.0f} "
             f"pairs, needs 1e{limits.min_surprise:.0f}",
         )
-    net = evidence.agreement * (1.0 - silence)
+    net = net_agreement(evidence, silence)
     share = f"{net:.0%} net agreement"
     if silence > 0.005:
         share += (
@@ -52,6 +61,11 @@ def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float 
     if evidence.num_inliers < limits.min_inliers:
         return LinkVerdict.POSSIBLE, f"{evidence.num_inliers} inliers, needs {limits.min_inliers}"
     return LinkVerdict.ACCEPTED, f"{evidence.num_inliers} inliers, {share}"
+
+
+def net_agreement(evidence: Evidence, silence: float) -> float:
+    """Of the matches' confidence what agrees, less what should match and does not, in [0, 1]."""
+    return evidence.agreement * (1.0 - silence)
 
 
 def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
@@ -88,7 +102,27 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
             LinkVerdict.POSSIBLE,
             f"{len(link.points_a_px)} correspondences reach both photos, needs {limits.min_inliers}",
         )
+    if verdict is LinkVerdict.ACCEPTED and link.source == PAIR_ALONE and hesitates(link):
+        return (
+            LinkVerdict.POSSIBLE,
+            f"{detail}, by matches of {link.evidence.mean_score:.2f} mean confidence for photos that are "
+            f"{link.evidence.triangulation_angle_deg:.0f} degrees apart, needs {MIN_NEAR_SCORE:.2f} or "
+            f"{SURE_AGREEMENT:.0%}",
+        )
     return verdict, detail
+
+
+def hesitates(link: Link) -> bool:
+    """Whether the matcher knows little again, though both photos see it from one side, and part of it contradicts."""
+    evidence, b_from_a = link.evidence, link.b_from_a
+    along = abs(b_from_a.translation[2]), abs((b_from_a.rotation.T @ b_from_a.translation)[2])
+    if min(along) > np.cos(np.radians(FORWARD_DEG)) * float(np.linalg.norm(b_from_a.translation)):
+        return False
+    return (
+        net_agreement(evidence, link.doubts.silence) < SURE_AGREEMENT
+        and evidence.triangulation_angle_deg < NEAR_DEG
+        and evidence.mean_score < MIN_NEAR_SCORE
+    )
 
 
 def is_one_thing(doubts: Doubts, limits: ConsensusOptions) -> bool:

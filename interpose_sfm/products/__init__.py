@@ -23,7 +23,7 @@ from interpose_sfm.products.clips import (
 )
 from interpose_sfm.products.links import PAIR_ALONE, Link, LinkDecision, LinkVerdict, PairMatch, PairOutcome
 from interpose_sfm.products.matches import Doubts, Evidence, Features, Matches
-from interpose_sfm.products.pairs import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
+from interpose_sfm.products.pairs import ImagePair, LookAlike, ViewGraph, WeakPair, WeakReason, connected_components
 from interpose_sfm.products.photos import GpsPosition, Photo, PhotoSet, SkippedFile, SkipReason
 from interpose_sfm.products.poses import (
     ChoiceReason,
@@ -64,6 +64,7 @@ __all__ = [
     "Link",
     "LinkDecision",
     "LinkVerdict",
+    "LookAlike",
     "Matches",
     "PairMatch",
     "PairOutcome",

@@ -39,6 +39,21 @@ def connected_components(names: Iterable[str], pairs: Iterable[ImagePair]) -> tu
     return tuple(sorted(distinct.values(), key=lambda group: (-len(group), min(group))))
 
 
+@dataclass(frozen=True)
+class LookAlike:
+    """Two photos that a model puts at nearly one view although their surroundings differ.
+
+    Attributes:
+        silent_share: Of what should match in the other photo, the share that does not, of patches of the picture; the
+            lower one of both photos.
+        num_verified: Verified matches of the pair: what looks alike.
+    """
+
+    pair: ImagePair
+    silent_share: float
+    num_verified: int
+
+
 class WeakReason(StrEnum):
     """Why the base model does not connect two photos."""
 

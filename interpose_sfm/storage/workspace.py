@@ -17,7 +17,7 @@ from interpose_sfm.storage.locks import LockHeldError, acquire_lock
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("photos", "base", "again")
+STAGES = ("photos", "base", "again", "split", "split_again")
 """The stages of a run that are kept, in their order; a stage that is done anew makes all later ones undone."""
 
 FORMAT_VERSION = 1

@@ -38,6 +38,7 @@ class SecondMapping:
         database_path: Holds the matches.
         image_dir: The photos.
         names: Their names.
+        stage: Of the workspace, and its folder beside the plain models.
     """
 
     workspace: Workspace
@@ -45,6 +46,7 @@ class SecondMapping:
     database_path: Path
     image_dir: Path
     names: tuple[str, ...]
+    stage: str = "again"
 
     @cached_property
     def lifts_limits(self) -> bool:
@@ -53,12 +55,12 @@ class SecondMapping:
 
     def models(self, options: BaseOptions, seed: int, log: RunLog) -> list[pycolmap.Reconstruction]:
         """Largest first; made once."""
-        folder = self.workspace.base_dir / "again"
+        folder = self.workspace.base_dir / self.stage
         key = content_key(self.key, "lifted limits" if self.lifts_limits else "focal lengths from pairs")
-        if not self.workspace.is_done("again", key):
+        if not self.workspace.is_done(self.stage, key):
             with log.stage(STAGE), atomic_directory(folder) as temporary:
                 self._map(temporary, options, seed, log.counter(STAGE, len(self.names)))
-            self.workspace.mark_done("again", key, outputs=[folder])
+            self.workspace.mark_done(self.stage, key, outputs=[folder])
         return reconstruction.read_models(folder, options.min_model_size)
 
     def _map(self, folder: Path, options: BaseOptions, seed: int, count: Callable[[], None]) -> None:
@@ -105,9 +107,9 @@ def believed(
             _sift(judged, options, log)
         solid = [judged.model for judged in base if judged.model.num_points3D() >= lifted_limits.MIN_POINTS]
         models = reconstruction.sort_models(solid, options.min_model_size)
-    held = frozenset().union(*(reconstruction.registered_names(model) for model in models))
+    held = reconstruction.names_in_any(models)
     turned = [group for group in groups if len(group) >= options.min_model_size]
-    names = frozenset().union(*turned, *(reconstruction.registered_names(m) for m in plain if m not in kept)) - held
+    names = reconstruction.names_in_any(m for m in plain if m not in kept).union(*turned) - held
     if names:
         log.warnings.append(f"{ONE_PLACE}: {', '.join(sorted(names))}")
     return BelievedModels(tuple(models), names)
@@ -146,21 +148,27 @@ def _climbed(
     models = lifted_limits.chosen(base, candidates)
     if models is None:
         return None
-    log.warnings.append(_told(base, models[0], second.lifts_limits))
+    log.warnings.append(_told(base, models, second.lifts_limits))
     for model in models:
         _flag(reconstruction.thinly_held(model, options.min_points_per_photo), options, log)
     return models
 
 
-def _told(base: Sequence[JudgedModel], model: pycolmap.Reconstruction, lifts_limits: bool) -> str:
+def _told(base: Sequence[JudgedModel], models: Sequence[pycolmap.Reconstruction], lifts_limits: bool) -> str:
     before = max((judged.model.num_reg_images() for judged in base), default=0)
     how = "forward motion, small angles and points of two photos" if lifts_limits else "focal lengths found from them"
     text = (
-        f"COLMAP's matches were mapped once more with {how}, which put {model.num_reg_images()} photos in one model "
-        f"where plain COLMAP put {before}"
+        f"COLMAP's matches were mapped once more with {how}, which put {models[0].num_reg_images()} photos in one "
+        f"model where plain COLMAP put {before}"
     )
     refuted = sorted({name for judged in base for name in judged.refuted})
-    return f"{text}, against most matches of {', '.join(refuted)}" if refuted else text
+    if refuted:
+        text += f", against most matches of {', '.join(refuted)}"
+    held = reconstruction.names_in_any(models)
+    lost = reconstruction.names_in_any(judged.model for judged in base) - held
+    if lost:
+        text += f"; plain COLMAP had {', '.join(sorted(lost))} as well, in a model that is not to be trusted"
+    return text
 
 
 def _flag(names: Collection[str], options: BaseOptions, log: RunLog) -> None:

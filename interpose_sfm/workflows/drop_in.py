@@ -15,19 +15,24 @@ as pycolmap made them. Deleting it takes everything out again.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Union
 
 from interpose_sfm.colmap import databases, incremental_mapper, reconstruction
 from interpose_sfm.options import InterposeOptions
+from interpose_sfm.run_log import RunLog
 
 if TYPE_CHECKING:
     import pycolmap
+
+logger = logging.getLogger(__name__)
 
 AnyPath = Union["os.PathLike[str]", "os.PathLike[bytes]", str, bytes]
 AnyOptions = Union["pycolmap.IncrementalPipelineOptions", Mapping[str, Any], None]
@@ -192,6 +197,8 @@ def _extended(
     database = Path(os.fsdecode(database_path))
     wanted = _wanted(database, caller)
     if len(wanted) < 2 or any(reconstruction.registered_names(model).issuperset(wanted) for model in models.values()):
+        if len(wanted) > 1:
+            _tell_folded(models, database)
         return models  # nothing is weak
 
     from interpose_sfm.workflows import drop_in_run  # only now, since it loads all stages
@@ -200,6 +207,16 @@ def _extended(
     call = drop_in_run.Call(database, Path(os.fsdecode(image_path)), place, caller, token)
     extended = drop_in_run.extended(list(models.values()), wanted, call, settings)
     return models if extended is None else dict(enumerate(extended))
+
+
+def _tell_folded(models: Mapping[int, pycolmap.Reconstruction], database_path: Path) -> None:
+    """Warn of models that are complete and probably folded; nothing is written beside the database."""
+    from interpose_sfm.workflows import folded_models
+
+    with TemporaryDirectory(prefix="interpose_sfm-") as folder:
+        copy = Path(folder) / "database.db"  # pycolmap writes to what it opens
+        databases.copy_database(database_path, copy)
+        folded_models.suspected(list(models.values()), copy, RunLog(), warn=logger.warning)
 
 
 def _wanted(database_path: Path, options: pycolmap.IncrementalPipelineOptions | None) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from interpose_sfm.products import Photo, PhotoSet
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_directory, atomic_write_json, remove_path
 from interpose_sfm.storage.workspace import Workspace
-from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows import fallback, folded_models
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
 
@@ -176,9 +176,17 @@ class _Run:
         models = reconstruction.sort_models(map(pycolmap.Reconstruction, self.models), 1)
         registered = tuple(map(reconstruction.registered_names, models))
         names = tuple(photo.name for photo in photo_set.photos)
+        look_alikes = folded_models.suspected(models, database_path, self.log, warn=self._warn)
         positions = gps.positions_m(photo_set.photos) if self.options.use_gps else {}
-        base = Base(database_path, self.call.image_dir, names, tuple(models), registered, positions_m=positions)
-        return photo_set, base
+        return photo_set, Base(
+            database_path,
+            self.call.image_dir,
+            names,
+            tuple(models),
+            registered,
+            look_alikes=look_alikes,
+            positions_m=positions,
+        )
 
     def _usable_photos(self, database_path: Path, wanted: Sequence[str]) -> tuple[Photo, ...]:
         if databases.has_rigs(database_path):

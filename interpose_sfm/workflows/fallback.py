@@ -32,7 +32,16 @@ from interpose_sfm.pairs.records import (
     promising,
 )
 from interpose_sfm.pairs.view_graph import build_view_graph
-from interpose_sfm.products import FloatArray, ImagePair, Intrinsics, LinkVerdict, PairMatch, PairOutcome, ViewGraph
+from interpose_sfm.products import (
+    FloatArray,
+    ImagePair,
+    Intrinsics,
+    LinkVerdict,
+    LookAlike,
+    PairMatch,
+    PairOutcome,
+    ViewGraph,
+)
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import CLIPS_NAME
 from interpose_sfm.workflows.posers import Posers, opened_posers
@@ -57,6 +66,7 @@ class Base:
         models: Base models, largest first, without the photos that are not to be trusted.
         registered: What COLMAP registered in each of its models, these photos included, largest first.
         one_place: Photos that were taken from one place and are in no model.
+        look_alikes: Pairs for which COLMAP's models are suspected to be folded.
         positions_m: East, north and up of the photos whose GPS position is known and used; up may be NaN.
     """
 
@@ -66,6 +76,7 @@ class Base:
     models: tuple[pycolmap.Reconstruction, ...] = ()
     registered: tuple[frozenset[str], ...] = ()
     one_place: frozenset[str] = frozenset()
+    look_alikes: tuple[LookAlike, ...] = ()
     positions_m: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
@@ -280,7 +291,7 @@ class FallbackRun:
         Returns:
             Whether a pair of them is linked now.
         """
-        held = frozenset().union(*(reconstruction.registered_names(model) for model in found.models))
+        held = reconstruction.names_in_any(found.models)
         linked = {name for link in accepted_links(self.records) for name in (link.pair.a, link.pair.b)}
         left = [
             index

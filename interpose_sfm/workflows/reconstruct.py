@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,12 +21,12 @@ from interpose_sfm.colmap import (
 from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.photos import collect, gps
-from interpose_sfm.products import PhotoSet, ViewGraph
+from interpose_sfm.products import LookAlike, PhotoSet, ViewGraph
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.workspace import Workspace
-from interpose_sfm.workflows import base_models, fallback
+from interpose_sfm.workflows import base_models, fallback, folded_models
 from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
@@ -103,6 +104,8 @@ class PhotoRun:
         # 3.-9. what the base models leave apart -> links -> final models
         extension = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
         extension = replace(extension, models=tuple(base_models.without_false(extension.models, base)))
+        if self.options.base.split_lookalikes:
+            extension = folded_models.kept_apart(base, extension, self.workspace.base_dir / "database.db", self.log)
         # 10. models and report on disk
         return self.finish(photo_set, base, extension)
 
@@ -160,12 +163,38 @@ class PhotoRun:
         registered = tuple(map(reconstruction.registered_names, models))
         second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
         believed = base_models.believed(models, second, options.base, options.seed, self.log)
+        is_split = options.base.split_lookalikes
+        remedy = "" if is_split else "; --split-lookalikes maps again without what looks alike"
+        look_alikes = folded_models.suspected(believed.models, database_path, self.log, remedy)
+        if look_alikes and is_split:
+            second, believed = self._unfolded(second, look_alikes)
         if not believed.models:  # links between photos of one place would be of no use, and some look as if they were
             names = tuple(name for name in names if name not in believed.one_place)
         positions = gps.positions_m(photo_set.photos) if options.use_gps else {}
         return Base(
-            database_path, photo_set.image_dir, names, believed.models, registered, believed.one_place, positions
+            second.database_path,
+            photo_set.image_dir,
+            names,
+            believed.models,
+            registered,
+            believed.one_place,
+            look_alikes,
+            positions,
         )
+
+    def _unfolded(
+        self, second: SecondMapping, look_alikes: Sequence[LookAlike]
+    ) -> tuple[SecondMapping, base_models.BelievedModels]:
+        """The base models once more, without the pairs that fold them."""
+
+        def map_plain(database_path: Path, models_dir: Path) -> None:
+            with self.log.stage(base_models.STAGE):
+                self._map_plain(database_path, second.image_dir, models_dir, len(second.names))
+
+        base = self.options.base
+        smaller = folded_models.split(second, look_alikes, map_plain, self.log)
+        models = reconstruction.read_models(smaller.database_path.parent / "models", base.min_model_size)
+        return smaller, base_models.believed(models, smaller, base, self.options.seed, self.log)
 
     def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
         if self.options.base.mapper is Mapper.GLOBAL:

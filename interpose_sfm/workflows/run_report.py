@@ -69,6 +69,10 @@ def run_report(
         options=report.option_values(options),
         seed=options.seed,
         warnings=tuple(log.warnings),
+        look_alikes=tuple(
+            report.LookAlikeReport(one.pair.a, one.pair.b, round(one.silent_share, 3), one.num_verified)
+            for one in base.look_alikes
+        ),
     )
 
 

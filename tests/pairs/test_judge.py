@@ -7,8 +7,18 @@ import pytest
 
 from geometry_scenes import evidence, link
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
+from interpose_sfm.geometry import rotation_from_axis_angle
 from interpose_sfm.options import ConsensusOptions
-from interpose_sfm.pairs.judge import MAX_SATELLITES, MIN_WHISPER, judge, judge_evidence
+from interpose_sfm.pairs.judge import (
+    FORWARD_DEG,
+    MAX_SATELLITES,
+    MIN_NEAR_SCORE,
+    MIN_WHISPER,
+    NEAR_DEG,
+    SURE_AGREEMENT,
+    judge,
+    judge_evidence,
+)
 from interpose_sfm.products import Doubts, Evidence, Link, LinkVerdict, Pose
 from linked_world import offered
 
@@ -33,6 +43,36 @@ def judged(candidate: Link) -> LinkVerdict:
 
 def doubted(doubts: Doubts) -> LinkVerdict:
     return judged(replace(link("a", "b", POSE), doubts=doubts))
+
+
+SIDEWAYS = Pose(np.eye(3), np.array([1.0, 0.0, 0.0]))
+FORWARD = Pose(np.eye(3), np.array([0.0, 0.0, 1.0]))
+DOUBTFUL = {"agreement": SURE_AGREEMENT - EPSILON, "angle_deg": NEAR_DEG - EPSILON, "score": MIN_NEAR_SCORE - EPSILON}
+
+
+def test_a_matcher_that_hesitates_from_one_side_needs_third_photos() -> None:
+    verdict, detail = judge(link("a", "b", SIDEWAYS, evidence(**DOUBTFUL)), OPTIONS)  # type: ignore[arg-type]
+    assert verdict is POSSIBLE
+    assert "0.66 mean confidence for photos that are 45 degrees apart" in detail
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_each_reason_for_confidence_suffices(name: str) -> None:
+    sure = {**DOUBTFUL, name: DOUBTFUL[name] + 2 * EPSILON}
+    assert judged(link("a", "b", SIDEWAYS, evidence(**sure))) is ACCEPTED  # type: ignore[arg-type]
+
+
+def test_whoever_walks_forward_sees_another_scale_and_may_hesitate() -> None:
+    found = evidence(**DOUBTFUL)  # type: ignore[arg-type]
+    assert judged(link("a", "b", FORWARD, found)) is ACCEPTED
+    turned = Pose(rotation_from_axis_angle(np.array([0.0, 1.0, 0.0]), FORWARD_DEG + 1), FORWARD.translation)
+    assert judged(link("a", "b", turned, found)) is POSSIBLE  # B looks elsewhere than along the way
+    assert judged(link("a", "b", turned.inverse(), found)) is POSSIBLE
+
+
+def test_the_steps_of_a_clip_are_not_asked() -> None:
+    step = replace(link("a", "b", SIDEWAYS, evidence(**DOUBTFUL)), source="clip 0")  # type: ignore[arg-type]
+    assert judged(step) is ACCEPTED
 
 
 # ---------------------------------------------------------------- evidence

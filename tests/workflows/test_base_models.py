@@ -124,6 +124,17 @@ def test_a_broken_model_is_replaced_where_a_second_mapping_gives_a_whole_one(wor
     assert any("against most matches of 5.jpg" in warning for warning in log.warnings)
 
 
+@pytest.mark.parametrize(("few", "lost"), [(10, True), (None, False)])
+def test_photos_that_only_a_distrusted_model_had_are_named(workspace: Workspace, few: int | None, lost: bool) -> None:
+    second, log = mapping(workspace, ARC, few), RunLog()
+    model = true_model(second.database_path, ARC, NAMES, range(6))
+    for held in model.cameras.values():
+        held.focal_length *= 20.0
+    found = base_models.believed([model], second, OPTIONS, 0, log).models
+    assert [model.num_reg_images() for model in found] == [5 if lost else 6]
+    assert any("plain COLMAP had 5.jpg as well" in warning for warning in log.warnings) is lost
+
+
 def test_a_model_without_points_is_none(workspace: Workspace) -> None:
     second = mapping(workspace, ARC)
     model = true_model(second.database_path, ARC, NAMES, range(6))

@@ -41,6 +41,7 @@ from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.json_values import to_jsonable
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.workflows import fallback
+from look_alike_ring import write_ring
 
 ORIGINAL = pycolmap.incremental_mapping
 NAMES = tuple(f"{letter}.jpg" for letter in "abcdefg")
@@ -115,6 +116,20 @@ def test_where_nothing_is_weak_the_result_is_pycolmaps(
             assert (tmp_path / "mine" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes(), name
     assert dump(connected) == rows
     assert {name for name in listing(tmp_path) if not name.startswith("mine")} == set(files)  # nothing beside it
+
+
+@pytest.mark.parametrize("looks_alike", [True, False])
+def test_a_complete_model_that_is_folded_is_told(
+    looks_alike: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database_path = write_ring(tmp_path / "database.db", looks_alike=looks_alike)
+    rows, files = dump(database_path), listing(tmp_path)
+    with caplog.at_level("WARNING", "interpose_sfm"):
+        found = interpose_sfm.incremental_mapping(database_path, tmp_path, tmp_path / "mine", OPTIONS)
+    assert sizes(found) == [16]
+    assert any("16 photos is probably folded" in text for text in caplog.messages) is looks_alike
+    assert dump(database_path) == rows
+    assert {name for name in listing(tmp_path) if not name.startswith("mine")} == set(files)
 
 
 @pytest.mark.parametrize(
