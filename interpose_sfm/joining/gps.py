@@ -4,20 +4,22 @@ Only distances between positions enter a model; rotations and directions stay th
 Wherever pictures tell a scale, GPS is held against it and has no say.
 
 A position errs by some five metres, whatever the scene: "GPS-enabled smartphones are typically accurate to within a
-4.9 m radius under open sky" (gps.gov). The errors of photos that were taken one after another are alike, so many photos
-count as no surer than two of them. The sizes of two models are then known to a share that depends on metres alone, and
-the limit that holds for any other source of scale (`alignment.MAX_SCALE_SIGMA`) says whether the photos are far enough
-apart: about 40 m in both models, or 30 m in one where the other is large, in the median of the distances that count.
+4.9 m radius under open sky" (gps.gov); in height by three times that. The errors of photos that were taken one after
+another are alike, so many photos count as no surer than two of them. The sizes of two models are then known to a share
+that depends on metres alone, and the limit that holds for any other source of scale (`alignment.MAX_SCALE_SIGMA`) says
+whether the photos are far enough apart: about 40 m in both models, or 30 m in one where the other is large, in the
+median of the distances that count. Two positions cannot contradict each other, whatever they err by: it takes three.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from interpose_sfm import geometry
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining.alignment import (
     MAX_SCALE_SIGMA,
@@ -32,9 +34,11 @@ from interpose_sfm.joining.placing import Between
 from interpose_sfm.joining.ties import MIN_LENGTH_SIGMA, Baseline, Length, Tie
 from interpose_sfm.products import FloatArray, Pose
 
-POSITION_SIGMA_M = 5.0  # of a photo's position, along any axis
+POSITION_SIGMA_M = 5.0  # of a photo's position, along any axis on the ground
 DISTANCE_SIGMA_M = float(np.sqrt(2.0)) * POSITION_SIGMA_M
 UP_SIGMA, UNKNOWN_UP_SIGMA = 3.0, 100.0  # of the height, times that along the ground; where an altitude is missing
+MIN_PHOTOS = 3  # of known position in a model
+MAX_PHOTOS = 100  # of a model that are looked at, spread over their names: more cost time and memory, and say no more
 FAR_SHARE = 0.5  # of the largest distance in a model: shorter ones say less of its size
 MIN_LENGTH_SHARE, MAX_LENGTH_SHARE, NUM_LENGTHS = 1e-3, 3.0, 400  # of the extent, for the length of a link
 
@@ -58,14 +62,15 @@ class ModelSize:
 
 
 def model_size(poses: Mapping[str, Pose], positions_m: Mapping[str, FloatArray]) -> ModelSize | None:
-    """The size of a model by the positions of two or more of its photos; None where these do not tell.
+    """The size of a model by the positions of three or more of its photos; None where these do not tell.
 
     The median ratio of distances between photos that are far apart in the model: by the model, not by GPS, whose errors
     would choose for themselves. Where the ratios scatter by more than the known error, they err by that.
     """
-    names = sorted(poses.keys() & positions_m.keys())
-    if len(names) < 2:
+    known = poses.keys() & positions_m.keys()
+    if len(known) < MIN_PHOTOS:
         return None
+    names = _some(known)
     first, second = np.triu_indices(len(names), 1)
     centers = np.array([poses[name].inverse().translation for name in names])
     known_m = np.array([positions_m[name] for name in names])
@@ -74,17 +79,30 @@ def model_size(poses: Mapping[str, Pose], positions_m: Mapping[str, FloatArray])
     if not np.any(is_far):
         return None
     in_model = in_model[is_far]
-    logs = np.log(np.maximum(_distances_m(known_m[first], known_m[second])[is_far], 1e-3) / in_model)
+    distances_m, sigmas_m = _distances_m(known_m[first][is_far], known_m[second][is_far])
+    logs = np.log(np.maximum(distances_m, 1e-3) / in_model)
     unit_m = float(np.exp(np.median(logs)))
     extent_m = unit_m * float(np.median(in_model))
-    sigma = max(DISTANCE_SIGMA_M / extent_m, 1.4826 * float(np.median(np.abs(logs - np.median(logs)))))
-    return ModelSize(Length(unit_m, sigma), extent_m, len(names)) if sigma <= MAX_SCALE_SIGMA else None
+    scatter = 1.4826 * float(np.median(np.abs(logs - np.median(logs))))
+    sigma = max(float(np.median(sigmas_m)) / extent_m, scatter)
+    return ModelSize(Length(unit_m, sigma), extent_m, len(known)) if sigma <= MAX_SCALE_SIGMA else None
 
 
-def _distances_m(first: FloatArray, second: FloatArray) -> FloatArray:
-    """(n,) in space, or on the ground where an altitude is not known."""
+def _distances_m(first: FloatArray, second: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(n,) in space, or on the ground where an altitude is not known, and (n,) one sigma of each."""
     moves = first - second
-    return np.asarray(np.linalg.norm(np.where(np.isnan(moves), 0.0, moves), axis=1))
+    moves = np.where(np.isnan(moves), 0.0, moves)
+    distances = np.linalg.norm(moves, axis=1)
+    stretched = np.linalg.norm(moves * [1.0, 1.0, UP_SIGMA], axis=1)
+    stretch = np.divide(stretched, distances, out=np.ones_like(distances), where=distances > 0.0)
+    return distances, DISTANCE_SIGMA_M * stretch
+
+
+def _some(names: Collection[str]) -> list[str]:
+    """At most MAX_PHOTOS, in order, spread over all."""
+    ordered = sorted(names)
+    rows = np.unique(np.linspace(0, len(ordered) - 1, min(len(ordered), MAX_PHOTOS)).round().astype(int))
+    return [ordered[row] for row in rows]
 
 
 @dataclass(frozen=True)
@@ -94,7 +112,8 @@ class Survey:
     Attributes:
         target: Its size.
         source: The same; None for a single photo.
-        x_in_target, x_in_source: (n, 3), (m, 3) centres of the photos of known position that only one of the two holds.
+        x_in_target, x_in_source: (n, 3), (m, 3) centres of photos of known position that only one of the two holds, at
+            most MAX_PHOTOS of either.
         target_m, source_m: (n, 3), (m, 3) their positions.
         names: What the two are called in sentences.
     """
@@ -112,10 +131,14 @@ class Survey:
         return len(self.target_m) > 0 and len(self.source_m) > 0
 
     @cached_property
-    def distances_m(self) -> FloatArray:
-        """(n * m,) from every photo of the target to every one of the source."""
+    def _across(self) -> tuple[FloatArray, FloatArray]:
         n, m = len(self.target_m), len(self.source_m)
         return _distances_m(np.repeat(self.target_m, m, axis=0), np.tile(self.source_m, (n, 1)))
+
+    @property
+    def distances_m(self) -> FloatArray:
+        """(n * m,) from every photo of the target to every one of the source."""
+        return self._across[0]
 
     @property
     def scale(self) -> Length | None:
@@ -129,7 +152,7 @@ class Survey:
     def sigmas_m(self) -> FloatArray:
         """(n * m,) uncertainty of the distances, that of the models' sizes included."""
         sigma = self.target.unit.sigma if self.scale is None else self.scale.sigma
-        return np.asarray(np.hypot(DISTANCE_SIGMA_M, sigma * self.distances_m))
+        return np.asarray(np.hypot(self._across[1], sigma * self.distances_m))
 
     def errors_m(self, target_from_source: Similarity) -> FloatArray:
         """(n * m,) distances between photos of the two, less those of their positions."""
@@ -154,13 +177,17 @@ class Survey:
 
     def measured(self, between: Between) -> Between:
         """What ties the two, with the scale by GPS, and the length of their surest link where none has a length."""
-        ties = between.statements.ties
-        has_length = any(tie.baseline.in_target or tie.baseline.in_source for tie in ties)
-        if has_length or between.overlaps or not ties or not self._is_across:
+        if not self._gives_length(between):
             return replace(between, scale=self.scale)
-        tie = min(ties, key=lambda tie: (tie.spread_deg, tie.link.pair))
+        tie = min(between.statements.ties, key=lambda tie: (tie.spread_deg, tie.link.pair))
         baselines = {**between.baselines, tie.link.pair: Baseline(in_target=self._length(tie))}
         return replace(between, scale=self.scale, baselines=baselines)
+
+    def _gives_length(self, between: Between) -> bool:
+        """Whether the distance is left to GPS: there is no length among what ties the two."""
+        ties = between.statements.ties
+        has_length = any(tie.baseline.in_target or tie.baseline.in_source for tie in ties)
+        return self._is_across and bool(ties) and not has_length and not between.overlaps
 
     def _length(self, tie: Tie) -> Length:
         """The length of a link on which most distances across the two agree, in the unit of the target."""
@@ -200,8 +227,7 @@ class Survey:
         moved = target_from_source.apply(self.x_in_source)
         here = unit_m * np.concatenate([_centered(self.x_in_target), _centered(moved)])
         known = np.concatenate([_centered(target_m), _centered(source_m)])
-        left, _, right = np.linalg.svd(known.T @ here)
-        enu_from_target = left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
+        enu_from_target = geometry.nearest_rotation(known.T @ here)
         turned = here @ enu_from_target.T
         way = unit_m * enu_from_target @ (moved.mean(axis=0) - self.x_in_target.mean(axis=0))
         error = source_m.mean(axis=0) - target_m.mean(axis=0) - way
@@ -235,17 +261,23 @@ class Survey:
             return ""
         return f"the way {both} by the pictures misses that of GPS by {miss_m:.0f} m; that of the pictures is kept"
 
-    def told(self, found: Alignment) -> str:
-        """A sentence about a join that rests on GPS."""
+    def told(self, found: Alignment, between: Between) -> str:
+        """A sentence about a join of what lies between the two that rests on GPS."""
         if self.source is None:
             length_m = float(np.median(self.distances_m))
             return (
                 f"how far {self.names[0]} lies from {self.names[1]} comes from GPS, known to {found.scale_sigma:.0%}: "
                 f"{length_m:.0f} m from photos of it, {self.target}"
             )
+        both, scale = f"between {self.names[0]} and {self.names[1]}", f"{found.target_from_source.scale:.3g}"
+        known = f"known to {found.scale_sigma:.0%}"
+        on_what = f"{self.source}, and {self.target}"
+        if not self._gives_length(between):
+            return f"the scale {both} comes from GPS, {scale} {known}: {on_what}"
+        distance_m, sigma_m = float(np.median(self.distances_m)), float(np.median(self.sigmas_m))
         return (
-            f"scale and distance between {self.names[0]} and {self.names[1]} come from GPS, the scale of "
-            f"{found.target_from_source.scale:.3g} known to {found.scale_sigma:.0%}: {self.source}, and {self.target}"
+            f"scale and distance {both} come from GPS, the scale of {scale} {known}, the {distance_m:.0f} m between "
+            f"their photos to {sigma_m:.0f} m: {on_what}"
         )
 
 
@@ -254,8 +286,8 @@ def survey(
 ) -> Survey | None:
     """What GPS says of two components; None where it does not tell their sizes, or the place of a single photo."""
     sizes = model_size(target, positions_m), model_size(source, positions_m)
-    in_target = sorted((target.keys() - source.keys()) & positions_m.keys())
-    in_source = sorted((source.keys() - target.keys()) & positions_m.keys())
+    in_target = _some((target.keys() - source.keys()) & positions_m.keys())
+    in_source = _some((source.keys() - target.keys()) & positions_m.keys())
     if sizes[0] is None or (sizes[1] is None and (len(source) > 1 or not in_source)):
         return None
     return Survey(

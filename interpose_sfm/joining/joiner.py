@@ -163,21 +163,21 @@ class ModelJoiner:
                 answer = between.align(self._run.limits.max_cycle_deg)
         else:
             confirmed = []
-        everything = between
+        measured = everything = between
         if self._contradicted:
             everything = self._between(target, source, [*self._links, *confirmed, *self._contradicted])
             answer = self._unless_contradicted(answer, everything)
         sightings = _sightings(between, target, source, self._run.database_path)
         survey = gps.survey(between.target, between.source, self._run.positions_m)
         if survey is not None and isinstance(answer, Apart) and _is_open(answer, sightings):
-            between, answer = survey.measured(between), self._by_survey(answer, survey, between, everything)
-        similarity = self._similarity(between, answer, target, source, sightings, bool(confirmed))
+            measured, answer = survey.measured(between), self._by_survey(answer, survey, between, everything)
+        similarity = self._similarity(measured, answer, target, source, sightings, bool(confirmed))
         if isinstance(similarity, str):
             self._apart[min(names[0]), min(names[1])] = similarity
             return None
         link_rows.inject_links(self._run.database_path, confirmed)  # harmless in models that lack one of their photos
         joined = placing.join(target, source, similarity, self._run.database_path)
-        by_gps = "" if survey is None else _told(survey, answer, similarity)
+        by_gps = "" if survey is None else _told(survey, answer, between, similarity)
         return self._adjusted(joined, [names[0], names[1]], confirmed, by_gps)
 
     def _unless_contradicted(self, answer: Alignment | Apart, everything: placing.Between) -> Alignment | Apart:
@@ -302,7 +302,9 @@ class ModelJoiner:
             ready = self._triangulated(model)
             cameras, max_angle_deg = refined_cameras(self._run.database_path, [ready]), self._run.limits.max_cycle_deg
             between = placing.find_photo_ties(ready, name, self._links, cameras)
-            everything = placing.find_photo_ties(ready, name, [*self._links, *self._contradicted], cameras)
+            everything = between
+            if self._contradicted:
+                everything = placing.find_photo_ties(ready, name, [*self._links, *self._contradicted], cameras)
             answer = self._unless_contradicted(between.align(max_angle_deg), everything)
             survey = gps.survey(between.target, between.source, self._run.positions_m)
             if survey is not None and isinstance(answer, Apart) and _is_open(answer):
@@ -310,7 +312,7 @@ class ModelJoiner:
             if isinstance(answer, Apart):
                 self._apart[name] = f"{answer.detail}; wanted: {answer.wanted}"
                 continue
-            by_gps = "" if survey is None else _told(survey, answer, answer.target_from_source)
+            by_gps = "" if survey is None else _told(survey, answer, between, answer.target_from_source)
             attached = placing.attach(ready, name, answer, self._run.database_path)
             placed = self._adjusted(attached, [mine], by_gps=by_gps)
             if is_no_worse([model], placed.model):
@@ -360,10 +362,10 @@ def _is_open(answer: Apart, sightings: Sequence[Sighting] = ()) -> bool:
     return answer.reason is ApartReason.NO_SCALE or (answer.reason is ApartReason.UNSURE_SCALE and not has_pixels)
 
 
-def _told(survey: gps.Survey, answer: Alignment | Apart, similarity: Similarity) -> str:
+def _told(survey: gps.Survey, answer: Alignment | Apart, between: placing.Between, similarity: Similarity) -> str:
     """What GPS has to do with a similarity; empty if nothing, and nothing to say against it."""
     if isinstance(answer, Alignment) and answer.cue is ScaleCue.GPS:
-        return survey.told(answer)
+        return survey.told(answer, between)
     return survey.contradiction(similarity)
 
 

@@ -134,21 +134,6 @@ def find_photo_ties(
     return Between(poses, {name: SINGLE_POSE}, tuple(tie.link for tie in ties), baselines)
 
 
-def find_place(
-    target: pycolmap.Reconstruction,
-    name: str,
-    links: Sequence[Link],
-    cameras: Mapping[str, Intrinsics],
-    max_angle_deg: float = MAX_TURN_DEG,
-) -> Alignment | Apart:
-    """Where a single photo belongs in a model; arguments as of `find_photo_ties`.
-
-    Returns:
-        The alignment of SINGLE_POSE, or why the photo stays out and which link is missing.
-    """
-    return find_photo_ties(target, name, links, cameras).align(max_angle_deg)
-
-
 def join(
     target: pycolmap.Reconstruction,
     source: pycolmap.Reconstruction,
@@ -162,7 +147,7 @@ def join(
 def attach(
     target: pycolmap.Reconstruction, name: str, found: Alignment, database_path: Path
 ) -> pycolmap.Reconstruction:
-    """The target with a single photo of :func:`find_place`; its points are not triangulated yet."""
+    """The target with a single photo of :func:`find_photo_ties`; its points are not triangulated yet."""
     return _with_poses(target, {name: SINGLE_POSE}, found.target_from_source, database_path)
 
 

@@ -9,33 +9,35 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from interpose_sfm.photos.exif_values import text_of
 from interpose_sfm.products import FloatArray, GpsPosition, Photo
 
 logger = logging.getLogger(__name__)
 
 _GPS_IFD = 0x8825
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _ALTITUDE_REF, _ALTITUDE, _STATUS = 1, 2, 3, 4, 5, 6, 9
+_METHOD, _ERROR = 27, 31
+_NO_SATELLITES = ("CELLID", "NETWORK", "WLAN", "MANUAL")  # methods that err by tens of metres, and by hundreds
+_MAX_ERROR_M = 10.0  # that the receiver states itself, as phones do; joining takes errors of some 5 m for granted
 _NULL_ISLAND_DEG = 1e-4  # what cameras write that have not found their place yet
 _ALTITUDES_M = (-500.0, 20_000.0)
 
 
 def position_in(exif: Image.Exif) -> GpsPosition | None:
-    """The position that EXIF tells; None where it tells none, or nonsense."""
+    """The position that EXIF tells; None where it tells none, nonsense, or one that the receiver itself doubts."""
     try:
         tags = exif.get_ifd(_GPS_IFD)
-        if _text(tags.get(_STATUS)) == "V":  # the receiver warns of its own measurement
+        if _is_doubtful(tags):
             return None
-        latitude = _degrees(tags.get(_LATITUDE), _text(tags.get(_LATITUDE_REF)), "NS")
-        longitude = _degrees(tags.get(_LONGITUDE), _text(tags.get(_LONGITUDE_REF)), "EW")
-        altitude = float(tags.get(_ALTITUDE, math.nan)) * (-1 if _is_below_sea(tags.get(_ALTITUDE_REF)) else 1)
+        latitude = _degrees(tags.get(_LATITUDE), text_of(tags.get(_LATITUDE_REF)).upper(), "NS")
+        longitude = _degrees(tags.get(_LONGITUDE), text_of(tags.get(_LONGITUDE_REF)).upper(), "EW")
+        altitude = _number(tags.get(_ALTITUDE)) * (-1 if _is_below(tags.get(_ALTITUDE_REF)) else 1)
     except Exception as error:  # noqa: BLE001 - Pillow raises almost anything on damaged EXIF data
         logger.info("a GPS position cannot be read and is ignored: %s", error)
         return None
@@ -47,30 +49,23 @@ def position_in(exif: Image.Exif) -> GpsPosition | None:
     return GpsPosition(latitude, longitude, altitude if is_sane else None)
 
 
-def read_position(path: Path) -> GpsPosition | None:
-    """The position that the EXIF of an image file tells; None where it tells none, or cannot be read."""
-    try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.filterwarnings("ignore", module="PIL")
-            return position_in(image.getexif())
-    except Exception as error:  # noqa: BLE001 - as above
-        logger.info("EXIF of %s cannot be read: %s", path, error)
-        return None
-
-
 def positions_m(photos: Iterable[Photo]) -> dict[str, FloatArray]:
-    """East, north and up in metres from one of the photos, by name; empty with fewer than two positions.
+    """East, north and up in metres from the photo amid the others, by name; empty with fewer than two positions.
 
-    Up is from the level of the ellipsoid, and NaN where EXIF has no altitude.
+    From the one in their middle, since one far away, such as one that errs, would tilt the ground of all others. Up is
+    from the level of the ellipsoid, and NaN where EXIF has no altitude.
     """
     import pycolmap
 
     known = {photo.name: photo.gps for photo in photos if photo.gps is not None}
     if len(known) < 2:
         return {}
-    start = next(iter(known.values()))
     ellipsoid = np.array([(p.latitude_deg, p.longitude_deg, p.altitude_m or 0.0) for p in known.values()])
-    enu = pycolmap.GPSTransform().ellipsoid_to_enu(ellipsoid, start.latitude_deg, start.longitude_deg, 0.0)
+    transform = pycolmap.GPSTransform()
+    ecef = transform.ellipsoid_to_ecef(ellipsoid)
+    middle = int(np.argmin(np.linalg.norm(ecef - np.median(ecef, axis=0), axis=1)))
+    latitude_deg, longitude_deg, _ = ellipsoid[middle]
+    enu = transform.ellipsoid_to_enu(ellipsoid, latitude_deg, longitude_deg, 0.0)
     has_altitude = np.array([p.altitude_m is not None for p in known.values()])
     enu[~has_altitude, 2] = np.nan
     return {name: np.asarray(row) for name, row in zip(known, enu, strict=True)}
@@ -81,16 +76,29 @@ def _degrees(value: Any, hemisphere: str, hemispheres: str) -> float:
     if value is None or hemisphere not in tuple(hemispheres):
         return math.nan
     parts = [float(part) for part in (value if isinstance(value, tuple | list) else (value,))]
-    if not 1 <= len(parts) <= 3 or not all(part >= 0 for part in parts):
+    if not 1 <= len(parts) <= 3 or not all(part >= 0 for part in parts) or any(part > 60 for part in parts[1:]):
         return math.nan
     degrees = sum(part / 60.0**power for power, part in enumerate(parts))
     return -degrees if hemisphere == hemispheres[1] else degrees
 
 
-def _text(value: Any) -> str:
-    text = value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
-    return text.split("\0")[0].strip().upper()
+def _is_doubtful(tags: Mapping[int, Any]) -> bool:
+    """Whether the receiver warns of its own position, or had it from elsewhere than satellites."""
+    method = tags.get(_METHOD, b"")
+    if isinstance(method, bytes):
+        method = method[8:]  # behind the name of the character set
+    is_void = text_of(tags.get(_STATUS)).upper() == "V"
+    return is_void or text_of(method).upper() in _NO_SATELLITES or _number(tags.get(_ERROR)) > _MAX_ERROR_M
 
 
-def _is_below_sea(value: Any) -> bool:
-    return value in (1, b"\x01", "\x01", "1")
+def _number(value: Any) -> float:
+    """NaN for what is missing or no number; a damaged altitude does not cost the place."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, ArithmeticError):
+        return math.nan
+
+
+def _is_below(value: Any) -> bool:
+    """Below the sea (1), or below it or the ellipsoid in EXIF 3.0 (3 and 1)."""
+    return value in (1, 3, b"\x01", b"\x03", "\x01", "\x03", "1", "3")

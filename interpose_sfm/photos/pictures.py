@@ -26,6 +26,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos import gps
+from interpose_sfm.photos.exif_values import text_of
 from interpose_sfm.products import GpsPosition, ImageArray, SkipReason
 
 logger = logging.getLogger(__name__)
@@ -228,8 +229,8 @@ def _read_exif(image: Image.Image, path: Path) -> Exif:
         orientation, unit = _number(tags.get(_ORIENTATION)), fields[3]
         return Exif(
             orientation=int(orientation) if orientation else 1,
-            make=_text(tags.get(_MAKE)),
-            model=_text(tags.get(_MODEL)),
+            make=text_of(tags.get(_MAKE)),
+            model=text_of(tags.get(_MODEL)),
             focal_mm=fields[0],
             focal_35mm=fields[1],
             plane_resolution=fields[2],
@@ -241,6 +242,16 @@ def _read_exif(image: Image.Image, path: Path) -> Exif:
         return Exif()
 
 
+def read_position(path: Path) -> GpsPosition | None:
+    """The GPS position that the EXIF of an image file tells; None where it tells none, or cannot be read."""
+    try:
+        with strict_pillow(), Image.open(path) as image:
+            return gps.position_in(image.getexif())
+    except Exception as error:  # noqa: BLE001 - as above
+        logger.info("EXIF of %s cannot be read: %s", path, error)
+        return None
+
+
 def _number(value: Any) -> float | None:
     """A positive finite number, or None for anything else (0/0 is common in EXIF)."""
     try:
@@ -248,13 +259,6 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError, ArithmeticError):
         return None
     return number if math.isfinite(number) and number > 0 else None
-
-
-def _text(value: Any) -> str:
-    """Text as cameras mean it: up to the first NUL, printable, single spaces."""
-    text = value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
-    printable = "".join(char if char.isprintable() else " " for char in text.split("\0")[0])
-    return " ".join(printable.split())
 
 
 def focal_px(exif: Exif, width_px: int, height_px: int) -> float | None:

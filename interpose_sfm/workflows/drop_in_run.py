@@ -18,6 +18,7 @@ from PIL import Image
 from interpose_sfm.colmap import camera_fitting, databases, reconstruction
 from interpose_sfm.options import CallerOptions, FallbackOptions, InterposeOptions, ReconstructOptions
 from interpose_sfm.photos import gps
+from interpose_sfm.photos.pictures import read_position
 from interpose_sfm.products import Photo, PhotoSet
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_directory, atomic_write_json, remove_path
@@ -202,7 +203,7 @@ class _Run:
             if problem:
                 self._warn(f"{name} is left out of the fallback: {problem}")
             else:
-                usable.append(Photo(name, path, camera.width, camera.height, None, "", "", "", gps.read_position(path)))
+                usable.append(Photo(name, path, camera.width, camera.height, None, "", "", "", read_position(path)))
         return tuple(usable)
 
     def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> list[pycolmap.Reconstruction] | None:

@@ -67,7 +67,35 @@ def test_exact_positions_give_the_size_in_metres() -> None:
     assert size.unit.value == pytest.approx(UNIT_M, rel=1e-9)
     assert size.num_photos == 4
     assert 60 < size.extent_m < 125
-    assert size.unit.sigma == pytest.approx(gps.DISTANCE_SIGMA_M / size.extent_m)
+    assert 1 <= size.unit.sigma * size.extent_m / gps.DISTANCE_SIGMA_M < 1.1  # they lie nearly on a level
+
+
+def test_heights_tell_less_of_the_size() -> None:
+    """Photos above one another, as along a tower, which GPS knows worse."""
+    sigmas = []
+    for axis in (0, 2):
+        centers = np.zeros((3, 3))
+        centers[:, axis] = (0.0, 1.0, 2.0)
+        poses = {name: Pose(np.eye(3), -center) for name, center in zip(NAMES, centers, strict=False)}
+        positions_m = {name: 120.0 * center for name, center in zip(NAMES, centers, strict=False)}
+        size = gps.model_size(poses, positions_m)
+        assert size is not None
+        sigmas.append(size.unit.sigma)
+    assert sigmas[1] == pytest.approx(gps.UP_SIGMA * sigmas[0])
+
+
+def test_of_large_models_some_photos_are_looked_at() -> None:
+    rng = np.random.default_rng(0)
+    poses = {f"{index:05}": Pose(np.eye(3), rng.normal(size=3)) for index in range(20_000)}
+    positions_m = {name: -100.0 * pose.translation for name, pose in poses.items()}
+    size = gps.model_size(poses, positions_m)
+    assert size is not None
+    assert size.unit.value == pytest.approx(100.0)
+    assert size.num_photos == 20_000
+    names = list(poses)
+    found = gps.survey({n: poses[n] for n in names[:10_000]}, {n: poses[n] for n in names[10_000:]}, positions_m)
+    assert found is not None
+    assert found.x_in_target.shape == found.source_m.shape == (gps.MAX_PHOTOS, 3)
 
 
 def test_the_size_is_off_by_about_what_it_says() -> None:
@@ -111,7 +139,7 @@ def test_unknown_altitudes_leave_distances_on_the_ground() -> None:
         assert size.unit.value == pytest.approx(UNIT_M, rel=0.02)
 
 
-@pytest.mark.parametrize("num", [0, 1])
+@pytest.mark.parametrize("num", [0, 1, 2])
 def test_too_few_positions_say_nothing(num: int) -> None:
     few = {name: position for name, position in positions_of(TRUTH, UNIT_M).items() if name in NAMES[:num]}
     assert gps.model_size(TARGET, few) is None
@@ -171,12 +199,13 @@ def test_the_two_models_must_be_sure_together() -> None:
         assert found.reason is ApartReason.UNSURE_SCALE
 
 
-def test_two_photos_in_either_model_suffice() -> None:
+def test_three_photos_in_either_model_suffice_and_two_do_not() -> None:
     errors = []
     for seed in range(20):
         positions_m = positions_of(TRUTH, UNIT_M, 2.0, seed)
-        found = join({name: positions_m[name] for name in (NAMES[0], NAMES[3], NAMES[4], NAMES[7])}, LINK)
-        errors.append(scale_error(aligned(found)))
+        three = {name: position for name, position in positions_m.items() if name not in (NAMES[1], NAMES[6])}
+        errors.append(scale_error(aligned(join(three, LINK))))
+        assert join({name: position for name, position in three.items() if name != NAMES[2]}, LINK) is None
     assert 0.001 < np.median(errors) < 0.05
     assert max(errors) < 0.15
 
@@ -192,6 +221,7 @@ def test_a_photo_in_both_models_and_gps_join_them_without_a_link() -> None:
     found = gps.survey(TARGET, source, positions_of(TRUTH, UNIT_M, 2.0))
     assert found is not None
     joined = aligned(found.align(between, 10.0))
+    assert found.told(joined, between).startswith("the scale between ")  # the place is that of the photo
     assert scale_error(joined) < 0.1
     assert place_error(joined) * UNIT_M < 15
 

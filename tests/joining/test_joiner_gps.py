@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -151,6 +152,7 @@ def test_one_link_and_gps_join_models_without_a_common_point(halves: Halves, tmp
     (told,) = joined.by_gps
     assert told.startswith("scale and distance between ")
     assert "come from GPS" in told
+    assert re.search(r", the \d+ m between their photos to \d+ m: ", told)
     assert "4 photos over " in told
     assert joined.apart == ()
 

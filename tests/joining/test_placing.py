@@ -178,7 +178,7 @@ def test_points_that_do_not_agree_say_nothing() -> None:
 
 
 def test_a_single_photo_is_placed_by_the_depths_of_one_link(target: pycolmap.Reconstruction, database: Path) -> None:
-    found = aligned(placing.find_place(target, NAMES[5], [link_of(SCENE, NAMES, 5, 3)], CAMERAS))
+    found = aligned(placing.find_photo_ties(target, NAMES[5], [link_of(SCENE, NAMES, 5, 3)], CAMERAS).align())
     assert found.cue is ScaleCue.DEPTHS
     grown = placing.attach(target, NAMES[5], found, database)
     assert reconstruction.registered_names(grown) == frozenset({*NAMES[:4], NAMES[5]})
@@ -189,7 +189,7 @@ def test_a_single_photo_is_placed_by_the_depths_of_one_link(target: pycolmap.Rec
 
 
 def test_a_single_photo_is_placed_by_the_depths_of_a_clip(target: pycolmap.Reconstruction, database: Path) -> None:
-    found = aligned(placing.find_place(target, NAMES[6], [clip_link(1, 6)], CAMERAS))
+    found = aligned(placing.find_photo_ties(target, NAMES[6], [clip_link(1, 6)], CAMERAS).align())
     assert found.cue is ScaleCue.DEPTHS
     placed = reconstruction.poses(placing.attach(target, NAMES[6], found, database))
     length = np.linalg.norm(geometry.relative_pose(placed[NAMES[6]], placed[NAMES[1]]).translation)
@@ -201,11 +201,11 @@ def test_single_photos_follow_one_another_over_the_depths_of_clips(
 ) -> None:
     """The second has a link to the first alone, in which the model has no point."""
     links = [clip_link(2, 5), clip_link(7, 5)]
-    apart = placing.find_place(target, NAMES[7], links, CAMERAS)
+    apart = placing.find_photo_ties(target, NAMES[7], links, CAMERAS).align()
     assert isinstance(apart, Apart)
-    first = aligned(placing.find_place(target, NAMES[5], links, CAMERAS))
+    first = aligned(placing.find_photo_ties(target, NAMES[5], links, CAMERAS).align())
     grown = placing.attach(target, NAMES[5], first, database)
-    second = aligned(placing.find_place(grown, NAMES[7], links, CAMERAS))
+    second = aligned(placing.find_photo_ties(grown, NAMES[7], links, CAMERAS).align())
     assert second.cue is ScaleCue.DEPTHS
     placed = placing.attach(grown, NAMES[7], second, database)
     assert worst_error_deg(placed, TRUTH) < 2.0
@@ -216,10 +216,10 @@ def test_single_photos_follow_one_another_over_the_depths_of_clips(
 
 def test_a_single_photo_is_placed_by_two_links_without_points(target: pycolmap.Reconstruction, database: Path) -> None:
     links = [without_points(link_of(SCENE, NAMES, a, 5)) for a in (0, 3)]
-    found = aligned(placing.find_place(target, NAMES[5], links, CAMERAS))
+    found = aligned(placing.find_photo_ties(target, NAMES[5], links, CAMERAS).align())
     assert found.cue is ScaleCue.DIRECTIONS
     assert worst_error_deg(placing.attach(target, NAMES[5], found, database), TRUTH) < 1.0
-    one = placing.find_place(target, NAMES[5], links[:1], CAMERAS)
+    one = placing.find_photo_ties(target, NAMES[5], links[:1], CAMERAS).align()
     assert isinstance(one, Apart)
     assert one.reason is ApartReason.NO_SCALE
 

@@ -11,7 +11,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from bad_photos import picture
 from gps_noise import dms, exif_of
-from interpose_sfm.photos import gps
+from interpose_sfm.photos import gps, pictures
 from interpose_sfm.photos.pictures import strict_pillow
 from interpose_sfm.products import GpsPosition, Photo
 from photo_folders import collect, photo, put
@@ -38,7 +38,7 @@ def test_positions_are_kept_of_every_format_also_where_the_photo_is_written_anew
     suffix: str, orientation: int, folder: Path
 ) -> None:
     picture("a").save(folder / f"a.{suffix}", exif=exif_of(BRITTANY, orientation))
-    assert_there(gps.read_position(folder / f"a.{suffix}"))
+    assert_there(pictures.read_position(folder / f"a.{suffix}"))
     for _ in range(2):  # by decoding, then by the ledger
         (found,) = collect(folder).photos
         assert_there(found.gps)
@@ -48,9 +48,9 @@ def test_photos_without_one_have_none(folder: Path) -> None:
     put(folder, "a.jpg")
     (folder / "b.jpg").write_text("no image")
     assert collect(folder).photos[0].gps is None
-    assert gps.read_position(folder / "a.jpg") is None
-    assert gps.read_position(folder / "b.jpg") is None
-    assert gps.read_position(folder / "missing.jpg") is None
+    assert pictures.read_position(folder / "a.jpg") is None
+    assert pictures.read_position(folder / "b.jpg") is None
+    assert pictures.read_position(folder / "missing.jpg") is None
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,13 @@ def test_photos_without_one_have_none(folder: Path) -> None:
         ({6: IFDRational(0)}, GpsPosition(48.501, -2.25, None)),
         ({6: IFDRational(0, 0)}, GpsPosition(48.501, -2.25, None)),
         ({6: IFDRational(999_999)}, GpsPosition(48.501, -2.25, None)),
+        ({5: b"\2"}, THERE),  # EXIF 3.0: above and below the sea
+        ({5: b"\3"}, GpsPosition(48.501, -2.25, -123.4)),
+        ({2: (IFDRational(48), IFDRational(29), IFDRational(6360, 106))}, GpsPosition(48.5, -2.25, 123.4)),
+        ({31: IFDRational(49, 10)}, THERE),
+        ({31: IFDRational(0, 0)}, THERE),
+        ({27: b"ASCII\0\0\0GPS"}, THERE),
+        ({27: b"UNICODE\0G\0P\0S\0"}, THERE),
     ],
 )
 def test_positions_are_read_in_every_way_they_are_written(changes: Tags, truth: GpsPosition) -> None:
@@ -86,6 +93,10 @@ BAD: list[Tags] = [
     {2: None},
     {4: None},
     {9: "V"},
+    {27: b"ASCII\0\0\0CELLID\0"},
+    {27: b"ASCII\0\0\0network"},
+    {31: IFDRational(65)},
+    {2: (48.0, 75.0, 0.0)},
     {2: ()},
     {2: ("48", "thirty", "0")},
     {2: (1.0, 2.0, 3.0, 4.0)},
@@ -97,11 +108,18 @@ BAD: list[Tags] = [
 
 
 @pytest.mark.parametrize("changes", BAD)
-def test_nonsense_is_no_position(changes: Tags) -> None:
+def test_nonsense_and_what_the_receiver_doubts_is_no_position(changes: Tags) -> None:
     exif = Image.Exif()
     tags = {tag: value for tag, value in {**BRITTANY, **changes}.items() if value is not None}
     exif._ifds[0x8825] = tags  # noqa: SLF001 - what could not be written as EXIF may still be read from it
     assert gps.position_in(exif) is None
+
+
+def test_a_damaged_altitude_does_not_cost_the_place() -> None:
+    exif = Image.Exif()
+    for altitude in ((1.0, 2.0), "high", b"\xff", float("nan"), float("inf")):
+        exif._ifds[0x8825] = {**BRITTANY, 6: altitude}  # noqa: SLF001 - as above
+        assert_there(gps.position_in(exif), GpsPosition(48.501, -2.25, None))
 
 
 def test_random_bytes_of_exif_are_harmless(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -158,6 +176,15 @@ def test_positions_become_metres_to_the_east_north_and_up() -> None:
     np.testing.assert_allclose(found["e"] - found["s"], (200, 0, 30), atol=1.0)
     assert np.isnan(found["u"][2])
     assert np.all(np.isfinite(found["u"][:2]))
+
+
+def test_a_position_far_off_does_not_tilt_the_ground_of_the_others() -> None:
+    """Also where it is the first: with an origin there, the others' north and east would be distances no more."""
+    away = at("-", GpsPosition(-30.0, 60.0, None))
+    near = [at(name, GpsPosition(48.5 + 0.001 * step, -2.25, None)) for step, name in enumerate("abc")]
+    found = gps.positions_m([away, *near])
+    np.testing.assert_allclose(np.diff([found[name][1] for name in "abc"]), 111.2, atol=0.2)
+    assert np.isfinite(found["-"][:2]).all()
 
 
 def test_distances_hold_across_the_date_line_and_near_the_poles() -> None:
