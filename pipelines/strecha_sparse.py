@@ -6,8 +6,8 @@ Runs every subset in several ways, each in a process of its own so that the time
 * ``learned``: ALIKED + LightGlue on all pairs, verified and mapped by pycolmap, without our checks;
 * ``no bridging``: this package without bridging clips;
 * ``default``: this package with its default options;
-* ``clips``: this package, the left-out photos as clips between neighbours (``--clips``), on the subsets where COLMAP
-  leaves a gap that photos could fill: what a perfect video model would give.
+* ``clips``: this package, the left-out photos as clips between neighbours (``--clips``, ``--accept-unseen``), on the
+  subsets where COLMAP leaves a gap that photos could fill: what a perfect video model would give.
 
 and writes a table of the scores of the largest model to ``docs/results/strecha_sparse.md``.
 
@@ -27,8 +27,7 @@ from subset_tables import SubsetTable
 CLOSING = """\
 `learned` is left out on castle-P30_s1, whose 435 pairs would all be matched although nothing is weak there.
 `clips` is run where photos were left out that close the gap.
-`bridged` counts the weak pairs for which clips were made. What the built-in `morph` generator adds is the
-difference between `default` and `no bridging` of one subset."""
+`bridged` counts the weak pairs for which clips were made or read. Without a video model `default` is `no bridging`."""
 
 TABLE = SubsetTable(
     script=Path(__file__).resolve(),

@@ -217,8 +217,14 @@ def run_one(way: str, photos: Path, output: Path) -> int:
         return run_learned(photos, output)
     from interpose_sfm.cli.main import main as command_line
 
-    extra = {"no bridging": ["--generator", "none"], "clips": ["--clips", str(output.parent / "left_out")]}.get(way, [])
-    return command_line(["reconstruct", str(photos), "--output", str(output), "--seed", str(SEED), "-q", *extra])
+    extra = {
+        "no bridging": ["--generator", "none"],
+        "clips": ["--clips", str(output.parent / "left_out"), "--accept-unseen"],
+    }.get(way, [])
+    seed = str(SEED)
+    if way.startswith("seed "):
+        extra, seed = ["--generator", "none"], way.removeprefix("seed ")
+    return command_line(["reconstruct", str(photos), "--output", str(output), "--seed", seed, "-q", *extra])
 
 
 def run_plain(photos: Path, output: Path) -> int:

@@ -119,7 +119,7 @@ def auto_generators(context: GeneratorContext, generation: GenerationContext) ->
     """What ``auto`` stands for.
 
     Clips on disk, those of the store included; for pairs that have none a video model, if one can run here as things
-    are, and else `morph`.
+    are.
     """
     clip_dir, clip_store = context.options.clip_dir, generation.clip_store
     folders = {} if clip_dir is None else {clip_dir.absolute(): clip_dir}
@@ -130,7 +130,7 @@ def auto_generators(context: GeneratorContext, generation: GenerationContext) ->
         for folder in folders.values()
     ]
     name = None if clip_store is None else local_model(generation.generation).name
-    return [*generators, create_generator(name or "morph", context, generation)]
+    return generators if name is None else [*generators, create_generator(name, context, generation)]
 
 
 def local_model(options: GenerationOptions) -> LocalChoice:

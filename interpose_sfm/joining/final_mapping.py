@@ -50,7 +50,7 @@ class FinalModels:
     """
 
     models: tuple[pycolmap.Reconstruction, ...]
-    confirmed: Mapping[ImagePair, str]
+    confirmed: Mapping[ImagePair, tuple[Link, str]]
     dropped: Mapping[ImagePair, Dropped]
     warnings: tuple[str, ...]
 
@@ -75,7 +75,7 @@ class FinalMapper:
 
         Args:
             base_models: Largest first.
-            accepted: Links that are believed.
+            accepted: Links that are believed; without any, models that share a photo are asked about alone.
             source: Of further links, where models could be joined but for one.
             contradicted: Links of good evidence that others contradict.
         """
@@ -83,8 +83,10 @@ class FinalMapper:
         link_rows.inject_links(self.run.database_path, [*accepted, *source.support(accepted)])
         base_poses = [reconstruction.poses(model) for model in base_models]
         as_given = [copy.deepcopy(model) for model in base_models]
-        models = self._audited(self.continued(base_models), base_poses)
-        models += self._remaining(models, accepted) if base_models else []
+        models = list(base_models)
+        if accepted:
+            models = self._audited(self.continued(base_models), base_poses)
+            models += self._remaining(models, accepted) if base_models else []
         joiner = ModelJoiner(replace(self.run, work_dir=self.run.work_dir / "joining"))
         joined = joiner.join_all(models, accepted, source, self._is_no_worse, contradicted)
         self.warnings.extend(f"models stay apart: {sentence}" for sentence in joined.apart)
@@ -96,7 +98,7 @@ class FinalMapper:
         return FinalModels(
             # A base model whose link to another one falls in the audit is still a model.
             tuple(reconstruction.drop_covered([*self._audited(joined.models, base_poses), *as_given])),
-            {link.pair: why for link, why in joined.confirmed},
+            {link.pair: (link, why) for link, why in joined.confirmed},
             self._dropped,
             tuple(self.warnings),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,7 +28,7 @@ from interpose_sfm.joining.mapping_run import MappingRun
 from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixels
 from interpose_sfm.joining.similarity_fit import fit_statements
 from interpose_sfm.matching import verification
-from interpose_sfm.products import FloatArray, ImagePair, Link
+from interpose_sfm.products import FloatArray, ImagePair, Link, Pose
 
 if TYPE_CHECKING:
     import pycolmap
@@ -41,6 +41,10 @@ CONFIRMED_SIGMAS = 2.0
 """Of its spread that a candidate may miss the predicted rotation: three in four right links do not miss it by more. On
 castle-P30_s4 the right link misses it by at most 1.5 of them (11 degrees), the next candidate by 64 degrees."""
 
+MAX_SUPPORTED = 4  # sets of links that are tried for two models: each costs an adjustment
+
+SAME_SCALE = 0.2  # logarithm: what different points of one pair may make of a scale
+
 ROUNDS = 2  # of triangulating and adjusting: the first brings the tracks within reach that the second finds
 
 
@@ -49,6 +53,10 @@ class LinkSource(Protocol):
 
     def candidates(self, first: frozenset[str], second: frozenset[str]) -> Sequence[Link]:
         """Links, believed or not, of pairs across two sets of photos."""
+        ...
+
+    def predicted(self, link: Link, poses: Sequence[Pose]) -> Sequence[Link]:
+        """A candidate with those of some predicted poses that its matches support as much as any other, best first."""
         ...
 
     def support(self, links: Sequence[Link]) -> Sequence[Link]:
@@ -81,12 +89,14 @@ class _Grown:
 
     Attributes:
         model: Joined and adjusted.
+        database_path: Holds the rows of its links.
         confirmed: Candidates that it rests on.
         adjusted: What the adjustment made of the links.
         by_gps: A sentence on what GPS has to do with it; empty if nothing.
     """
 
     model: pycolmap.Reconstruction
+    database_path: Path
     confirmed: Sequence[Link]
     adjusted: Sequence[AdjustedLink]
     by_gps: str = ""
@@ -103,6 +113,8 @@ class ModelJoiner:
         self._confirmed: dict[ImagePair, tuple[Link, str]] = {}
         self._adjusted_links: dict[ImagePair, AdjustedLink] = {}
         self._by_gps: list[str] = []
+        self._held_by_matches: dict[tuple[ImagePair, frozenset[str], frozenset[str]], tuple[Link, ...]] = {}
+        self._own_points_px: dict[ImagePair, tuple[FloatArray, FloatArray]] = {}
         self._num_folders = 0
 
     def join_all(
@@ -154,15 +166,51 @@ class ModelJoiner:
         if not between.links and not between.overlaps:
             return None
         answer = between.align(self._run.limits.max_cycle_deg)
+        found: list[tuple[Similarity, _Grown]] = []
         if isinstance(answer, Apart) and answer.reason in (ApartReason.NO_SCALE, ApartReason.UNSURE_SCALE):
-            confirmed = self._confirm(between, names)
-            if confirmed:
-                link_rows.inject_links(self._run.database_path, self._source.support(confirmed))
-                target, source = self._triangulated(target), self._triangulated(source)
-                between = self._between(target, source, [*self._links, *confirmed])
-                answer = between.align(self._run.limits.max_cycle_deg)
-        else:
-            confirmed = []
+            for confirmed in self._confirmed_by(between, names):
+                joined = self._tried(target, source, confirmed)
+                found += [] if joined is None else [joined]
+        if not found:
+            joined = self._tried(target, source, [])
+            found = [] if joined is None else [joined]
+        if found:
+            self._apart.pop((min(names[0]), min(names[1])), None)  # of a set of links that joins nothing
+        if any(_scales_differ(found[0][0], similarity) for similarity, _ in found[1:]):
+            scales = " and ".join(f"{similarity.scale:.2g}" for similarity, _ in found)
+            sentence = f"matches between {min(names[1])} and {min(names[0])} fit the scales {scales}"
+            self._apart[min(names[0]), min(names[1])] = f"{sentence}; wanted: a link between them"
+            return None
+        return found[0][1] if found else None
+
+    def _tried(
+        self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, confirmed: Sequence[Link]
+    ) -> tuple[Similarity, _Grown] | None:
+        """Two models joined with some confirmed candidates, in a copy of the database: no other set sees their rows."""
+        run, self._num_folders = self._run, self._num_folders + 1
+        run.work_dir.mkdir(parents=True, exist_ok=True)
+        database_path = run.work_dir / f"database{self._num_folders}.db"
+        databases.copy_database(run.database_path, database_path)
+        try:
+            self._run = replace(run, database_path=database_path)
+            joined = self._joined(target, source, confirmed)
+        finally:
+            self._run = run
+        if joined is None:
+            database_path.unlink()
+        return joined
+
+    def _joined(
+        self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, confirmed: Sequence[Link]
+    ) -> tuple[Similarity, _Grown] | None:
+        """Two models joined by all links and some confirmed candidates, if these and the pixels agree."""
+        names = reconstruction.registered_names(target), reconstruction.registered_names(source)
+        self._remember_own_points(confirmed, target, source)
+        if confirmed:
+            link_rows.inject_links(self._run.database_path, self._source.support(confirmed))
+            target, source = self._triangulated(target), self._triangulated(source)
+        between = self._between(target, source, [*self._links, *confirmed])
+        answer = between.align(self._run.limits.max_cycle_deg)
         measured = everything = between
         if self._contradicted:
             everything = self._between(target, source, [*self._links, *confirmed, *self._contradicted])
@@ -171,14 +219,20 @@ class ModelJoiner:
         survey = gps.survey(between.target, between.source, self._run.positions_m)
         if survey is not None and isinstance(answer, Apart) and _is_open(answer, sightings):
             measured, answer = survey.measured(between), self._by_survey(answer, survey, between, everything)
-        similarity = self._similarity(measured, answer, target, source, sightings, bool(confirmed))
+        similarity = self._similarity(measured, answer, target, source, sightings, confirmed)
         if isinstance(similarity, str):
             self._apart[min(names[0]), min(names[1])] = similarity
             return None
-        link_rows.inject_links(self._run.database_path, confirmed)  # harmless in models that lack one of their photos
+        link_rows.inject_links(self._run.database_path, confirmed)
         joined = placing.join(target, source, similarity, self._run.database_path)
         by_gps = "" if survey is None else _told(survey, answer, between, similarity)
-        return self._adjusted(joined, [names[0], names[1]], confirmed, by_gps)
+        grown = self._adjusted(joined, [names[0], names[1]], confirmed, by_gps)
+        fallen = {link.pair: link.detail for link in grown.adjusted if link.is_contradicted}
+        if confirmed and all(link.pair in fallen for link in confirmed):  # so the models do not belong there
+            detail = "; ".join(fallen[link.pair] for link in confirmed)
+            self._apart[min(names[0]), min(names[1])] = f"the joined model contradicts what joins it: {detail}"
+            return None
+        return similarity, grown
 
     def _unless_contradicted(self, answer: Alignment | Apart, everything: placing.Between) -> Alignment | Apart:
         """What the believed links say, unless those that others contradict say otherwise: they place nothing."""
@@ -201,12 +255,20 @@ class ModelJoiner:
     ) -> placing.Between:
         return placing.find_ties(target, source, links, self._run.database_path, self._run.seed)
 
-    def _confirm(self, between: placing.Between, names: tuple[frozenset[str], frozenset[str]]) -> list[Link]:
-        """Candidates whose own rotation is the one that everything else predicts."""
-        rotations = between.statements.rotations()
-        predicted = geometry.median_rotation(rotations)
+    def _confirmed_by(
+        self, between: placing.Between, names: tuple[frozenset[str], frozenset[str]]
+    ) -> list[Sequence[Link]]:
+        """Candidates that everything else confirms: sets of links, each of which may join the models, surest first.
+
+        Where all is known but the scale, every pose that it leaves and that the matches of a candidate support makes a
+        set: a pair with few matches has several optima, and by itself may end in a wrong one. The last set holds those
+        whose own rotation is the one that everything else predicts.
+        """
+        family = between.family()
+        predicted = geometry.median_rotation(between.statements.rotations())
         limits = self._run.limits
-        confirmed = []
+        alike: list[Link] = []
+        supported: list[Sequence[Link]] = []
         for link in self._source.candidates(*names):
             tie = between.tie(link)
             if (
@@ -216,11 +278,18 @@ class ModelJoiner:
                 or len(link.points_a_px) < limits.min_inliers
             ):
                 continue
+            if family:
+                key = link.pair, *names
+                if key not in self._held_by_matches:  # else the models were tried before, with others
+                    poses = [tie.b_from_a(member) for member in family]
+                    self._held_by_matches[key] = tuple(self._source.predicted(link, poses))
+                supported += [[member] for member in self._held_by_matches[key]]
             error_deg = float(geometry.rotation_angle_deg(tie.rotation @ predicted.T))
             logger.info("%s: %.0f degrees from the predicted rotation", link.pair, error_deg)
             if error_deg <= max(limits.max_cycle_deg, CONFIRMED_SIGMAS * link.spread_deg):
-                confirmed.append(link)
-        return confirmed
+                alike.append(link)
+        supported.sort(key=lambda links: -links[0].evidence.weight)
+        return [*supported[:MAX_SUPPORTED], *([alike] if alike else [])]
 
     def _similarity(
         self,
@@ -229,7 +298,7 @@ class ModelJoiner:
         target: pycolmap.Reconstruction,
         source: pycolmap.Reconstruction,
         sightings: Sequence[Sighting],
-        needs_pixels: bool,
+        confirmed: Sequence[Link],
     ) -> Similarity | str:
         """The alignment, measured by the pixels where links have points; a sentence where it is not to be believed.
 
@@ -237,7 +306,7 @@ class ModelJoiner:
         two models tells: where the pixels move it beyond its uncertainty, they are not believed.
 
         Args:
-            needs_pixels: Whether links are among those between the models that only pixels can confirm.
+            confirmed: Those of the links that only pixels can confirm.
         """
         if isinstance(answer, Apart) and answer.reason is not ApartReason.UNSURE_SCALE:
             return f"{answer.detail}; wanted: {answer.wanted}"
@@ -246,7 +315,7 @@ class ModelJoiner:
         if num_sightings < overlaps.MIN_COMMON_POINTS:
             if isinstance(answer, Apart):
                 return f"{answer.detail}; wanted: {answer.wanted}"
-            if needs_pixels and not any(self._is_seen_twice(link, target, source) for link in between.links):
+            if confirmed and not any(self._is_verified_alike(link, target, source) for link in confirmed):
                 return f"only {num_sightings} points of {both} have a depth; wanted: a link with more points"
             return answer.target_from_source
         statements = between.statements
@@ -256,7 +325,7 @@ class ModelJoiner:
         sides = fit.target_points, fit.source_points
         is_believed = fit.num_agreeing >= overlaps.MIN_COMMON_POINTS
         is_believed &= all(agreeing >= MIN_AGREEING_SHARE * seen for agreeing, seen in sides)
-        if not is_believed or (needs_pixels and min(agreeing for agreeing, _ in sides) < MIN_SIDE_POINTS):
+        if not is_believed or (confirmed and min(agreeing for agreeing, _ in sides) < MIN_SIDE_POINTS):
             counts = " and ".join(f"{agreeing} of {seen}" for agreeing, seen in sides)
             return (
                 f"only {counts} points that either model has of {both} are seen where they belong; "
@@ -267,18 +336,33 @@ class ModelJoiner:
             return f"the points of {both} do not fit what else is known: {broken}; wanted: another link between them"
         return fit.target_from_source
 
-    def _is_seen_twice(self, link: Link, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction) -> bool:
-        """Whether COLMAP's own features verify the pair, too, and most of their matches agree with the link's pose."""
+    def _is_verified_alike(self, link: Link, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction) -> bool:
+        """Whether COLMAP's own features verify the pair, too, and most of their matches agree with the link's pose.
+
+        A camera that both models have counts as the target, which is the larger one, refined it.
+        """
         a, b = link.pair.a, link.pair.b
-        models = {name: model for model in (target, source) for name in reconstruction.registered_names(model)}
-        if a not in models or b not in models:
+        points_a_px, points_b_px = self._own_points_px[link.pair]
+        if len(points_a_px) < MIN_VERIFIED_MATCHES:
             return False
-        points_a_px, points_b_px = _verified_points(models[a], a, models[b], b, self._run.database_path)
-        if len(points_a_px) < MIN_VERIFIED_MATCHES:  # of COLMAP's own features
-            return False
-        cameras = [reconstruction.model_cameras(models[name])[name] for name in (a, b)]
+        models = {name: model for model in (source, target) for name in reconstruction.registered_names(model)}
+        cameras = []
+        for name in (a, b):
+            camera_id = models[name].find_image_with_name(name).camera_id
+            model = target if target.exists_camera(camera_id) else models[name]
+            cameras.append(camera_fitting.intrinsics_of(model.camera(camera_id), is_trusted=True))
         errors_px = verification.epipolar_errors_px(link.b_from_a, points_a_px, cameras[0], points_b_px, cameras[1])
         return bool(np.mean(errors_px <= AGREE_PX) >= MIN_AGREEING_SHARE)
+
+    def _remember_own_points(
+        self, links: Sequence[Link], target: pycolmap.Reconstruction, source: pycolmap.Reconstruction
+    ) -> None:
+        """What COLMAP's own features verify between photos, before matches of links are added to that."""
+        models = {name: model for model in (source, target) for name in reconstruction.registered_names(model)}
+        for pair in {link.pair for link in links} - self._own_points_px.keys():
+            self._own_points_px[pair] = _verified_points(
+                models[pair.a], pair.a, models[pair.b], pair.b, self._run.database_path
+            )
 
     # ------------------------------------------------------------ single photos
 
@@ -336,19 +420,32 @@ class ModelJoiner:
                 self._triangulated(model), [*self._links, *confirmed], bases=bases, mapper=mapper
             )
             model, links = adjusted.model, adjusted.links
-        return _Grown(self._triangulated(model), confirmed, links, by_gps)
+        return _Grown(self._triangulated(model), self._run.database_path, confirmed, links, by_gps)
 
     def _believe(self, grown: _Grown) -> None:
         """Believe what a model rests on, now that it takes the place of others."""
+        if grown.database_path != self._run.database_path:
+            databases.copy_database(grown.database_path, self._run.database_path)
         self._links.extend(grown.confirmed)
-        why = "its rotation is the one that all other links and models predict"
-        self._confirmed.update({link.pair: (link, why) for link in grown.confirmed})
+        self._confirmed.update({link.pair: (link, _why(link)) for link in grown.confirmed})
         self._adjusted_links.update({link.pair: link for link in grown.adjusted if link.b_from_a is not None})
         self._by_gps.extend([grown.by_gps] if grown.by_gps else [])
 
     def _triangulated(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         self._num_folders += 1
         return self._run.triangulated(model, self._run.work_dir / str(self._num_folders))
+
+
+def _scales_differ(one: Similarity, other: Similarity) -> bool:
+    """Whether two similarities are not variants of one another."""
+    return abs(float(np.log(one.scale / other.scale))) > SAME_SCALE
+
+
+def _why(confirmed: Link) -> str:
+    """Why a candidate is believed."""
+    if confirmed.proposal is None:
+        return "its rotation is the one that all other links and models predict"
+    return "its matches support the pose that all other links and models predict, as much as any other"
 
 
 def _vetoed(answer: Alignment, with_contradicted: Alignment | Apart) -> Alignment | Apart:

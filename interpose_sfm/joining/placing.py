@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_TURN_DEG = 10.0  # between a link and the alignment, as in the cycles of links
 
+SCALE_FACTORS = np.geomspace(1 / 16, 16, 81)  # 7 percent apart, around the scale that makes both models equally large
+
 SINGLE_POSE = Pose(np.eye(3), np.zeros(3))
 """cam_from_world of a photo that is a component of its own."""
 
@@ -58,6 +60,17 @@ class Between:
     def tie(self, link: Link) -> Tie | None:
         """A link as a tie of the two models; None if it does not join them."""
         return find_tie(self.target, self.source, link, self.baselines.get(link.pair, Baseline()))
+
+    def family(self) -> list[Similarity]:
+        """Similarities that differ in scale alone, where a photo that both models hold fixes all else; else none."""
+        if not self.overlaps:
+            return []
+        held = min(self.overlaps, key=lambda overlap: overlap.rotation_sigma_deg)
+        middle = _extent(self.target) / max(_extent(self.source), 1e-9)
+        return [
+            Similarity(float(scale), held.rotation, held.x_in_target - scale * held.rotation @ held.x_in_source)
+            for scale in middle * SCALE_FACTORS
+        ]
 
     def align(self, max_angle_deg: float = MAX_TURN_DEG) -> Alignment | Apart:
         """The similarity on which everything agrees, or why the models stay apart and which link is missing."""
@@ -164,6 +177,12 @@ def _with_poses(
         frame.set_cam_from_world(image.camera_id, geometry.to_rigid3d(pose))
         merged.register_frame(frame.frame_id)
     return merged
+
+
+def _extent(poses: Mapping[str, Pose]) -> float:
+    """Mean distance of the photos from their middle."""
+    centres = np.array([pose.inverse().translation for pose in poses.values()])
+    return float(np.mean(np.linalg.norm(centres - centres.mean(axis=0), axis=1)))
 
 
 def _common_points(

@@ -79,7 +79,7 @@ def verify(
         num_inliers=len(inliers),
         inlier_share=len(inliers) / num_matches,
         mean_score=float(counted.scores.mean()),
-        density=_density(features_a, points_a_px[mask], features_b, points_b_px[mask]),
+        density=density(features_a, points_a_px[mask], features_b, points_b_px[mask]),
         triangulation_angle_deg=angle_deg,
         is_calibrated=_is_calibrated(points_a_px, points_b_px, len(inliers), seed),
         agreement=weighed.agreement,
@@ -204,7 +204,7 @@ def _is_calibrated(points_a_px: FloatArray, points_b_px: FloatArray, num_essenti
     return estimate is None or num_essential >= MIN_CALIBRATED_SHARE * int(estimate["num_inliers"])
 
 
-def _density(features_a: Features, inliers_a_px: FloatArray, features_b: Features, inliers_b_px: FloatArray) -> float:
+def density(features_a: Features, inliers_a_px: FloatArray, features_b: Features, inliers_b_px: FloatArray) -> float:
     """Share of the key points within the convex hull of the inliers that are inliers, the lower one of both images.
 
     An image with more key points than the other counts as if it were thinned to as many: no more could match.

@@ -21,6 +21,11 @@ class ConsensusOptions:
         min_surprise: Powers of ten by which luck fails to explain the matches that agree; a floor only.
         max_far_rival: Another pose may explain this much of what the pose explains, not more.
         max_silence: The latter share by itself, where only one thing matches.
+        min_agreement_proposed: Net agreement of a pose that something else proposes than the photos' own matches, where
+            these say too little to find one. If another pose rivals it, min_agreement_confirmed is asked.
+        max_rival_proposed: No other pose may explain more than so many times what a proposed pose explains.
+        accept_unseen: Believe the steps of a clip where its photos share too little to judge where it leads. For clips
+            that are photos or film themselves: frames that a video model imagined may be sure of a wrong scene.
         max_cycle_deg: Rotations around a closed cycle of links may differ from the identity by this much.
         max_spread_deg: Links with a larger spread are refused.
     """
@@ -31,12 +36,16 @@ class ConsensusOptions:
     min_surprise: float = 12.0
     max_far_rival: float = 0.85
     max_silence: float = 0.10
+    min_agreement_proposed: float = 0.50
+    max_rival_proposed: float = 1.18
+    accept_unseen: bool = False
     max_cycle_deg: float = 10.0
     max_spread_deg: float = 10.0
 
     def __post_init__(self) -> None:
         require(self.min_inliers >= 8, "min-inliers", self.min_inliers, ">= 8")
-        for name in ("min_agreement", "min_agreement_confirmed", "max_silence"):
+        require(self.max_rival_proposed > 0, "max-rival-proposed", self.max_rival_proposed, "> 0")
+        for name in ("min_agreement", "min_agreement_confirmed", "min_agreement_proposed", "max_silence"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         require(
             self.min_agreement_confirmed <= self.min_agreement,

@@ -20,8 +20,8 @@ class FallbackOptions:
 
     Attributes:
         generator: Where bridging clips come from: ``auto`` takes clips on disk where there are any for the pair, else
-            makes them with a video model whose weights are on this machine with a GPU that holds it, else morphs;
-            ``none`` leaves bridging out; else the name of a generator, such as ``wan-flf2v`` or ``diffusers:FOLDER``.
+            makes them with a video model whose weights are on this machine with a GPU that holds it; ``none`` leaves
+            bridging out; else the name of a generator, such as ``wan-flf2v``, ``diffusers:FOLDER`` or ``morph``.
         pose_estimator: Name of the pose estimator.
         seed: Seed of everything that is random.
         use_gps: Whether GPS positions in EXIF give distance and scale where only these are missing.

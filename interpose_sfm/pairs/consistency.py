@@ -298,6 +298,7 @@ def _clip_scores(
             d_bias_deg=geometry.pose_distance_deg(c.medoid.pose, pair_member.pose) if pair_member else math.nan,
             d_agreement_deg=geometry.pose_distance_deg(c.medoid.pose, reference) if reference else math.nan,
             num_hypotheses=len(c.members),
+            spread_deg=_spread_deg(c.medoid.pose, c.others, c.members) if c.others else 180.0,
         )
         for c in clusters
     )

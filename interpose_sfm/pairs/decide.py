@@ -8,9 +8,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from interpose_sfm import geometry
+from interpose_sfm.matching.rivals import FAR_DEG
 from interpose_sfm.options import ConsensusOptions
-from interpose_sfm.pairs.judge import judge
+from interpose_sfm.pairs.judge import believed_link, judge, judge_proposed
 from interpose_sfm.products import ChoiceReason, Link, LinkDecision, LinkVerdict, PairMatch, PairOutcome, PoseChoice
+
+MAX_GUESSED_TURN_DEG = 25.0
+"""A turn errs in proportion to the focal length. Clips of photos without EXIF put it at two thirds of COLMAP's guess in
+the median (docs/results/interpose_pairs.md), so that wider turns err by more than a cycle of links is allowed to."""
+
+_GIVEN_OUT = (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,18 +28,22 @@ class Findings:
     Attributes:
         matched: What learned matches of the two photos say; None before they were made.
         bridged: What the clips say; None where none were asked for.
+        guessed_focal: Whether its focal lengths are a guess, which no other pair can mend.
         skipped: Why the pair was not tried.
         contradiction: What other links say against the pair's link.
         confirmation: What else says the same as a link that its own evidence does not carry.
+        confirmed_link: That link, where it is another one than the pair offers by itself.
         dropped: What an adjusted model says against the link.
         dropped_link: The link as that model refitted it.
     """
 
     matched: PairMatch | None = None
     bridged: PairOutcome | None = None
+    guessed_focal: bool = False
     skipped: str = ""
     contradiction: str = ""
     confirmation: str = ""
+    confirmed_link: Link | None = None
     dropped: str = ""
     dropped_link: Link | None = None
 
@@ -51,7 +63,7 @@ def decide(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
         return LinkDecision(LinkVerdict.DROPPED, findings.dropped, findings.dropped_link or alone.link)
     if findings.confirmation:
         detail = f"{findings.confirmation}; by itself: {alone.detail}"
-        return replace(alone, verdict=LinkVerdict.ACCEPTED, detail=detail)
+        return LinkDecision(LinkVerdict.ACCEPTED, detail, findings.confirmed_link or alone.link)
     if findings.contradiction:
         return replace(alone, verdict=LinkVerdict.CONTRADICTED, detail=findings.contradiction)
     return alone
@@ -60,17 +72,79 @@ def decide(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
 def decide_alone(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
     """The verdict on a pair before any other link is heard: by its clips where these give a link or disagree."""
     matched, bridged = findings.matched, findings.bridged
-    if bridged is not None and bridged.link is not None:
-        verdict, detail = judge(bridged.link, limits)
-        return LinkDecision(verdict, f"{_scored(bridged.choice)}; weakest step: {detail}", bridged.link)
-    if bridged is not None and bridged.choice.reason is not ChoiceReason.NO_HYPOTHESIS:
+    if bridged is not None:
+        proposed = decide_proposed(bridged, limits)
+        if proposed is not None:
+            return _unless_near_miss(proposed, matched, limits)
+    if bridged is not None and bridged.link is None and bridged.choice.reason is not ChoiceReason.NO_HYPOTHESIS:
         detail = f"{bridged.choice.reason}: {_scored(bridged.choice)}"
         return LinkDecision(LinkVerdict.INCONSISTENT, detail, None if matched is None else matched.link)
     if matched is None:
         return LinkDecision(LinkVerdict.NOT_TRIED, findings.skipped or "not reached yet")
     if matched.link is None:
         return LinkDecision(LinkVerdict.NO_GEOMETRY, matched.two_view.status.value)
-    return LinkDecision(*judge(matched.link, limits), matched.link)
+    verdict, detail = judge(matched.link, limits)
+    turn_deg = float(geometry.rotation_angle_deg(matched.link.b_from_a.rotation))
+    if findings.guessed_focal and turn_deg > MAX_GUESSED_TURN_DEG and verdict in _GIVEN_OUT:
+        verdict = LinkVerdict.UNSURE_POSE
+        detail = (
+            f"a turn of {turn_deg:.0f} degrees errs with the focal lengths, which are a guess: neither EXIF nor a clip "
+            f"tells them; {detail}"
+        )
+    return LinkDecision(verdict, detail, matched.link)
+
+
+def _unless_near_miss(proposed: LinkDecision, matched: PairMatch | None, limits: ConsensusOptions) -> LinkDecision:
+    """What clips propose, unless pixels do not believe it, and the photos' own link lacks confirmation only."""
+    if proposed.verdict not in (LinkVerdict.RIVAL, LinkVerdict.UNSEEN) or matched is None or matched.link is None:
+        return proposed
+    verdict, detail = judge(matched.link, limits)
+    if verdict is not LinkVerdict.POSSIBLE:
+        return proposed
+    return LinkDecision(verdict, f"{detail}; what clips propose is not believed: {proposed.detail}", matched.link)
+
+
+def decide_proposed(bridged: PairOutcome, limits: ConsensusOptions) -> LinkDecision | None:
+    """The verdict on what clips propose: by the pixels of the two photos, where these can tell.
+
+    Returns:
+        None where clips propose nothing, or nothing that is self-consistent and that pixels believe.
+    """
+    judged = [(judge_proposed(found, limits), found) for found in bridged.proposals]
+    judged.sort(key=lambda item: -item[1].link.evidence.weight)
+    for wanted in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY, LinkVerdict.POSSIBLE):
+        believed = [(detail, believed_link(found, limits)) for (verdict, detail), found in judged if verdict is wanted]
+        if any(_turn_between_deg(believed[0][1], link) > FAR_DEG for _, link in believed[1:]):
+            detail = "the photos' own matches believe poses of clips that are far from one another"
+            return LinkDecision(LinkVerdict.INCONSISTENT, detail, believed[0][1])
+        if believed:
+            detail, best = believed[0]
+            return LinkDecision(wanted, f"{best.source}: {detail}", best)
+    link = bridged.link
+    if link is None:
+        return None
+    steps = judge(link, limits)
+    detail = f"{_scored(bridged.choice)}; weakest step: {steps[1]}"
+    pixels = [item[0] for item in judged if item[1].link.source == link.source]
+    against = [(verdict, why) for verdict, why in pixels if verdict is not LinkVerdict.UNSEEN]
+    if against:
+        return LinkDecision(against[0][0], f"{against[0][1]}; {detail}", link)
+    if not pixels or steps[0] is not LinkVerdict.ACCEPTED or limits.accept_unseen:
+        return LinkDecision(steps[0], detail, link)
+    return LinkDecision(LinkVerdict.UNSEEN, f"{pixels[0][1]}; {detail}", link)
+
+
+def pixels_believe(bridged: PairOutcome, limits: ConsensusOptions) -> bool:
+    """Whether the matches of the two photos settle what the clips propose, so that nothing more need be asked of these.
+
+    A pure rotation does as well.
+    """
+    found = decide_proposed(replace(bridged, link=None), limits)
+    return found is not None and found.verdict in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
+
+
+def _turn_between_deg(one: Link, other: Link) -> float:
+    return float(geometry.rotation_angle_deg(one.b_from_a.rotation @ other.b_from_a.rotation.T))
 
 
 def _scored(choice: PoseChoice) -> str:

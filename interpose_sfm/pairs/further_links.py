@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from interpose_sfm.matching.given_pose import is_within
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.decide import Findings, decide_alone
+from interpose_sfm.pairs.judge import supports
 from interpose_sfm.pairs.records import WEAK_EVIDENCE, PairRecord, weak_link
-from interpose_sfm.products import ImagePair, Link, LinkVerdict, PairMatch, ViewGraph
+from interpose_sfm.products import (
+    PAIR_ALONE,
+    ImagePair,
+    JudgedProposal,
+    Link,
+    LinkVerdict,
+    PairMatch,
+    Pose,
+    ViewGraph,
+)
 
 NEIGHBOURS = 3  # base photos around each end of a link that are matched anew, so that its points get a depth
 
+SAME_POSE_DEG = 2.0  # apart, refined poses are one
+
 Match = Callable[[ImagePair], PairMatch]
 """Learned matches of a pair, each made once."""
+
+Hold = Callable[[ImagePair, Sequence[Pose]], Sequence[JudgedProposal]]
+"""Predicted poses of a pair held against its learned matches."""
 
 
 class FurtherLinks:
@@ -24,11 +41,15 @@ class FurtherLinks:
         records: All weak pairs, as the consensus left them.
         graph: The view graph of the base stage.
         match: Makes learned matches.
+        hold: Holds predicted poses against them.
         limits: When a link is believed.
     """
 
-    def __init__(self, records: Sequence[PairRecord], graph: ViewGraph, match: Match, limits: ConsensusOptions) -> None:
-        self._records, self._graph, self._match, self._limits = records, graph, match, limits
+    def __init__(
+        self, records: Sequence[PairRecord], graph: ViewGraph, match: Match, hold: Hold, limits: ConsensusOptions
+    ) -> None:
+        self._records, self._graph, self._limits = records, graph, limits
+        self._match, self._hold = match, hold
         self.matched_late: dict[ImagePair, PairMatch] = {}
 
     def candidates(self, first: frozenset[str], second: frozenset[str]) -> list[Link]:
@@ -50,6 +71,16 @@ class FurtherLinks:
         findings = Findings(matched=self.matched_late[record.pair])
         decision = decide_alone(findings, self._limits)
         return decision.link if decision.verdict in (LinkVerdict.ACCEPTED, *WEAK_EVIDENCE) else None
+
+    def predicted(self, link: Link, poses: Sequence[Pose]) -> list[Link]:
+        """A candidate with those of the predicted poses that its photos' matches support as much as any other pose."""
+        held = [found for found in self._hold(link.pair, poses) if supports(found, self._limits)]
+        held.sort(key=lambda found: -found.link.evidence.weight)
+        links: list[Link] = []
+        for found in held:
+            if not any(is_within(found.link.b_from_a, other.b_from_a, SAME_POSE_DEG) for other in links):
+                links.append(replace(found.link, source=PAIR_ALONE))
+        return links
 
     def support(self, links: Sequence[Link]) -> list[Link]:
         """Learned matches between the ends of links and their neighbours in the base models.

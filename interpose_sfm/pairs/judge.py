@@ -7,11 +7,16 @@ Every quantity is a share or a probability, so that a limit means the same in ev
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from interpose_sfm import geometry
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
+from interpose_sfm.matching.given_pose import is_within
+from interpose_sfm.matching.rivals import FAR_DEG
 from interpose_sfm.options import ConsensusOptions
-from interpose_sfm.products import PAIR_ALONE, Doubts, Evidence, Link, LinkVerdict
+from interpose_sfm.products import PAIR_ALONE, Doubts, Evidence, JudgedProposal, Link, LinkVerdict, Pose
 
 MAX_SATELLITES = 2  # matches beyond the one patch: more say that the photos share more than one thing
 MIN_WHISPER = 10.0  # surprise of what descriptors still say of the silent points: more is no silence
@@ -110,6 +115,105 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
             f"{SURE_AGREEMENT:.0%}",
         )
     return verdict, detail
+
+
+def judge_proposed(found: JudgedProposal, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
+    """Whether a pose that does not come from the matches of its two photos is believed because of them.
+
+    Where they find a pose by themselves, that one is judged: a proposal that leads to the same place is no second
+    witness, since what looks alike leads both astray. Where they do not, the proposal is believed if most of them agree
+    with it, though they are too few or too doubtful to have made it. UNSEEN says that they cannot tell, and speaks
+    neither for nor against the pose.
+
+    Returns:
+        The verdict and one sentence with the figures behind it.
+    """
+    link = found.link
+    evidence, doubts = link.evidence, link.doubts
+    surprise = max(found.surprise, evidence.surprise)
+    agreeing = f"{evidence.num_inliers} of {evidence.num_matches} matches agree with a pose that was not made of them"
+    found_alone = _found_alone(found, limits)
+    if found_alone is not None:
+        return found_alone
+    if found.rival_surprise >= limits.min_surprise and found.rival_surprise > surprise:
+        return (
+            LinkVerdict.RIVAL,
+            f"{agreeing}, which luck explains once in 1e{surprise:.0f} pairs; another pose explains "
+            f"{min(doubts.far_rival, 99.0):.2f} times as much, and luck that once in 1e{found.rival_surprise:.0f}",
+        )
+    least = limits.min_agreement_proposed
+    if doubts.far_rival > limits.max_far_rival:
+        least = max(least, limits.min_agreement_confirmed)
+    net = net_agreement(evidence, doubts.silence)
+    detail = f"{agreeing}, {net:.0%} net agreement"
+    has_better = doubts.far_rival > limits.max_rival_proposed
+    too_few = evidence.num_inliers < MIN_VERIFIED_MATCHES or surprise < limits.min_surprise
+    if too_few or has_better or net < least:
+        return (
+            LinkVerdict.UNSEEN,
+            f"{detail}, needs {MIN_VERIFIED_MATCHES} matches and {least:.0%}; luck explains them once in "
+            f"1e{surprise:.0f} pairs, needs 1e{limits.min_surprise:.0f}",
+        )
+    if not np.any(link.b_from_a.translation):
+        return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"
+    if link.spread_deg > limits.max_spread_deg:
+        return (
+            LinkVerdict.UNSURE_POSE,
+            f"the pose is known to {link.spread_deg:.1f} degrees, needs {limits.max_spread_deg:.1f}",
+        )
+    if is_one_thing(doubts, limits):
+        return (
+            LinkVerdict.LOOK_ALIKE,
+            f"{detail}, but {doubts.silence_a:.0%} and {doubts.silence_b:.0%} of the key points should be seen in the "
+            "other photo and match nothing there",
+        )
+    return LinkVerdict.ACCEPTED, f"{detail}; luck explains it once in 1e{surprise:.0f} pairs"
+
+
+def supports(found: JudgedProposal, limits: ConsensusOptions) -> bool:
+    """Whether the matches support a pose that all else predicts as much as any other pose, and enough by themselves.
+
+    Where a pair has several optima, the best of them is not always the true one: what else is known chooses.
+    """
+    link = found.link
+    return (
+        link.evidence.num_inliers >= limits.min_inliers
+        and link.evidence.surprise >= limits.min_surprise
+        and link.doubts.far_rival <= limits.max_rival_proposed
+        and net_agreement(link.evidence, link.doubts.silence) >= limits.min_agreement_proposed
+        and link.spread_deg <= limits.max_spread_deg
+        and not is_one_thing(link.doubts, limits)
+    )
+
+
+def believed_link(found: JudgedProposal, limits: ConsensusOptions) -> Link:
+    """The link that a proposal leads to: that of the photos' own matches where they lead there as well."""
+    own, link = found.own, found.link
+    if own is None or not _leads_there(own, link.b_from_a, judge(own, limits)[0]):
+        return link
+    return replace(own, source=link.source, proposal=link.proposal)
+
+
+def _found_alone(found: JudgedProposal, limits: ConsensusOptions) -> tuple[LinkVerdict, str] | None:
+    """The verdict on a proposal where the photos' own matches find a pose by themselves that is more than luck."""
+    own, pose = found.own, found.link.b_from_a
+    if own is None:
+        return None
+    verdict, detail = judge(own, limits)
+    if _leads_there(own, pose, verdict):
+        return verdict, f"the photos' own matches lead there as well: {detail}"
+    if verdict in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY):
+        turn_deg = float(geometry.rotation_angle_deg(own.b_from_a.rotation @ pose.rotation.T))
+        return LinkVerdict.RIVAL, f"the photos' own matches lead elsewhere, {turn_deg:.0f} degrees away: {detail}"
+    return None
+
+
+def _leads_there(own: Link, pose: Pose, verdict: LinkVerdict) -> bool:
+    """Whether what matches find by themselves, with some verdict, is more than luck, and a variant of a pose."""
+    if verdict in (LinkVerdict.FEW_INLIERS, LinkVerdict.CHANCE):
+        return False
+    turn_deg = float(geometry.rotation_angle_deg(own.b_from_a.rotation @ pose.rotation.T))
+    return is_within(own.b_from_a, pose, FAR_DEG) or (verdict is LinkVerdict.ROTATION_ONLY and turn_deg <= FAR_DEG)
 
 
 def hesitates(link: Link) -> bool:

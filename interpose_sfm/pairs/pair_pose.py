@@ -14,8 +14,10 @@ from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip
 from interpose_sfm.matching import rivals, silence, verification
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import weights_id
-from interpose_sfm.options import ConsistencyOptions
+from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
+from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG, pixels_believe
+from interpose_sfm.pairs.proposals import judge_family, judge_proposals
 from interpose_sfm.pose import clip_calibration
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator, check_poses
 from interpose_sfm.products import (
@@ -32,6 +34,7 @@ from interpose_sfm.products import (
     GeneratorKind,
     ImagePair,
     Intrinsics,
+    JudgedProposal,
     Link,
     Matches,
     PairMatch,
@@ -39,6 +42,7 @@ from interpose_sfm.products import (
     Pose,
     PoseChoice,
     PoseHypothesis,
+    PoseProposal,
     PoseStatus,
     ScoreKind,
     View,
@@ -50,10 +54,7 @@ from interpose_sfm.storage.stores import store_key
 
 logger = logging.getLogger(__name__)
 
-MAX_GUESSED_TURN_DEG = 25.0
-"""A turn errs in proportion to the focal length. Clips of photos without EXIF put it at two thirds of COLMAP's guess in
-the median (docs/results/interpose_pairs.md), so that wider turns err by more than a cycle of links is allowed to."""
-
+MIN_WHOLE_FRAMES = 4  # of which every other one leaves two
 MAX_DISTANCE_TO_CHOICE_DEG = 10.0  # hypotheses this near to the choice lend it their correspondences
 
 
@@ -68,6 +69,7 @@ class PairPoser:
         generators: Of a pair's clips, those of the first that has some are used.
         choosing: How many clips and subsets are taken, and how one pose is chosen.
         seed: Seed of everything that is random.
+        limits: When a pose is believed: what the pixels of the two photos believe needs no further hypotheses.
     """
 
     def __init__(
@@ -79,22 +81,33 @@ class PairPoser:
         generators: Sequence[VideoGenerator],
         choosing: ConsistencyOptions,
         seed: int,
+        limits: ConsensusOptions | None = None,
     ) -> None:
+        self._limits = limits or ConsensusOptions()
         self._views, self._cache, self._store = views, cache, hypotheses
         self._estimator, self._generators = estimator, tuple(generators)
         self._choosing, self._seed = choosing, seed
 
     @property
-    def has_video_model(self) -> bool:
-        """Whether one of the generators imagines its frames, rather than morphing or reading them."""
-        return any(generator.kind is GeneratorKind.IMAGINED for generator in self._generators)
+    def clip_kinds(self) -> frozenset[GeneratorKind]:
+        """Where clips may come from."""
+        return frozenset(generator.kind for generator in self._generators)
 
     def match(self, pair: ImagePair) -> PairMatch:
         """The pair alone, by learned matches: its two-view geometry, and the link it offers if there is a pose."""
+        return self._matched(pair, self._views(pair.a), self._views(pair.b))
+
+    def has_guessed_focal(self, pair: ImagePair) -> bool:
+        """Whether nothing tells the focal length of either photo."""
+        return not (self._views(pair.a).intrinsics.is_trusted or self._views(pair.b).intrinsics.is_trusted)
+
+    def hold(self, pair: ImagePair, poses: Sequence[Pose]) -> tuple[JudgedProposal, ...]:
+        """Those of some predicted poses that the photos' own matches support most, held against these matches."""
         a, b = self._views(pair.a), self._views(pair.b)
         features_a, features_b, matches = self._cache.features_and_matches(a, b)
         views = features_a, a.intrinsics, features_b, b.intrinsics
-        return pair_link(pair, views, matches, self._seed, self._cache.options.min_match_score)
+        own, least = self._matched(pair, a, b), self._cache.options.min_match_score
+        return judge_family(pair, poses, views, matches, own, self._seed, least)
 
     def num_clips_on_disk(self, pair: ImagePair) -> int:
         """Clips that exist already for the pair."""
@@ -130,15 +143,61 @@ class PairPoser:
         a, b, note, is_guess = self._calibrated(pair, list(usable.values()))
         tried += note
         clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in usable.items()}
+        own = self._matched(pair, a, b)
         pair_only = self._estimated(pair, "", a, (), b, [()])[0]
-        hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
         options = replace(self._choosing, allow_pair_only=False)
-        choice = consistency.choose(pair, hypotheses, pair_only, options)
-        if choice.reason is ChoiceReason.ACCEPTED and is_guess and _turn_deg(choice) > MAX_GUESSED_TURN_DEG:
-            choice = replace(choice, reason=ChoiceReason.GUESSED_FOCAL)
-        link = self._link(choice, hypotheses, a, clips, b) if choice.reason is ChoiceReason.ACCEPTED else None
+        whole = tuple(h for name, views in clips.items() for h in self._whole(pair, name, a, views, b))
+        choice = consistency.choose(pair, whole, None, options)
+        is_warped = generator.kind is GeneratorKind.WARPED  # along the photos' own matches, which are no judges then
+        proposals = () if is_warped else self._judged(choice, a, b, own, is_guess)
+        outcome = PairOutcome(choice, None, tuple(tried), flags, whole, pair_only, proposals)
+        if not pixels_believe(outcome, self._limits):
+            hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
+            choice = consistency.choose(pair, hypotheses, pair_only, options)
+            if choice.reason is ChoiceReason.ACCEPTED and is_guess and _turn_deg(choice) > MAX_GUESSED_TURN_DEG:
+                choice = replace(choice, reason=ChoiceReason.GUESSED_FOCAL)
+            link = self._link(choice, hypotheses, a, clips, b) if choice.reason is ChoiceReason.ACCEPTED else None
+            proposals += () if is_warped else self._judged(choice, a, b, own, is_guess)
+            outcome = PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only, proposals)
         self._cache.forget_frames()
-        return PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only)
+        return outcome
+
+    def _matched(self, pair: ImagePair, a: View, b: View) -> PairMatch:
+        """What the photos' own matches say under the focal lengths of the clips."""
+        features_a, features_b, matches = self._cache.features_and_matches(a, b)
+        views = features_a, a.intrinsics, features_b, b.intrinsics
+        return pair_link(pair, views, matches, self._seed, self._cache.options.min_match_score)
+
+    def _judged(
+        self, choice: PoseChoice, a: View, b: View, own: PairMatch, is_guess: bool
+    ) -> tuple[JudgedProposal, ...]:
+        """What every self-consistent clip proposes, held against the photos' own matches."""
+        focal_px = None if a.intrinsics.is_trusted else a.intrinsics.focal_px
+        proposals = [
+            PoseProposal(choice.pair, score.medoid, score.spread_deg, score.clip, focal_px)
+            for score in choice.clip_scores
+            if score.num_hypotheses >= self._choosing.min_hypotheses
+            and score.d_med_deg <= self._choosing.max_d_med_deg
+            and not (is_guess and geometry.rotation_angle_deg(score.medoid.rotation) > MAX_GUESSED_TURN_DEG)
+        ]
+        if not proposals:
+            return ()
+        features_a, features_b, matches = self._cache.features_and_matches(a, b)
+        views = features_a, a.intrinsics, features_b, b.intrinsics
+        return judge_proposals(proposals, views, matches, own, self._seed, self._cache.options.min_match_score)
+
+    def _whole(
+        self, pair: ImagePair, clip: str, a: View, frames: Sequence[View], b: View
+    ) -> tuple[PoseHypothesis, ...]:
+        """Hypotheses from the small steps of a whole clip: by all of its frames, and by every other one of them.
+
+        A turn that few frames leave in steps too wide to match is often walked through by neighbours.
+        """
+        number = len(frames)
+        if number < MIN_WHOLE_FRAMES or not self._estimator.traits.gains_from_more_views:
+            return ()
+        ways = [tuple(range(number)), tuple(range(0, number, 2)), tuple(range(1, number, 2))]
+        return self._estimated(pair, clip, a, frames, b, ways)
 
     def _calibrated(self, pair: ImagePair, clips: Sequence[Clip]) -> tuple[View, View, list[str], bool]:
         """The photos with focal lengths from the clips where nothing else tells them, and a note for the report.
@@ -146,8 +205,7 @@ class PairPoser:
         The last item tells whether poses rest on focal lengths that nobody knows.
         """
         a, b = self._views(pair.a), self._views(pair.b)
-        unknown = not (a.intrinsics.is_trusted or b.intrinsics.is_trusted)
-        if not unknown or not clips or not self._estimator.traits.trusts_focal_lengths:
+        if not self.has_guessed_focal(pair) or not clips or not self._estimator.traits.trusts_focal_lengths:
             return a, b, [], False
         frames = [frame_views(clip, a.intrinsics, b.intrinsics) for clip in clips]
         context = EstimatorContext(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from interpose_sfm.options import ConsensusOptions
@@ -10,6 +11,7 @@ from interpose_sfm.pairs.decide import Findings, decide, decide_alone
 from interpose_sfm.products import (
     PAIR_ALONE,
     Evidence,
+    GeneratorKind,
     ImagePair,
     Link,
     LinkDecision,
@@ -21,7 +23,7 @@ from interpose_sfm.products import (
 
 MIN_STRENGTH_TO_BRIDGE = 0.05  # pairs with weaker learned matches have nothing to morph along
 
-WEAK_EVIDENCE = (LinkVerdict.LOW_AGREEMENT, LinkVerdict.POSSIBLE)
+WEAK_EVIDENCE = (LinkVerdict.LOW_AGREEMENT, LinkVerdict.POSSIBLE, LinkVerdict.UNSEEN)
 """Of links that may still be right; what contradicts others may not, nor what luck explains or a look-alike does."""
 
 
@@ -85,10 +87,11 @@ def own_links(records: Sequence[PairRecord]) -> list[Link]:
 
 
 def near_miss(record: PairRecord) -> Link | None:
-    """The link by the photos' own matches, where nothing is missing but that others confirm it."""
+    """The link that the photos' own matches made or judged, where nothing is missing but that others confirm it."""
     link = record.decision.link
-    is_own = link is not None and link.source == PAIR_ALONE
-    return link if is_own and record.verdict is LinkVerdict.POSSIBLE else None
+    if link is None or record.verdict is not LinkVerdict.POSSIBLE:
+        return None
+    return link if link.source == PAIR_ALONE or link.proposal is not None else None
 
 
 def weak_link(record: PairRecord, limits: ConsensusOptions) -> Link | None:
@@ -106,6 +109,17 @@ def connected_groups(graph: ViewGraph, links: Sequence[Link]) -> dict[str, froze
     return {name: group for group in connected_components(graph.names, joined) for name in group}
 
 
+def least_strength(clip_kinds: Collection[GeneratorKind]) -> float:
+    """How strong the learned matches of a pair without clips must be, so that making some is worth a try.
+
+    A video model needs no matches, and photos without common points are what it is for; warped frames need matches to
+    go along; files are there or not.
+    """
+    if GeneratorKind.IMAGINED in clip_kinds:
+        return 0.0
+    return MIN_STRENGTH_TO_BRIDGE if GeneratorKind.WARPED in clip_kinds else math.inf
+
+
 def promising(
     records: Sequence[PairRecord],
     graph: ViewGraph,
@@ -121,8 +135,7 @@ def promising(
         records: All weak pairs.
         graph: The view graph of the base stage.
         num_existing_clips: Clips of a pair that are there already.
-        min_strength: Of the learned matches of the others. Morphs need matches to go along; a video model needs none,
-            and photos without common points are what it is for.
+        min_strength: Of the learned matches of the others, see `least_strength`.
     """
     component = connected_groups(graph, accepted_links(records))
     candidates: list[tuple[tuple[bool, float], PairRecord]] = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from interpose_sfm.matching import verification
 from interpose_sfm.pose.edges import Edges, VerifiedEdges, usable
-from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
+from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import DepthSamples, Evidence, Features, FloatArray, Pose, PoseStatus, View, ViewPoses
 
@@ -23,7 +23,8 @@ MIN_SHARED = 20  # fewer points seen by both A and B say less of the pose than t
 class MatcherEstimator(PoseEstimator):
     """Matches every view with its neighbours, verifies the pairs, reconstructs the views and reads off b_from_a.
 
-    The pair A, B itself is always tried too. Where all steps from A to B are pure rotations, so is the answer.
+    Where there are frames the matches of A and B themselves are left out: they are what judges the answer. Where all
+    steps from A to B are pure rotations, so is the answer.
     """
 
     name = "matcher"
@@ -35,23 +36,30 @@ class MatcherEstimator(PoseEstimator):
         self._context = context
         self._edges = VerifiedEdges(context)
 
+    @property
+    def traits(self) -> EstimatorTraits:
+        """See `PoseEstimator`; the key tells hypotheses from those of versions that matched A and B as well."""
+        return EstimatorTraits(settings_key="without the ends")
+
     def estimate(self, views: Sequence[View]) -> ViewPoses:
         """See `PoseEstimator`."""
         if len(views) < 2:
             raise ValueError(f"got {len(views)} views, expected at least A and B")
         features = [self._context.features(view) for view in views]
-        edges = self._edges.between(views, features)
         last = len(views) - 1
+        edges = self._edges.between(views, features, with_ends=last == 1)
+        edges = {key: edge for key, edge in edges.items() if key != (0, last) or last == 1}
         way = _best_way(usable(edges), last)
         if way is None:
             status = edges[0, 1][1].status if last == 1 else PoseStatus.DISCONNECTED
             if status in (PoseStatus.OK, PoseStatus.ROTATION_ONLY):
                 status = PoseStatus.FEW_INLIERS  # a pose of matches that look like chance is none
-            return ViewPoses(status, _only_first(len(views)), evidence=edges[0, last][1].evidence)
+            evidence_alone = edges[0, 1][1].evidence if last == 1 else None
+            return ViewPoses(status, _only_first(len(views)), evidence=evidence_alone)
         evidence = Evidence.of_weakest(edges[step][1].evidence for step in way)
         assert evidence is not None
         if all(edges[step][1].status is PoseStatus.ROTATION_ONLY for step in way):
-            return _rotation_only(len(views), way, edges, features, evidence)
+            return _rotation_only(views, way, edges, features, evidence)
         if last == 1:
             return _two_views(views, features, edges, evidence)
         model = reconstruct_views(features, [view.intrinsics for view in views], usable(edges), self._context.seed)
@@ -79,20 +87,22 @@ def _only_first(num_views: int) -> tuple[Pose | None, ...]:
 
 
 def _rotation_only(
-    num_views: int,
+    views: Sequence[View],
     way: Sequence[tuple[int, int]],
     edges: Edges,
     features: Sequence[Features],
     evidence: Evidence,
 ) -> ViewPoses:
-    poses = list(_only_first(num_views))
+    poses = list(_only_first(len(views)))
     for i, j in way:
         step, start = edges[i, j][1].b_from_a, poses[i]
         assert step is not None
         assert start is not None
         poses[j] = step @ start
-    matches, two_view = edges[0, num_views - 1]
-    points_a_px, points_b_px = verification.matched_points(features[0], features[-1], matches, two_view.inliers)
+    points_a_px = points_b_px = np.zeros((0, 2))
+    if len(views) == 2:
+        matches, two_view = edges[0, 1]
+        points_a_px, points_b_px = verification.matched_points(features[0], features[1], matches, two_view.inliers)
     nowhere = np.full(len(points_a_px), np.nan)
     spread_deg = float(np.sqrt(sum(edges[step][1].spread_deg ** 2 for step in way)))
     return ViewPoses(

@@ -21,7 +21,15 @@ from interpose_sfm.products.clips import (
     GeneratorKind,
     Settings,
 )
-from interpose_sfm.products.links import PAIR_ALONE, Link, LinkDecision, LinkVerdict, PairMatch, PairOutcome
+from interpose_sfm.products.links import (
+    PAIR_ALONE,
+    JudgedProposal,
+    Link,
+    LinkDecision,
+    LinkVerdict,
+    PairMatch,
+    PairOutcome,
+)
 from interpose_sfm.products.matches import Doubts, Evidence, Features, Matches
 from interpose_sfm.products.pairs import ImagePair, LookAlike, ViewGraph, WeakPair, WeakReason, connected_components
 from interpose_sfm.products.photos import GpsPosition, Photo, PhotoSet, SkippedFile, SkipReason
@@ -31,6 +39,7 @@ from interpose_sfm.products.poses import (
     DepthSamples,
     PoseChoice,
     PoseHypothesis,
+    PoseProposal,
     PoseStatus,
     ScoreKind,
     TwoView,
@@ -61,6 +70,7 @@ __all__ = [
     "ImagePair",
     "IndexArray",
     "Intrinsics",
+    "JudgedProposal",
     "Link",
     "LinkDecision",
     "LinkVerdict",
@@ -73,6 +83,7 @@ __all__ = [
     "Pose",
     "PoseChoice",
     "PoseHypothesis",
+    "PoseProposal",
     "PoseStatus",
     "ScoreKind",
     "Settings",

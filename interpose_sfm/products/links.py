@@ -11,7 +11,7 @@ from interpose_sfm.products.cameras import Pose
 from interpose_sfm.products.clips import ClipFlag
 from interpose_sfm.products.matches import Doubts, Evidence
 from interpose_sfm.products.pairs import ImagePair
-from interpose_sfm.products.poses import DepthSamples, PoseChoice, PoseHypothesis, TwoView
+from interpose_sfm.products.poses import DepthSamples, PoseChoice, PoseHypothesis, PoseProposal, TwoView
 
 
 class LinkVerdict(StrEnum):
@@ -26,6 +26,8 @@ class LinkVerdict(StrEnum):
     POSSIBLE = "possible, but not sure unless other photos confirm it"
     LOOK_ALIKE = "one thing matches, and the photos share nothing around it"
     UNSURE_POSE = "pose is too uncertain"
+    RIVAL = "another pose explains more of the matches"
+    UNSEEN = "the photos show too little in common to judge the pose"
     ROTATION_ONLY = "pure rotation: nothing can be triangulated"
     INCONSISTENT = "hypotheses disagree"
     CONTRADICTED = "contradicted by other links"
@@ -48,6 +50,8 @@ class Link:
         source: PAIR_ALONE for learned matches of the two photos, else the name of the clip.
         seen_a, seen_b: Depths in A and in B in units of the baseline, beyond those that the correspondences have.
         doubts: What speaks against it; asked of the two photos' own matches only.
+        proposal: What the photos' own matches were held against; None for a pose that was made of them, or that they
+            were not asked about.
     """
 
     pair: ImagePair
@@ -60,6 +64,26 @@ class Link:
     seen_a: DepthSamples = field(default_factory=DepthSamples)
     seen_b: DepthSamples = field(default_factory=DepthSamples)
     doubts: Doubts = field(default_factory=Doubts)
+    proposal: PoseProposal | None = None
+
+
+@dataclass(frozen=True)
+class JudgedProposal:
+    """A proposal as the matches of the two photos see it.
+
+    Attributes:
+        link: The proposal refined on the matches, with those that agree, its evidence and doubts.
+        num_tests: Poses that were held against the matches.
+        surprise: Of the proposal as it came, without freedom; that of the link is of the refined pose.
+        rival_surprise: Of the best pose that is no variant of it, with its freedom counted.
+        own: What the matches find by themselves under the same cameras; None where they find nothing.
+    """
+
+    link: Link
+    num_tests: int
+    surprise: float
+    rival_surprise: float = 0.0
+    own: Link | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +105,13 @@ class PairOutcome:
 
     Attributes:
         choice: What the self-consistency stage decided.
-        link: The chosen pose with the correspondences that reach both photos; None where nothing was chosen.
+        link: The chosen pose with the correspondences that reach both photos through the clip, and the evidence of
+            its weakest step; None where nothing was chosen.
         tried: What was tried, clip by clip, for the report.
         flags: Clip -> what its checks found wrong.
         hypotheses: Of all clips.
         pair_only: What the estimator says of the two photos alone.
+        proposals: What the clips propose, held against these matches, in order of the clips.
     """
 
     choice: PoseChoice
@@ -94,6 +120,7 @@ class PairOutcome:
     flags: Mapping[str, tuple[ClipFlag, ...]] = field(default_factory=dict)
     hypotheses: tuple[PoseHypothesis, ...] = ()
     pair_only: PoseHypothesis | None = None
+    proposals: tuple[JudgedProposal, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,25 @@ class PoseHypothesis:
     estimate: ViewPoses | None = field(default=None, compare=False, repr=False)
 
 
+@dataclass(frozen=True)
+class PoseProposal:
+    """A relative pose that something offers which did not see the matches of the two photos: these can judge it.
+
+    Attributes:
+        pair: The photos.
+        b_from_a: Rotation and unit translation, zero for a pure rotation.
+        spread_deg: One-sigma angular uncertainty.
+        source: What offers it; the name of a clip.
+        focal_px: Focal length of A that it rests on; None for that of the photo.
+    """
+
+    pair: ImagePair
+    b_from_a: Pose
+    spread_deg: float
+    source: str
+    focal_px: float | None = None
+
+
 class ScoreKind(StrEnum):
     """Which self-consistency score chose a pose."""
 
@@ -154,6 +173,7 @@ class ClipScore:
         d_bias_deg: Distance of the medoid to the pose of the pair alone; NaN where the pair alone has none.
         d_agreement_deg: Distance of the medoid to the medoid of all clips' medoids.
         num_hypotheses: Hypotheses with a usable pose.
+        spread_deg: Measured spread of the clip's hypotheses around its medoid.
     """
 
     clip: str
@@ -162,6 +182,7 @@ class ClipScore:
     d_bias_deg: float
     d_agreement_deg: float
     num_hypotheses: int
+    spread_deg: float = 180.0
 
 
 class ChoiceReason(StrEnum):

@@ -7,7 +7,7 @@ behind pycolmap's mapper.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,10 +25,10 @@ from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pairs.consensus import settled
 from interpose_sfm.pairs.further_links import FurtherLinks
 from interpose_sfm.pairs.records import (
-    MIN_STRENGTH_TO_BRIDGE,
     PairRecord,
     accepted_links,
     connected_groups,
+    least_strength,
     promising,
 )
 from interpose_sfm.pairs.view_graph import build_view_graph
@@ -159,6 +159,12 @@ def pairs_to_bridge(base: Base, store_dir: Path, options: ReconstructOptions, lo
     return tuple(record.pair for record in records[: options.view_graph.max_bridged_pairs])
 
 
+def _share_photos(models: Sequence[pycolmap.Reconstruction]) -> bool:
+    """Whether two models hold one photo, so that all but the scale between them is known."""
+    names = [reconstruction.registered_names(model) for model in models]
+    return sum(map(len, names)) > len(frozenset().union(*names))
+
+
 def _num_registered(extension: Extension) -> tuple[int, int]:
     """Photos in the largest model, and in all."""
     names = [reconstruction.registered_names(model) for model in extension.models]
@@ -228,7 +234,7 @@ class FallbackRun:
         """Stages 5 to 7: spend the budget of clips on the pairs that would connect what is still apart."""
         if self._options.generator == NO_BRIDGING:
             return
-        min_strength = 0.0 if self.poser.has_video_model else MIN_STRENGTH_TO_BRIDGE
+        min_strength = least_strength(self.poser.clip_kinds)
         with self._log.stage("bridging"):
             budget = self._options.view_graph.max_bridged_pairs
             for done in range(budget):
@@ -255,7 +261,7 @@ class FallbackRun:
     def map_links(self, work_dir: Path) -> Extension:
         """Stage 9: what the links make of the base models, and what the models say of the links."""
         accepted = accepted_links(self.records)
-        if not accepted:
+        if not accepted and not _share_photos(self._base.models):
             return Extension(tuple(self.records), self._base.models)
         with self._log.stage("final mapping"):
             self._log.tell("final mapping", 0, 1)
@@ -272,7 +278,7 @@ class FallbackRun:
                 seed=self._options.seed,
                 positions_m=self._base.positions_m,
             )
-            source = FurtherLinks(tuple(self.records), self._graph, self.poser.match, self._limits)
+            source = FurtherLinks(tuple(self.records), self._graph, self.poser.match, self.poser.hold, self._limits)
             contradicted = [
                 record.decision.link
                 for record in self.records
@@ -283,6 +289,8 @@ class FallbackRun:
             final = kind(run).map_links(self._base.models, accepted, source, contradicted)
             self._hear(final, source.matched_late)
             self._log.tell("final mapping", 1, 1)
+        if not accepted and len(final.models) == len(self._base.models):
+            return Extension(tuple(self.records), self._base.models, warnings=final.warnings)
         return Extension(tuple(self.records), final.models, database_path, final.warnings)
 
     def match_after_all(self, found: Extension) -> bool:
@@ -326,6 +334,7 @@ class FallbackRun:
                 if self.records[index].verdict is LinkVerdict.ACCEPTED and pair not in final.confirmed:
                     self._add(index, contradiction=UNCONFIRMED)
             if pair in final.confirmed:
-                self._add(index, confirmation=final.confirmed[pair])
+                link, why = final.confirmed[pair]
+                self._add(index, confirmation=why, confirmed_link=link)
             if pair in final.dropped:
                 self._add(index, dropped=final.dropped[pair].detail, dropped_link=final.dropped[pair].link)

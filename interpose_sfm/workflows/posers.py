@@ -84,6 +84,7 @@ class Posers:
             generators,
             self.options.consistency,
             self.options.seed,
+            self.options.consensus,
         )
 
 

@@ -75,9 +75,17 @@ def relative_pose(
 
 @contextmanager
 def opened_pair(
-    path_a: Path, path_b: Path, options: ReconstructOptions, progress: Progress | None = None
+    path_a: Path,
+    path_b: Path,
+    options: ReconstructOptions,
+    progress: Progress | None = None,
+    store_dir: Path | None = None,
 ) -> Iterator[tuple[PairPoser, ImagePair]]:
     """What `relative_pose` works with: the poser of two photos, and their pair.
+
+    Args:
+        path_a, path_b, options, progress: See `relative_pose`.
+        store_dir: Folder that keeps features, matches and hypotheses for another run; None to forget them.
 
     Raises:
         ValueError: A file that is no usable photo, or twice the same.
@@ -93,7 +101,9 @@ def opened_pair(
         import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)
         views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))
         clips_dir = Path(path_a).absolute().parent / CLIP_STORE
-        with opened_posers(root / "run", (pair.a, pair.b), clips_dir, options, progress) as posers:
+        if store_dir is not None:
+            store_dir.mkdir(parents=True, exist_ok=True)
+        with opened_posers(store_dir or root / "run", (pair.a, pair.b), clips_dir, options, progress) as posers:
             yield posers.poser(views), pair
 
 
@@ -121,7 +131,7 @@ def _solve(
     limits = options.consensus
     record = PairRecord(WeakPair(pair, (), 0))
     tell("learned matching", 0)
-    record = record.after(Findings(matched=poser.match(pair)), limits)
+    record = record.after(Findings(matched=poser.match(pair), guessed_focal=poser.has_guessed_focal(pair)), limits)
     tell("learned matching", 1)
     alone = _result(record)
     if alone.verdict is LinkVerdict.ACCEPTED or options.generator == NO_BRIDGING:
@@ -139,9 +149,11 @@ def _result(record: PairRecord) -> RelativePoseResult:
     choice = None if bridged is None else bridged.choice
     b_from_a, spread_deg = matched.two_view.b_from_a, matched.two_view.spread_deg
     evidence: Evidence | None = matched.two_view.evidence
-    if bridged is not None and bridged.choice.b_from_a is not None:
-        b_from_a, spread_deg = bridged.choice.b_from_a, bridged.choice.spread_deg
-        evidence = None if bridged.link is None else bridged.link.evidence
+    link = record.decision.link
+    if link is not None:
+        b_from_a, spread_deg, evidence = link.b_from_a, link.spread_deg, link.evidence
+    elif bridged is not None and bridged.choice.b_from_a is not None:
+        b_from_a, spread_deg, evidence = bridged.choice.b_from_a, bridged.choice.spread_deg, None
     is_rotation = record.verdict is LinkVerdict.ROTATION_ONLY
     return RelativePoseResult(
         record.pair,

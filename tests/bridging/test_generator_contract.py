@@ -241,7 +241,7 @@ def test_only_a_video_model_makes_clips_ahead(name: str, generation: GenerationC
 def test_an_option_names_generators(scene: GeneratorContext, generation: GenerationContext) -> None:
     assert create_generators("none", scene, generation) == []
     assert [g.name for g in create_generators("morph", scene, generation)] == ["morph"]
-    assert [g.name for g in create_generators("auto", scene, replace(generation, store_dir=None))] == ["clips", "morph"]
+    assert [g.name for g in create_generators("auto", scene, replace(generation, store_dir=None))] == ["clips"]
 
 
 def test_clips_without_a_folder_says_what_to_set(generation: GenerationContext) -> None:

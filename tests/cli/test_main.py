@@ -454,7 +454,16 @@ def test_what_reconstruct_cannot_do_without(
 
 def test_reconstruct(sample: SampleTruth, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    arguments = ("reconstruct", sample.photo_dir, "--output", output, "--clips", sample.clip_dir, *FAST)
+    arguments = (
+        "reconstruct",
+        sample.photo_dir,
+        "--output",
+        output,
+        "--clips",
+        sample.clip_dir,
+        "--accept-unseen",
+        *FAST,
+    )
     first = run(*arguments, "--json")
     assert first.code == 0, first.err
     result = first.json
@@ -538,7 +547,7 @@ def test_relpose_that_is_refused(noise_dir: Path) -> None:
 
 def test_relpose_with_clips(sample: SampleTruth) -> None:
     a, b = sample.gap.a, sample.gap.b
-    fast = ("--max-keypoints=512", "--num-random-subsets=2")
+    fast = ("--max-keypoints=512", "--num-random-subsets=2", "--accept-unseen")
     done = run("relpose", sample.photo_dir / a, sample.photo_dir / b, "--clips", sample.clip_dir, *fast, "--json")
     assert done.code == 0
     assert done.json["verdict"] == "accepted"

@@ -41,6 +41,7 @@ from interpose_sfm.products import (
     IndexArray,
     Link,
     Matches,
+    Pose,
     View,
     ViewGraph,
 )
@@ -115,8 +116,11 @@ class Offers:
     def candidates(self, first: frozenset[str], second: frozenset[str]) -> Sequence[Link]:
         return self.refused
 
+    def predicted(self, link: Link, poses: Sequence[Pose]) -> Sequence[Link]:
+        return ()
+
     def support(self, links: Sequence[Link]) -> Sequence[Link]:
-        return FurtherLinks((), self.graph, self.poser.match, ConsensusOptions()).support(links)
+        return FurtherLinks((), self.graph, self.poser.match, self.poser.hold, ConsensusOptions()).support(links)
 
 
 def run_of(database_path: Path, folder: Path, base: BaseOptions) -> MappingRun:
@@ -228,6 +232,9 @@ STREET = observe(
 
 class NoOffers:
     def candidates(self, first: frozenset[str], second: frozenset[str]) -> Sequence[Link]:
+        return ()
+
+    def predicted(self, link: Link, poses: Sequence[Pose]) -> Sequence[Link]:
         return ()
 
     def support(self, links: Sequence[Link]) -> Sequence[Link]:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pycolmap
@@ -27,12 +28,12 @@ from geometry_scenes import (
     write_database,
 )
 from interpose_sfm import geometry
-from interpose_sfm.colmap import link_rows, reconstruction
+from interpose_sfm.colmap import databases, link_rows, reconstruction
 from interpose_sfm.joining.joiner import ModelJoiner
 from interpose_sfm.joining.mapping_run import MappingRun
 from interpose_sfm.matching import verification
 from interpose_sfm.options import BaseOptions, ConsensusOptions
-from interpose_sfm.products import DepthSamples, FloatArray, IndexArray, Link, Pose
+from interpose_sfm.products import DepthSamples, FloatArray, ImagePair, IndexArray, Link, Pose
 from interpose_sfm.synthetic import look_at
 
 BASE = BaseOptions(num_threads=1)
@@ -98,7 +99,9 @@ class Joining:
     candidates: Sequence[Link] = ()
     contradicted: Sequence[Link] = ()
     keeps: bool = True
+    held_by_matches: Mapping[ImagePair, Sequence[Link]] = field(default_factory=dict)
     asked: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)
+    predicted: list[tuple[ImagePair, tuple[Pose, ...]]] = field(default_factory=list)
 
     def run(self) -> list[pycolmap.Reconstruction]:
         path = self.folder / "database.db"
@@ -134,6 +137,10 @@ class Offers:
     def candidates(self, first: frozenset[str], second: frozenset[str]) -> Sequence[Link]:
         self.joining.asked.append((first, second))
         return self.joining.candidates
+
+    def predicted(self, link: Link, poses: Sequence[Pose]) -> Sequence[Link]:
+        self.joining.predicted.append((link.pair, tuple(poses)))
+        return self.joining.held_by_matches.get(link.pair, ())
 
     def support(self, links: Sequence[Link]) -> Sequence[Link]:
         return []
@@ -188,6 +195,97 @@ def test_a_candidate_may_err_by_what_cycles_may(original: Two, tmp_path: Path) -
     models = joining_of(original, tmp_path, candidates=[offered]).run()
     assert sizes(models) == [8]
     assert position_error(original.scene, models[0]) < 0.05
+
+
+def test_a_candidate_that_errs_joins_if_its_matches_support_what_all_else_predicts(
+    original: Two, tmp_path: Path
+) -> None:
+    """Of a photo that both models hold all is known but the scale: one of the predicted poses is the true one."""
+    exact = link_of(original.scene, NAMES, 1, 5)
+    offered = dataclasses.replace(exact, b_from_a=turned(exact.b_from_a, 20.0))
+    joining = joining_of(original, tmp_path, candidates=[offered], held_by_matches={exact.pair: [exact]})
+    models = joining.run()
+    assert sizes(models) == [8]
+    assert position_error(original.scene, models[0]) < 0.02
+    [(pair, poses)] = joining.predicted
+    assert pair == exact.pair
+    assert min(max(pose_error_deg(pose, exact.b_from_a)) for pose in poses) < 2.0
+    assert max(max(pose_error_deg(pose, exact.b_from_a)) for pose in poses) > 10.0
+
+
+def num_rows(joining: Joining, link: Link) -> int:
+    """Verified matches of a pair in the database that joining leaves behind."""
+    ids = databases.camera_ids(joining.folder / "database.db")
+    first, second = (list(ids).index(name) + 1 for name in (link.pair.a, link.pair.b))
+    return len(databases.verified_rows(joining.folder / "database.db", first, second)[0])
+
+
+def test_of_several_poses_that_matches_support_the_first_that_fits_joins_and_leaves_its_rows(
+    original: Two, tmp_path: Path
+) -> None:
+    exact = link_of(original.scene, NAMES, 1, 5)
+    offered = dataclasses.replace(exact, b_from_a=turned(exact.b_from_a, 20.0))
+    other = dataclasses.replace(
+        exact,
+        b_from_a=turned(exact.b_from_a, 4.0),
+        points_a_px=exact.points_a_px[:30],
+        points_b_px=exact.points_b_px[:30],
+    )
+    few = dataclasses.replace(other, evidence=evidence(num_inliers=30))
+    joining = joining_of(original, tmp_path / "0", candidates=[offered], held_by_matches={exact.pair: [exact, few]})
+    assert sizes(joining.run()) == [8]
+    assert [link.b_from_a for link in joining.confirmed] == [exact.b_from_a]
+    assert num_rows(joining, exact) == len(exact.points_a_px)
+    refused = joining_of(
+        original, tmp_path / "1", candidates=[offered], held_by_matches={exact.pair: [exact]}, keeps=False
+    )
+    assert sizes(refused.run()) == [4, 5]
+    assert num_rows(refused, exact) == 0
+
+
+def test_matches_that_fit_two_scales_join_nothing(
+    original: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = link_of(original.scene, NAMES, 1, 5)
+    joined, scales = vars(ModelJoiner)["_joined"], iter((1.0, 1.5))
+
+    def at_some_scale(*arguments: Any) -> Any:
+        found = joined(*arguments)
+        return found and (dataclasses.replace(found[0], scale=next(scales) * found[0].scale), found[1])
+
+    monkeypatch.setattr(ModelJoiner, "_joined", at_some_scale)
+    offered = dataclasses.replace(exact, b_from_a=turned(exact.b_from_a, 20.0))
+    joining = joining_of(original, tmp_path, candidates=[offered], held_by_matches={exact.pair: [exact, exact]})
+    assert sizes(joining.run()) == [4, 5]
+    assert "fit the scales" in joining.result.apart[0]
+
+
+def test_a_join_whose_links_the_joined_model_contradicts_is_undone(
+    original: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = link_of(original.scene, NAMES, 1, 5)
+    adjusted = vars(ModelJoiner)["_adjusted"]
+
+    def contradicting(*arguments: Any) -> Any:
+        grown = adjusted(*arguments)
+        said = [dataclasses.replace(link, is_contradicted=True, detail="far away") for link in grown.adjusted]
+        return dataclasses.replace(grown, adjusted=said)
+
+    monkeypatch.setattr(ModelJoiner, "_adjusted", contradicting)
+    joining = joining_of(original, tmp_path, candidates=[exact])
+    assert sizes(joining.run()) == [4, 5]
+    assert joining.confirmed == []
+    assert num_rows(joining, exact) == 0
+    accepted = joining_of(original, tmp_path / "accepted", links=[exact])
+    assert sizes(accepted.run()) == [8]  # links of good evidence stay up to the audit
+
+
+def test_what_matches_support_must_belong_together_in_space_as_well(original: Two, tmp_path: Path) -> None:
+    exact = link_of(original.scene, NAMES, 1, 5)
+    offered = dataclasses.replace(exact, b_from_a=turned(exact.b_from_a, 20.0))
+    rng = np.random.default_rng(0)
+    wrong = dataclasses.replace(exact, points_b_px=rng.permutation(exact.points_b_px))
+    assert_apart(joining_of(original, tmp_path, candidates=[offered], held_by_matches={exact.pair: [wrong]}))
 
 
 def test_models_that_only_a_third_one_ties_become_one(tmp_path: Path) -> None:

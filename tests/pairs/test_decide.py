@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from geometry_scenes import evidence
+from interpose_sfm import geometry
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.decide import Findings, decide
 from interpose_sfm.products import (
@@ -15,6 +16,7 @@ from interpose_sfm.products import (
     LinkVerdict,
     PairMatch,
     PairOutcome,
+    Pose,
     PoseChoice,
     PoseStatus,
     ScoreKind,
@@ -23,6 +25,7 @@ from interpose_sfm.products import (
 from linked_world import offered
 
 LIMITS = ConsensusOptions()
+TRUSTING = ConsensusOptions(accept_unseen=True)
 GOOD = replace(offered("a", "b"), evidence=evidence())
 LOW = replace(offered("a", "b"), evidence=evidence(agreement=0.5))
 CLIP = replace(GOOD, source="clip-0")
@@ -60,9 +63,25 @@ def test_learned_matches_decide_where_there_are_no_clips() -> None:
     assert (nothing.verdict, nothing.detail, nothing.link) == (LinkVerdict.NO_GEOMETRY, "too few inliers", None)
 
 
+@pytest.mark.parametrize(
+    ("turn_deg", "is_guess", "verdict"),
+    [
+        (40.0, True, LinkVerdict.UNSURE_POSE),
+        (40.0, False, LinkVerdict.ACCEPTED),
+        (20.0, True, LinkVerdict.ACCEPTED),
+    ],
+)
+def test_wide_turns_do_not_rest_on_guessed_focal_lengths(turn_deg: float, is_guess: bool, verdict: LinkVerdict) -> None:
+    """They err with them, however well the matches agree."""
+    pose = Pose(geometry.rotation_from_axis_angle((0, 1, 0), turn_deg), GOOD.b_from_a.translation)
+    found = decide(Findings(matched=matched(replace(GOOD, b_from_a=pose)), guessed_focal=is_guess), LIMITS)
+    assert found.verdict is verdict
+    assert ("guess" in found.detail) == (verdict is LinkVerdict.UNSURE_POSE)
+
+
 def test_the_link_of_clips_is_judged_as_any_other() -> None:
-    """Also by how sure its pose is, which used to be asked in a reconstruction only."""
-    found = decide(Findings(matched=matched(LOW), bridged=bridged(CLIP, ChoiceReason.ACCEPTED)), LIMITS)
+    """Where its steps are trusted; also by how sure its pose is, which used to be asked in a reconstruction only."""
+    found = decide(Findings(matched=matched(LOW), bridged=bridged(CLIP, ChoiceReason.ACCEPTED)), TRUSTING)
     assert found.verdict is LinkVerdict.ACCEPTED
     assert found.link is CLIP
     assert found.detail.startswith("D_med 12.0 degrees; weakest step: ")

@@ -205,6 +205,6 @@ def test_what_generators_say_of_themselves_decides_what_to_bridge(tmp_path: Path
     write_folder(tmp_path / "a__b", FRAMES)
     on_disk = ClipsGenerator(context({PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}, clip_dir=tmp_path))
     poser = poser_with(tmp_path, on_disk)
-    assert (poser.has_video_model, poser.num_clips_on_disk(PAIR)) == (False, 1)
+    assert (poser.clip_kinds, poser.num_clips_on_disk(PAIR)) == ({GeneratorKind.FILES}, 1)
     poser = poser_with(tmp_path, Priced(None), on_disk)
-    assert (poser.has_video_model, poser.num_clips_on_disk(PAIR)) == (True, 1)
+    assert (poser.clip_kinds, poser.num_clips_on_disk(PAIR)) == ({GeneratorKind.FILES, GeneratorKind.IMAGINED}, 1)

@@ -25,15 +25,19 @@ from interpose_sfm.pairs.records import (
     PairRecord,
     accepted_links,
     connected_groups,
+    least_strength,
 )
 from interpose_sfm.pairs.records import promising as promising_pairs
 from interpose_sfm.pairs.reporting import pair_report
 from interpose_sfm.pose.matcher import MatcherEstimator
 from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import (
+    PAIR_ALONE,
     ChoiceReason,
     Evidence,
+    GeneratorKind,
     ImagePair,
+    JudgedProposal,
     Link,
     LinkDecision,
     LinkVerdict,
@@ -102,7 +106,7 @@ def poser_with_clips(folder: Path, pairs: Sequence[str]) -> Iterator[PairPoser]:
 
 def promising(folder: Path, records: Sequence[PairRecord], clips: Sequence[str] = ()) -> PairRecord | None:
     with poser_with_clips(folder, clips) as poser:
-        min_strength = 0.0 if poser.has_video_model else MIN_STRENGTH_TO_BRIDGE
+        min_strength = least_strength({*poser.clip_kinds, GeneratorKind.WARPED})
         return next(iter(promising_pairs(records, GRAPH, poser.num_clips_on_disk, min_strength)), None)
 
 
@@ -118,6 +122,14 @@ def test_the_strongest_pair_that_would_join_is_next(tmp_path: Path) -> None:
 def test_matches_that_are_too_weak_give_nothing_to_morph_along(tmp_path: Path, share: float, is_tried: bool) -> None:
     only = record("a", "d", share * MIN_STRENGTH_TO_BRIDGE)
     assert promising(tmp_path, [only]) is (only if is_tried else None)
+
+
+def test_where_nothing_makes_clips_only_pairs_that_have_some_are_tried() -> None:
+    with_clip, strong = record("a", "d", 0.1), record("b", "f", 0.9)
+    least = least_strength({GeneratorKind.FILES})
+    found = promising_pairs([with_clip, strong], GRAPH, lambda pair: int(pair == with_clip.pair), least)
+    assert [found_record.pair for found_record in found] == [with_clip.pair]
+    assert least_strength({GeneratorKind.FILES, GeneratorKind.IMAGINED}) == 0.0
 
 
 def test_a_video_model_needs_no_matches_and_takes_the_strongest_pair_first() -> None:
@@ -217,6 +229,10 @@ class Matching:
         return matched(self.links[pair])
 
 
+def no_hold(pair: ImagePair, poses: Sequence[Pose]) -> Sequence[JudgedProposal]:
+    raise AssertionError("nobody asked for predicted poses")
+
+
 def link_between(a: str, b: str, found: Evidence | None = None) -> Link:
     return link(f"{a}.jpg", f"{b}.jpg", true_pose(f"{a}.jpg", f"{b}.jpg"), found or evidence())
 
@@ -226,7 +242,7 @@ SIDES = frozenset(NAMES[:3]), frozenset(NAMES[3:5])
 
 @pytest.mark.parametrize("verdict", list(LinkVerdict))
 def test_only_links_that_lack_evidence_of_their_own_are_offered(verdict: LinkVerdict) -> None:
-    source = FurtherLinks([record("a", "d", verdict=verdict)], GRAPH, Matching({}), LIMITS)
+    source = FurtherLinks([record("a", "d", verdict=verdict)], GRAPH, Matching({}), no_hold, LIMITS)
     assert len(source.candidates(*SIDES)) == (verdict in (*WEAK_EVIDENCE, LinkVerdict.INCONSISTENT))
 
 
@@ -238,14 +254,14 @@ def test_what_clips_disagree_about_may_still_be_right_by_the_photos() -> None:
         findings = Findings(matched=matched(offered), bridged=PairOutcome(choice, None, ("clip-0",)))
         found = PairRecord(weak("a", "d")).after(findings, LIMITS)
         assert found.verdict is LinkVerdict.INCONSISTENT
-        assert len(FurtherLinks([found], GRAPH, Matching({}), LIMITS).candidates(*SIDES)) == number
+        assert len(FurtherLinks([found], GRAPH, Matching({}), no_hold, LIMITS).candidates(*SIDES)) == number
 
 
 def test_pairs_that_were_not_tried_are_matched_when_they_are_needed() -> None:
     """Only those across the two models, and each once."""
     untried, within = PairRecord(weak("a", "d")), PairRecord(weak("a", "b"))
     matching = Matching({untried.pair: link_between("a", "d")})
-    source = FurtherLinks([untried, within], GRAPH, matching, LIMITS)
+    source = FurtherLinks([untried, within], GRAPH, matching, no_hold, LIMITS)
     for _ in range(2):
         assert [found.pair for found in source.candidates(*SIDES)] == [untried.pair]
     assert matching.asked == [untried.pair]
@@ -256,7 +272,25 @@ def test_pairs_that_were_not_tried_are_matched_when_they_are_needed() -> None:
 def test_a_late_match_without_a_sure_pose_is_no_candidate() -> None:
     untried = PairRecord(weak("a", "d"))
     unsure = replace(link_between("a", "d"), spread_deg=20.0)
-    assert FurtherLinks([untried], GRAPH, Matching({untried.pair: unsure}), LIMITS).candidates(*SIDES) == []
+    assert FurtherLinks([untried], GRAPH, Matching({untried.pair: unsure}), no_hold, LIMITS).candidates(*SIDES) == []
+
+
+def test_predicted_poses_that_matches_support_are_offered_best_first_and_each_once() -> None:
+    offered = link_between("a", "d")
+
+    def held(turn_deg: float, num_inliers: int, surprise: float = 40.0) -> JudgedProposal:
+        found = evidence(num_inliers=num_inliers, surprise=surprise)
+        pose = turned(offered.b_from_a, turn_deg)
+        return JudgedProposal(replace(offered, b_from_a=pose, evidence=found, source="models"), 11, 40.0)
+
+    def hold(pair: ImagePair, poses: Sequence[Pose]) -> Sequence[JudgedProposal]:
+        assert pair == offered.pair
+        assert list(poses) == [offered.b_from_a]
+        return [held(10.0, 40), held(0.0, 60), held(1.0, 50), held(30.0, 80, surprise=5.0)]
+
+    links = FurtherLinks([], GRAPH, Matching({}), hold, LIMITS).predicted(offered, [offered.b_from_a])
+    assert [link.evidence.num_inliers for link in links] == [60, 40]
+    assert {link.source for link in links} == {PAIR_ALONE}
 
 
 def test_the_ends_of_links_are_matched_with_their_best_neighbours() -> None:
@@ -266,6 +300,6 @@ def test_the_ends_of_links_are_matched_with_their_best_neighbours() -> None:
     matching = Matching({pair: link_between(pair.a[0], pair.b[0]) for pair in pairs})
     weak_one = ImagePair("d.jpg", "e.jpg")
     matching.links = {**matching.links, weak_one: link_between("d", "e", evidence(agreement=0.5))}
-    found = FurtherLinks([], graph, matching, LIMITS).support([link_between("b", "d")])
+    found = FurtherLinks([], graph, matching, no_hold, LIMITS).support([link_between("b", "d")])
     assert [offer.pair for offer in found] == [pairs[0], pairs[2]]
     assert matching.asked == [pairs[0], pairs[2], weak_one]

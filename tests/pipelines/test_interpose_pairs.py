@@ -63,6 +63,8 @@ def item(pair: str, model: str, yaw_deg: float | None, *, is_accepted: bool, d_m
         "verdict": "accepted" if is_accepted else "no self-consistent pose",
         "detail": "",
         "evidence": None,
+        "link": {"source": "a__b_1.mp4", **chosen} if is_accepted else None,
+        "proposals": [],
         "chosen": chosen,
         "strategies": dict.fromkeys(("paper", "medoid", "average", "pair-only"), chosen),
         "clips": clips,

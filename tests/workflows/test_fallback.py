@@ -37,6 +37,7 @@ from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import (
     BaseOptions,
     BridgingOptions,
+    ConsensusOptions,
     ConsistencyOptions,
     ReconstructOptions,
     ViewGraphOptions,
@@ -276,7 +277,8 @@ def with_clip(tmp_path: Path) -> ReconstructOptions:
     """Options of a run that has a clip from photo 3 to photo 4."""
     (tmp_path / "clips").mkdir()
     write_folder(tmp_path / "clips" / "3__4", CLIP)
-    return replace(QUICK, generator="clips", bridging=BridgingOptions(clip_dir=tmp_path / "clips"))
+    bridging = BridgingOptions(clip_dir=tmp_path / "clips")
+    return replace(QUICK, generator="clips", bridging=bridging, consensus=ConsensusOptions(accept_unseen=True))
 
 
 def test_a_clip_joins_photos_that_do_not_match(
@@ -289,6 +291,25 @@ def test_a_clip_joins_photos_that_do_not_match(
     assert done.pairs[3, 4].choice == "accepted"
     assert done.sizes == [8]
     assert worst_error_deg(done.found.models[0], TRUTH) < 2.0
+
+
+def test_a_clip_between_photos_that_share_nothing_is_believed_only_if_it_is_trusted(
+    tmp_path: Path, network: Callable[..., Network], with_clip: ReconstructOptions
+) -> None:
+    network({})
+    done = run(base_of(tmp_path), tmp_path / "run", replace(with_clip, consensus=ConsensusOptions()))
+    assert done.having(LinkVerdict.ACCEPTED) == set()
+    assert done.having(LinkVerdict.UNSEEN) == {(3, 4)}
+    assert done.sizes == [4, 4]
+
+
+def test_models_that_share_a_photo_are_joined_without_any_link(tmp_path: Path, network: Callable[..., Network]) -> None:
+    """Their points in that photo tell the scale."""
+    network({})
+    done = run(base_of(tmp_path, sides=[range(5), range(4, 8)]), tmp_path / "run")
+    assert done.sizes == [8]
+    assert done.having(LinkVerdict.ACCEPTED) == set()
+    assert worst_error_deg(done.found.models[0], TRUTH) < 1.0
 
 
 # ---------------------------------------------------------------- 8. what all links say together

@@ -23,6 +23,7 @@ from interpose_sfm.colmap.reconstruction import poses
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import (
     BridgingOptions,
+    ConsensusOptions,
     ConsistencyOptions,
     MatchingOptions,
     ReconstructOptions,
@@ -58,7 +59,8 @@ def folder(sample: SampleTruth) -> Path:
 
 
 def options_with_clips(sample: SampleTruth) -> ReconstructOptions:
-    return replace(QUICK, bridging=BridgingOptions(clip_dir=sample.clip_dir))
+    bridging = BridgingOptions(clip_dir=sample.clip_dir)
+    return replace(QUICK, bridging=bridging, consensus=ConsensusOptions(accept_unseen=True))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_models(
     output = tmp_path / "out"
     command = [
         *(sys.executable, "-m", "interpose_sfm", "reconstruct", str(sample.photo_dir), "--output", str(output)),
-        *("--clips", str(sample.clip_dir), "-q", *QUICK_FLAGS),
+        *("--clips", str(sample.clip_dir), "--accept-unseen", "-q", *QUICK_FLAGS),
     ]
     for marker in ("base/database.db", "base/models", "features.h5.parts"):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -13,6 +13,7 @@ from interpose_sfm import geometry
 from interpose_sfm.options import (
     AlignmentMethod,
     BridgingOptions,
+    ConsensusOptions,
     Dust3rOptions,
     MatchingOptions,
     PairSelection,
@@ -160,6 +161,7 @@ def test_a_weak_pair_gets_its_pose_from_the_network(monkeypatch: pytest.MonkeyPa
         pose_estimator="dust3r",
         bridging=BridgingOptions(clip_dir=collection.clip_dir, frames_per_clip=12),
         dust3r=Dust3rOptions(dust3r_size_px=SIZE_PX),
+        consensus=ConsensusOptions(accept_unseen=True),
     )
     a, b = (Path(collection.photo_dir / name) for name in (collection.gap.a, collection.gap.b))
     found = relative_pose(a, b, options)
