@@ -102,7 +102,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="DATASET/EXAMPLE")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--pose-estimator", default="matcher")
-    parser.add_argument("--frames-per-clip", type=int, default=9, help="frames of a clip that subsets are drawn from")
+    parser.add_argument("--frames-per-clip", type=int, default=19, help="frames of a clip")
     parser.add_argument("--write-only", action="store_true", help="estimate nothing, write what is there")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "interpose_pairs")
     parser.add_argument("--result", type=Path, default=RESULT)
@@ -417,7 +417,8 @@ def refusal_lines(items: Sequence[Item]) -> list[str]:
     """A row per reason, most frequent first, and what the clips say of the focal lengths."""
     counted: dict[str, Counter[str]] = {}
     for item in items:
-        reason = item["detail"] if item["verdict"] == LinkVerdict.INCONSISTENT.value else item["verdict"]
+        is_split = item["verdict"] == LinkVerdict.INCONSISTENT.value
+        reason = item["detail"].partition(":")[0] if is_split else item["verdict"]
         counted.setdefault(reason, Counter())[item["model"]] += 1
     lines = ["| reason | " + " | ".join(MODELS) + " |", "|---|" + "---|" * len(MODELS)]
     for reason, by_model in sorted(counted.items(), key=lambda row: (-row[1].total(), row[0])):
