@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from truth import true_pose
 
 from interpose_sfm import geometry
 from interpose_sfm.matching import agreement
@@ -110,8 +111,7 @@ class Collection:
     def poses(self) -> dict[str, Pose]:
         """True cam_from_world of the photos; empty for the ring."""
         known = {name: camera for name, camera in self.cameras.items() if "center" in camera}
-        rotations = {name: np.array(camera["cam_from_world_R"]) for name, camera in known.items()}
-        return {name: Pose(r, -r @ np.array(known[name]["center"])) for name, r in rotations.items()}
+        return {name: true_pose(camera) for name, camera in known.items()}
 
     def pairs(self) -> list[tuple[str, str]]:
         """All pairs; of the ring those that are near or look alike."""

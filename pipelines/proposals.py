@@ -28,6 +28,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from truth import true_pose
 
 from interpose_sfm import geometry
 from interpose_sfm.matching.cache import LearnedCache, photo_view
@@ -122,10 +123,9 @@ def cameras_of(data: Path, scene: str) -> Mapping[str, tuple[Pose, Intrinsics]]:
     for name, camera in json.loads((data / SCENES[scene] / scene / "cameras.json").read_text(encoding="utf-8")).items():
         if "K" not in camera:
             continue
-        rotation, k = np.array(camera["cam_from_world_R"]), np.array(camera["K"])
-        pose = Pose(rotation, -rotation @ np.array(camera["center"]))
+        k = np.array(camera["K"])
         size_px = camera.get("width", round(2 * k[0, 2])), camera.get("height", round(2 * k[1, 2]))
-        cameras[name] = pose, Intrinsics(*size_px, float(k[0, 0]), k[0, 2] + 0.5, k[1, 2] + 0.5, 0.0, True)
+        cameras[name] = true_pose(camera), Intrinsics(*size_px, float(k[0, 0]), k[0, 2] + 0.5, k[1, 2] + 0.5, 0.0, True)
     return cameras
 
 

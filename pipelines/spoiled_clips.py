@@ -26,6 +26,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
+from truth import true_pose
 
 from interpose_sfm import geometry
 from interpose_sfm.options import BridgingOptions, ConsensusOptions, ReconstructOptions
@@ -81,11 +82,7 @@ def spread_pairs(number: int) -> list[tuple[int, int]]:
 
 def true_poses(path: Path) -> Mapping[str, Pose]:
     """Photo -> cam_from_world."""
-    poses = {}
-    for name, camera in json.loads(path.read_text(encoding="utf-8")).items():
-        rotation = np.array(camera["cam_from_world_R"])
-        poses[name] = Pose(rotation, -rotation @ np.array(camera["center"]))
-    return poses
+    return {name: true_pose(camera) for name, camera in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def outcome(kind: str, between: Sequence[Path], others: Sequence[Path], true: Pose) -> str:

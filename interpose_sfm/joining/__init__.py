@@ -4,6 +4,7 @@
 * ``overlaps.py``: these, read off the points of the models.
 * ``similarity_fit.py``, ``alignment.py``: the similarity on which all ties agree, or why the models stay apart.
 * ``reprojection_fit.py``: the same similarity by the pixels, where links have points.
+* ``sightings.py``: where photos of one model see points of the other.
 * ``placing.py``: the ties of two models, or of a single photo and a model, collected; photos moved into a model.
 * ``gps.py``: distance and scale by GPS positions of photos, where all else leaves them open.
 * ``adjustment.py``: one bundle adjustment with links as residuals.

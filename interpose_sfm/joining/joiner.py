@@ -3,7 +3,8 @@
 What ties two models may leave their scale open, or be a single link that nothing confirms. Then the pairs of photos
 across the two are asked once more: a link that was refused because its own evidence is weak is believed where the
 rotation between its photos, known from all else, is the one that it found by itself. Of look-alike structure that is
-not to be expected: it would have to err by the very rotation between its photos.
+not to be expected: it would have to err by the very rotation between its photos. Where all is known but the scale, it
+is believed as well with one of the poses that the scales leave, if its matches support that as much as any other.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from interpose_sfm.joining.adjustment import AdjustedLink
 from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, ScaleCue, contradiction
 from interpose_sfm.joining.mapping_run import MappingRun
 from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixels
+from interpose_sfm.joining.sightings import find_sightings, num_points, verified_points
 from interpose_sfm.joining.similarity_fit import fit_statements
 from interpose_sfm.matching import verification
 from interpose_sfm.products import FloatArray, ImagePair, Link, Pose
@@ -172,7 +174,7 @@ class ModelJoiner:
                 joined = self._tried(target, source, confirmed)
                 found += [] if joined is None else [joined]
         if not found:
-            joined = self._tried(target, source, [])
+            joined = self._joined(target, source, between, [])
             found = [] if joined is None else [joined]
         if found:
             self._apart.pop((min(names[0]), min(names[1])), None)  # of a set of links that joins nothing
@@ -193,7 +195,10 @@ class ModelJoiner:
         databases.copy_database(run.database_path, database_path)
         try:
             self._run = replace(run, database_path=database_path)
-            joined = self._joined(target, source, confirmed)
+            self._remember_own_points(confirmed, target, source)
+            link_rows.inject_links(database_path, self._source.support(confirmed))
+            target, source = self._triangulated(target), self._triangulated(source)
+            joined = self._joined(target, source, self._between(target, source, [*self._links, *confirmed]), confirmed)
         finally:
             self._run = run
         if joined is None:
@@ -201,21 +206,20 @@ class ModelJoiner:
         return joined
 
     def _joined(
-        self, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction, confirmed: Sequence[Link]
+        self,
+        target: pycolmap.Reconstruction,
+        source: pycolmap.Reconstruction,
+        between: placing.Between,
+        confirmed: Sequence[Link],
     ) -> tuple[Similarity, _Grown] | None:
-        """Two models joined by all links and some confirmed candidates, if these and the pixels agree."""
+        """Two models joined by all that is between them, some confirmed candidates included, if the pixels agree."""
         names = reconstruction.registered_names(target), reconstruction.registered_names(source)
-        self._remember_own_points(confirmed, target, source)
-        if confirmed:
-            link_rows.inject_links(self._run.database_path, self._source.support(confirmed))
-            target, source = self._triangulated(target), self._triangulated(source)
-        between = self._between(target, source, [*self._links, *confirmed])
         answer = between.align(self._run.limits.max_cycle_deg)
         measured = everything = between
         if self._contradicted:
             everything = self._between(target, source, [*self._links, *confirmed, *self._contradicted])
             answer = self._unless_contradicted(answer, everything)
-        sightings = _sightings(between, target, source, self._run.database_path)
+        sightings = find_sightings(between, target, source, self._run.database_path)
         survey = gps.survey(between.target, between.source, self._run.positions_m)
         if survey is not None and isinstance(answer, Apart) and _is_open(answer, sightings):
             measured, answer = survey.measured(between), self._by_survey(answer, survey, between, everything)
@@ -310,7 +314,7 @@ class ModelJoiner:
         """
         if isinstance(answer, Apart) and answer.reason is not ApartReason.UNSURE_SCALE:
             return f"{answer.detail}; wanted: {answer.wanted}"
-        num_sightings = _num_points(sightings)
+        num_sightings = num_points(sightings)
         both = f"the links between {min(between.source)} and {min(between.target)}"
         if num_sightings < overlaps.MIN_COMMON_POINTS:
             if isinstance(answer, Apart):
@@ -360,7 +364,7 @@ class ModelJoiner:
         """What COLMAP's own features verify between photos, before matches of links are added to that."""
         models = {name: model for model in (source, target) for name in reconstruction.registered_names(model)}
         for pair in {link.pair for link in links} - self._own_points_px.keys():
-            self._own_points_px[pair] = _verified_points(
+            self._own_points_px[pair] = verified_points(
                 models[pair.a], pair.a, models[pair.b], pair.b, self._run.database_path
             )
 
@@ -455,7 +459,7 @@ def _vetoed(answer: Alignment, with_contradicted: Alignment | Apart) -> Alignmen
 
 def _is_open(answer: Apart, sightings: Sequence[Sighting] = ()) -> bool:
     """Whether nothing but the scale, or the distance, is missing, and too few points are seen to find it by pixels."""
-    has_pixels = _num_points(sightings) >= overlaps.MIN_COMMON_POINTS
+    has_pixels = num_points(sightings) >= overlaps.MIN_COMMON_POINTS
     return answer.reason is ApartReason.NO_SCALE or (answer.reason is ApartReason.UNSURE_SCALE and not has_pixels)
 
 
@@ -464,56 +468,3 @@ def _told(survey: gps.Survey, answer: Alignment | Apart, between: placing.Betwee
     if isinstance(answer, Alignment) and answer.cue is ScaleCue.GPS:
         return survey.told(answer, between)
     return survey.contradiction(similarity)
-
-
-def _num_points(sightings: Sequence[Sighting]) -> int:
-    return sum(len(sighting.points_px) for sighting in sightings)
-
-
-def _sightings(
-    between: placing.Between,
-    target: pycolmap.Reconstruction,
-    source: pycolmap.Reconstruction,
-    database_path: Path,
-) -> list[Sighting]:
-    """Points that one model has of a link, and where the link's photo in the other model sees them.
-
-    What COLMAP verified between the two photos by itself counts as well: it may contradict the link.
-    """
-    sightings = []
-    for link in between.links:
-        tie = between.tie(link)
-        if tie is None:
-            continue
-        name_t, name_s = tie.names
-        points_t, points_s = link.points_a_px, link.points_b_px
-        if not tie.target_is_a:
-            points_t, points_s = points_s, points_t
-        more_t, more_s = _verified_points(target, name_t, source, name_s, database_path)
-        points_t, points_s = np.concatenate([points_t, more_t]), np.concatenate([points_s, more_s])
-        for is_in_target, model, name, here_px, other, other_name, there_px in (
-            (True, target, name_t, points_t, source, name_s, points_s),
-            (False, source, name_s, points_s, target, name_t, points_t),
-        ):
-            rows, x_in_model = overlaps.points_at(model, name, here_px)
-            if len(rows) == 0:
-                continue
-            image = other.find_image_with_name(other_name)
-            camera = camera_fitting.intrinsics_of(other.camera(image.camera_id), is_trusted=True)
-            pose = geometry.from_rigid3d(image.cam_from_world())
-            sightings.append(Sighting(is_in_target, x_in_model, np.asarray(there_px)[rows], pose, camera))
-    return sightings
-
-
-def _verified_points(
-    target: pycolmap.Reconstruction, name_t: str, source: pycolmap.Reconstruction, name_s: str, database_path: Path
-) -> tuple[FloatArray, FloatArray]:
-    """(n, 2) positions in both photos of the matches that the database holds as verified."""
-    images = target.find_image_with_name(name_t), source.find_image_with_name(name_s)
-    rows = databases.verified_rows(database_path, images[0].image_id, images[1].image_id)
-    points_px = (
-        np.array([image.points2D[row].xy for row in chosen]).reshape(-1, 2)
-        for image, chosen in zip(images, rows, strict=True)
-    )
-    points_t, points_s = points_px
-    return points_t, points_s

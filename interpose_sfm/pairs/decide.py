@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from interpose_sfm import geometry
 from interpose_sfm.matching.rivals import FAR_DEG
 from interpose_sfm.options import ConsensusOptions
-from interpose_sfm.pairs.judge import believed_link, judge, judge_proposed
+from interpose_sfm.pairs.judge import believed_link, judge, judge_proposed, turn_between_deg
 from interpose_sfm.products import ChoiceReason, Link, LinkDecision, LinkVerdict, PairMatch, PairOutcome, PoseChoice
 
 MAX_GUESSED_TURN_DEG = 25.0
@@ -114,7 +114,7 @@ def decide_proposed(bridged: PairOutcome, limits: ConsensusOptions) -> LinkDecis
     judged.sort(key=lambda item: -item[1].link.evidence.weight)
     for wanted in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY, LinkVerdict.POSSIBLE):
         believed = [(detail, believed_link(found, limits)) for (verdict, detail), found in judged if verdict is wanted]
-        if any(_turn_between_deg(believed[0][1], link) > FAR_DEG for _, link in believed[1:]):
+        if any(turn_between_deg(believed[0][1].b_from_a, link.b_from_a) > FAR_DEG for _, link in believed[1:]):
             detail = "the photos' own matches believe poses of clips that are far from one another"
             return LinkDecision(LinkVerdict.INCONSISTENT, detail, believed[0][1])
         if believed:
@@ -141,10 +141,6 @@ def pixels_believe(bridged: PairOutcome, limits: ConsensusOptions) -> bool:
     """
     found = decide_proposed(replace(bridged, link=None), limits)
     return found is not None and found.verdict in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
-
-
-def _turn_between_deg(one: Link, other: Link) -> float:
-    return float(geometry.rotation_angle_deg(one.b_from_a.rotation @ other.b_from_a.rotation.T))
 
 
 def _scored(choice: PoseChoice) -> str:

@@ -83,19 +83,9 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
     verdict, detail = judge_evidence(link.evidence, limits, link.doubts.silence)
     if verdict not in (LinkVerdict.ACCEPTED, LinkVerdict.POSSIBLE):
         return verdict, detail
-    if not np.any(link.b_from_a.translation):
-        return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"
-    if link.spread_deg > limits.max_spread_deg:
-        return (
-            LinkVerdict.UNSURE_POSE,
-            f"the pose is known to {link.spread_deg:.1f} degrees, needs {limits.max_spread_deg:.1f}",
-        )
-    if is_one_thing(link.doubts, limits):  # not for others to mend: the neighbours of a look-alike look alike, too
-        return (
-            LinkVerdict.LOOK_ALIKE,
-            f"{detail}, but {link.doubts.silence_a:.0%} and {link.doubts.silence_b:.0%} of the key points should be "
-            "seen in the other photo and match nothing there",
-        )
+    beyond_mending = _beyond_mending(link, limits, detail)
+    if beyond_mending is not None:
+        return beyond_mending
     if verdict is LinkVerdict.ACCEPTED and link.doubts.far_rival > limits.max_far_rival:
         return (
             LinkVerdict.POSSIBLE,
@@ -154,6 +144,15 @@ def judge_proposed(found: JudgedProposal, limits: ConsensusOptions) -> tuple[Lin
             f"{detail}, needs {MIN_VERIFIED_MATCHES} matches and {least:.0%}; luck explains them once in "
             f"1e{surprise:.0f} pairs, needs 1e{limits.min_surprise:.0f}",
         )
+    accepted = LinkVerdict.ACCEPTED, f"{detail}; luck explains it once in 1e{surprise:.0f} pairs"
+    return _beyond_mending(link, limits, detail) or accepted
+
+
+def _beyond_mending(link: Link, limits: ConsensusOptions, detail: str) -> tuple[LinkVerdict, str] | None:
+    """What speaks against a link however well its matches agree, and is not for other photos to mend.
+
+    The neighbours of a look-alike look alike, too.
+    """
     if not np.any(link.b_from_a.translation):
         return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"
     if link.spread_deg > limits.max_spread_deg:
@@ -161,13 +160,13 @@ def judge_proposed(found: JudgedProposal, limits: ConsensusOptions) -> tuple[Lin
             LinkVerdict.UNSURE_POSE,
             f"the pose is known to {link.spread_deg:.1f} degrees, needs {limits.max_spread_deg:.1f}",
         )
-    if is_one_thing(doubts, limits):
+    if is_one_thing(link.doubts, limits):
         return (
             LinkVerdict.LOOK_ALIKE,
-            f"{detail}, but {doubts.silence_a:.0%} and {doubts.silence_b:.0%} of the key points should be seen in the "
-            "other photo and match nothing there",
+            f"{detail}, but {link.doubts.silence_a:.0%} and {link.doubts.silence_b:.0%} of the key points should be "
+            "seen in the other photo and match nothing there",
         )
-    return LinkVerdict.ACCEPTED, f"{detail}; luck explains it once in 1e{surprise:.0f} pairs"
+    return None
 
 
 def supports(found: JudgedProposal, limits: ConsensusOptions) -> bool:
@@ -203,8 +202,8 @@ def _found_alone(found: JudgedProposal, limits: ConsensusOptions) -> tuple[LinkV
     if _leads_there(own, pose, verdict):
         return verdict, f"the photos' own matches lead there as well: {detail}"
     if verdict in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY):
-        turn_deg = float(geometry.rotation_angle_deg(own.b_from_a.rotation @ pose.rotation.T))
-        return LinkVerdict.RIVAL, f"the photos' own matches lead elsewhere, {turn_deg:.0f} degrees away: {detail}"
+        away_deg = turn_between_deg(own.b_from_a, pose)
+        return LinkVerdict.RIVAL, f"the photos' own matches lead elsewhere, {away_deg:.0f} degrees away: {detail}"
     return None
 
 
@@ -212,8 +211,13 @@ def _leads_there(own: Link, pose: Pose, verdict: LinkVerdict) -> bool:
     """Whether what matches find by themselves, with some verdict, is more than luck, and a variant of a pose."""
     if verdict in (LinkVerdict.FEW_INLIERS, LinkVerdict.CHANCE):
         return False
-    turn_deg = float(geometry.rotation_angle_deg(own.b_from_a.rotation @ pose.rotation.T))
-    return is_within(own.b_from_a, pose, FAR_DEG) or (verdict is LinkVerdict.ROTATION_ONLY and turn_deg <= FAR_DEG)
+    is_turned_alike = turn_between_deg(own.b_from_a, pose) <= FAR_DEG
+    return is_within(own.b_from_a, pose, FAR_DEG) or (verdict is LinkVerdict.ROTATION_ONLY and is_turned_alike)
+
+
+def turn_between_deg(one: Pose, other: Pose) -> float:
+    """Angle between the rotations of two poses."""
+    return float(geometry.rotation_angle_deg(one.rotation @ other.rotation.T))
 
 
 def hesitates(link: Link) -> bool:

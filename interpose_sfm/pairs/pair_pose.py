@@ -17,7 +17,7 @@ from interpose_sfm.matching.lightglue import weights_id
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG, pixels_believe
-from interpose_sfm.pairs.proposals import judge_family, judge_proposals
+from interpose_sfm.pairs.proposals import Views, judge_family, judge_proposals
 from interpose_sfm.pose import clip_calibration
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator, check_poses
 from interpose_sfm.products import (
@@ -28,7 +28,6 @@ from interpose_sfm.products import (
     ClipStatus,
     Doubts,
     Evidence,
-    Features,
     FloatArray,
     FrameMapping,
     GeneratorKind,
@@ -104,8 +103,7 @@ class PairPoser:
     def hold(self, pair: ImagePair, poses: Sequence[Pose]) -> tuple[JudgedProposal, ...]:
         """Those of some predicted poses that the photos' own matches support most, held against these matches."""
         a, b = self._views(pair.a), self._views(pair.b)
-        features_a, features_b, matches = self._cache.features_and_matches(a, b)
-        views = features_a, a.intrinsics, features_b, b.intrinsics
+        views, matches = self._seen(a, b)
         own, least = self._matched(pair, a, b), self._cache.options.min_match_score
         return judge_family(pair, poses, views, matches, own, self._seed, least)
 
@@ -162,10 +160,14 @@ class PairPoser:
         self._cache.forget_frames()
         return outcome
 
+    def _seen(self, a: View, b: View) -> tuple[Views, Matches]:
+        """Features and camera of each photo, and their learned matches."""
+        features_a, features_b, matches = self._cache.features_and_matches(a, b)
+        return (features_a, a.intrinsics, features_b, b.intrinsics), matches
+
     def _matched(self, pair: ImagePair, a: View, b: View) -> PairMatch:
         """What the photos' own matches say under the focal lengths of the clips."""
-        features_a, features_b, matches = self._cache.features_and_matches(a, b)
-        views = features_a, a.intrinsics, features_b, b.intrinsics
+        views, matches = self._seen(a, b)
         return pair_link(pair, views, matches, self._seed, self._cache.options.min_match_score)
 
     def _judged(
@@ -182,8 +184,7 @@ class PairPoser:
         ]
         if not proposals:
             return ()
-        features_a, features_b, matches = self._cache.features_and_matches(a, b)
-        views = features_a, a.intrinsics, features_b, b.intrinsics
+        views, matches = self._seen(a, b)
         return judge_proposals(proposals, views, matches, own, self._seed, self._cache.options.min_match_score)
 
     def _whole(
@@ -310,7 +311,7 @@ class PairPoser:
 
 def pair_link(
     pair: ImagePair,
-    views: tuple[Features, Intrinsics, Features, Intrinsics],
+    views: Views,
     matches: Matches,
     seed: int,
     min_score: float,

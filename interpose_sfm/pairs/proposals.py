@@ -14,6 +14,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.matching import agreement, given_pose, rivals, silence, verification
+from interpose_sfm.pairs.judge import turn_between_deg
 from interpose_sfm.products import (
     Doubts,
     Evidence,
@@ -62,9 +63,7 @@ def judge_proposals(
     refined = [given_pose.refine(p.b_from_a, bound_deg(p), seen, others) for p in proposals]
     judged = []
     for proposal, (pose, num_starts) in zip(proposals, refined, strict=True):
-        far = [
-            q for q, _ in refined if float(geometry.rotation_angle_deg(q.rotation @ pose.rotation.T)) > rivals.FAR_DEG
-        ]
+        far = [q for q, _ in refined if turn_between_deg(q, pose) > rivals.FAR_DEG]
         rival = max([seen.weight(q) for q in [*others, *far]], default=0.0) / max(seen.weight(pose), 1e-9)
         no_variants = [q for q in [*others, *far] if not given_pose.is_within(q, pose, MAX_BOUND_DEG)]
         rival_surprise = max(
@@ -72,9 +71,9 @@ def judge_proposals(
         )
         num_tests = len(proposals) * num_starts
         evidence = _evidence(pose, views, matches, seen, num_tests, min_score)
-        link = _link(proposal, pose, views, matches, seen, evidence)
-        doubts = Doubts(far_rival=rival)
+        link, doubts = _link(proposal, pose, views, matches, seen, evidence), Doubts(far_rival=rival)
         if rival < HOPELESS and evidence.num_inliers > agreement.POSE_FREEDOM:
+            link = _with_guided(link, views, matches, seen)
             doubts = _doubts(pose, views, matches, rival, seed, min_score)
         surprise = given_pose.surprise(proposal.b_from_a, seen, float(len(proposals)))
         judged.append(JudgedProposal(replace(link, doubts=doubts), num_tests, surprise, rival_surprise, own.link))
@@ -171,17 +170,25 @@ def _link(
     seen: given_pose.Sight,
     evidence: Evidence,
 ) -> Link:
-    """The refined pose with the matches that agree with it, and those that it leads to."""
+    """The refined pose with the matches that agree with it."""
     mask = agreement.agree(pose, seen.rays_a, seen.rays_b, seen.within_rad).mask
-    rows = np.concatenate([matches.indices[mask], given_pose.guided(pose, views[0], views[2], matches, seen)])
-    points_a_px, points_b_px = views[0].keypoints_px[rows[:, 0]], views[2].keypoints_px[rows[:, 1]]
-    if not np.any(pose.translation):
-        spread_deg = verification.ROTATION_SPREAD_DEG
-    else:
-        agreeing = verification.matched_points(views[0], views[2], matches, np.flatnonzero(mask).astype(np.uint32))
-        spread_deg = verification.spread_deg(pose, agreeing[0], views[1], agreeing[1], views[3])
+    rows = np.flatnonzero(mask).astype(np.uint32)
+    points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, rows)
+    spread_deg = verification.ROTATION_SPREAD_DEG
+    if np.any(pose.translation):
+        spread_deg = verification.spread_deg(pose, points_a_px, views[1], points_b_px, views[3])
     spread_deg = min(spread_deg, proposal.spread_deg) if pose is proposal.b_from_a else spread_deg
     return Link(proposal.pair, pose, spread_deg, points_a_px, points_b_px, evidence, proposal.source, proposal=proposal)
+
+
+def _with_guided(link: Link, views: Views, matches: Matches, seen: given_pose.Sight) -> Link:
+    """The link with the correspondences that its pose leads to besides."""
+    rows = given_pose.guided(link.b_from_a, views[0], views[2], matches, seen)
+    return replace(
+        link,
+        points_a_px=np.concatenate([link.points_a_px, views[0].keypoints_px[rows[:, 0]]]),
+        points_b_px=np.concatenate([link.points_b_px, views[2].keypoints_px[rows[:, 1]]]),
+    )
 
 
 def _doubts(pose: Pose, views: Views, matches: Matches, rival: float, seed: int, min_score: float) -> Doubts:
