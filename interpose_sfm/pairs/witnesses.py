@@ -31,8 +31,9 @@ def agreeing_sources(proposals: Sequence[PoseProposal]) -> Mapping[str, tuple[st
     """
     found: dict[str, set[str]] = {}
     for one in proposals:
-        others = {other.imagined_by for other in proposals if propose_the_same(one, other)} - {one.imagined_by}
-        found.setdefault(one.source, set()).update(others)
+        strangers = (other for other in proposals if other.imagined_by != one.imagined_by)
+        agreeing = {other.imagined_by for other in strangers if propose_the_same(one, other)}
+        found.setdefault(one.source, set()).update(agreeing)
     return {clip: tuple(sorted(others)) for clip, others in found.items() if others}
 
 
