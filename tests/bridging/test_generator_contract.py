@@ -16,6 +16,7 @@ import pytest
 
 import crossfade
 from bridging_scene import HEIGHT_PX, SHIFT_PX, WIDTH_PX, context, pan, similarity, texture, write_folder, write_video
+from interpose_sfm.bridging import factory
 from interpose_sfm.bridging.factory import (
     GENERATORS,
     VIDEO_MODELS,
@@ -28,6 +29,7 @@ from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, check
 from interpose_sfm.options import BridgingOptions, GenerationOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, FrameMapping, GeneratorKind, ImagePair
 from interpose_sfm.registry import BackendTable
+from interpose_sfm.video_models.diffusion import LocalChoice
 from interpose_sfm.video_models.protocol import GenerationContext
 from paths import ROOT
 
@@ -250,6 +252,19 @@ def test_an_option_names_generators(scene: GeneratorContext, generation: Generat
     assert create_generators("none", scene, generation) == []
     assert [g.name for g in create_generators("morph", scene, generation)] == ["morph"]
     assert [g.name for g in create_generators("auto", scene, replace(generation, store_dir=None))] == ["clips"]
+
+
+def test_clips_of_the_store_are_served_beside_those_of_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generation: GenerationContext
+) -> None:
+    """But once where the store is one of the folders."""
+    monkeypatch.setattr(factory, "local_model", lambda options: LocalChoice(None, "no GPU here"))
+    one, two, store = (tmp_path / name for name in ("one", "two", "store"))
+    for folder in (one, two, store):
+        folder.mkdir()
+    stored = replace(generation, store_dir=store)
+    for folders, expected in (((one, two), 2), ((one, store), 1), ((), 1)):
+        assert len(create_generators("auto", context(PHOTOS, clip_dirs=folders), stored)) == expected
 
 
 def test_clips_without_a_folder_says_what_to_set(generation: GenerationContext) -> None:
