@@ -88,7 +88,8 @@ def positions_of(world: World, rng: np.random.Generator, noise_m: float, is_drif
 
 def join(world: World, link: Link, positions_m: Mapping[str, FloatArray]) -> Alignment | None:
     """The two as joined by one link and GPS; None where they stay apart."""
-    survey = gps.survey(world.target, world.source, positions_m)
+    sigma_m = gps.position_sigma_m([world.target, world.source], positions_m)
+    survey = gps.survey(world.target, world.source, positions_m, sigma_m)
     if survey is None:
         return None
     answer = survey.align(Between(world.target, world.source, (link,), {}), MAX_ANGLE_DEG)

@@ -8,7 +8,10 @@ A position errs by some five metres, whatever the scene: "GPS-enabled smartphone
 another are alike, so many photos count as no surer than two of them. The sizes of two models are then known to a share
 that depends on metres alone, and the limit that holds for any other source of scale (`alignment.MAX_SCALE_SIGMA`) says
 whether the photos are far enough apart: about 40 m in both models, or 30 m in one where the other is large, in the
-median of the distances that count. Two positions cannot contradict each other, whatever they err by: it takes three.
+median of the distances that count. Where the models of a run fit their positions better, as those of one flight do to
+decimetres, that counts for their sizes and for the veto (`position_sigma_m`), but not for the length of a link: the
+receiver may have been off by the same all the time, and by something else at another. Two positions cannot contradict
+each other, whatever they err by: it takes three.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from interpose_sfm.products import FloatArray, Pose
 
 POSITION_SIGMA_M = 5.0  # of a photo's position, along any axis on the ground
 DISTANCE_SIGMA_M = float(np.sqrt(2.0)) * POSITION_SIGMA_M
+PRIOR_FREEDOM = 4  # residuals that the five metres count as much as: those of two models of three photos
 UP_SIGMA, UNKNOWN_UP_SIGMA = 3.0, 100.0  # of the height, times that along the ground; where an altitude is missing
 MIN_PHOTOS = 3  # of known position in a model
 MAX_PHOTOS = 100  # of a model that are looked at, spread over their names: more cost time and memory, and say no more
@@ -61,11 +65,43 @@ class ModelSize:
         return f"{self.num_photos} photos over {self.extent_m:.0f} m"
 
 
-def model_size(poses: Mapping[str, Pose], positions_m: Mapping[str, FloatArray]) -> ModelSize | None:
+def position_sigma_m(models: Sequence[Mapping[str, Pose]], positions_m: Mapping[str, FloatArray]) -> float:
+    """By how much positions err along an axis on the ground, as the models that hold them tell: five metres, or less.
+
+    The residuals of similarities from models to positions (Umeyama 1991), and the five metres as so many more, so that
+    the few of small models cannot claim much. They miss what all photos of a model are off by alike, which does not
+    change its size.
+
+    Args:
+        models: cam_from_world of their photos.
+        positions_m: East, north and up by photo.
+    """
+    squares, freedom = PRIOR_FREEDOM * POSITION_SIGMA_M**2, PRIOR_FREEDOM
+    for poses in models:
+        names = [name for name in _some(poses.keys() & positions_m.keys()) if np.all(np.isfinite(positions_m[name]))]
+        if len(names) < MIN_PHOTOS:
+            continue
+        here = _centered(_stacked([poses[name].inverse().translation for name in names]))
+        known_m = _centered(_stacked([positions_m[name] for name in names]))
+        turned = here @ geometry.nearest_rotation(known_m.T @ here).T
+        unit_m = float(np.sum(turned * known_m) / max(np.sum(here**2), 1e-12))
+        errors_m = (known_m - unit_m * turned) / [1.0, 1.0, UP_SIGMA]
+        squares, freedom = squares + float(np.sum(errors_m**2)), freedom + 3 * len(names) - 7
+    return min(float(np.sqrt(squares / freedom)), POSITION_SIGMA_M)
+
+
+def model_size(
+    poses: Mapping[str, Pose], positions_m: Mapping[str, FloatArray], sigma_m: float = POSITION_SIGMA_M
+) -> ModelSize | None:
     """The size of a model by the positions of three or more of its photos; None where these do not tell.
 
     The median ratio of distances between photos that are far apart in the model: by the model, not by GPS, whose errors
     would choose for themselves. Where the ratios scatter by more than the known error, they err by that.
+
+    Args:
+        poses: cam_from_world of its photos.
+        positions_m: East, north and up by photo.
+        sigma_m: By how much these err along an axis on the ground.
     """
     known = poses.keys() & positions_m.keys()
     if len(known) < MIN_PHOTOS:
@@ -84,7 +120,7 @@ def model_size(poses: Mapping[str, Pose], positions_m: Mapping[str, FloatArray])
     unit_m = float(np.exp(np.median(logs)))
     extent_m = unit_m * float(np.median(in_model))
     scatter = 1.4826 * float(np.median(np.abs(logs - np.median(logs))))
-    sigma = max(float(np.median(sigmas_m)) / extent_m, scatter)
+    sigma = max(sigma_m / POSITION_SIGMA_M * float(np.median(sigmas_m)) / extent_m, scatter)
     return ModelSize(Length(unit_m, sigma), extent_m, len(known)) if sigma <= MAX_SCALE_SIGMA else None
 
 
@@ -116,6 +152,7 @@ class Survey:
             most MAX_PHOTOS of either.
         target_m, source_m: (n, 3), (m, 3) their positions.
         names: What the two are called in sentences.
+        sigma_m: By how much positions err within a model.
     """
 
     target: ModelSize
@@ -125,6 +162,7 @@ class Survey:
     target_m: FloatArray
     source_m: FloatArray
     names: tuple[str, str]
+    sigma_m: float = POSITION_SIGMA_M
 
     @property
     def _is_across(self) -> bool:
@@ -224,6 +262,7 @@ class Survey:
         up = np.concatenate([target_m[:, 2], source_m[:, 2]])
         if np.any(np.isnan(up)):
             target_m[:, 2], source_m[:, 2], up_sigma = 0.0, 0.0, UNKNOWN_UP_SIGMA
+        distance_sigma_m = np.sqrt(2.0) * self.sigma_m
         moved = target_from_source.apply(self.x_in_source)
         here = unit_m * np.concatenate([_centered(self.x_in_target), _centered(moved)])
         known = np.concatenate([_centered(target_m), _centered(source_m)])
@@ -232,11 +271,11 @@ class Survey:
         way = unit_m * enu_from_target @ (moved.mean(axis=0) - self.x_in_target.mean(axis=0))
         error = source_m.mean(axis=0) - target_m.mean(axis=0) - way
         inertia = np.sum(turned**2) * np.eye(3) - turned.T @ turned
-        turn_information = 4.0 / len(turned) * inertia / DISTANCE_SIGMA_M**2 + 1e-6 * np.eye(3)
+        turn_information = 4.0 / len(turned) * inertia / distance_sigma_m**2 + 1e-6 * np.eye(3)
         lever = np.cross(np.eye(3), way)
         size_sigma = self.target.unit.sigma if self.scale is None else self.scale.sigma
         spread = 0.0 if along is None else np.radians(along.spread_deg)
-        covariance = (DISTANCE_SIGMA_M**2 + spread**2 * way @ way) * np.eye(3) + size_sigma**2 * np.outer(way, way)
+        covariance = (distance_sigma_m**2 + spread**2 * way @ way) * np.eye(3) + size_sigma**2 * np.outer(way, way)
         covariance += lever @ np.linalg.inv(turn_information) @ lever.T
         stretch = np.array([1.0, 1.0, up_sigma])
         weights = np.linalg.inv(covariance * np.outer(stretch, stretch))
@@ -282,10 +321,19 @@ class Survey:
 
 
 def survey(
-    target: Mapping[str, Pose], source: Mapping[str, Pose], positions_m: Mapping[str, FloatArray]
+    target: Mapping[str, Pose],
+    source: Mapping[str, Pose],
+    positions_m: Mapping[str, FloatArray],
+    sigma_m: float = POSITION_SIGMA_M,
 ) -> Survey | None:
-    """What GPS says of two components; None where it does not tell their sizes, or the place of a single photo."""
-    sizes = model_size(target, positions_m), model_size(source, positions_m)
+    """What GPS says of two components; None where it does not tell their sizes, or the place of a single photo.
+
+    Args:
+        target, source: cam_from_world of their photos.
+        positions_m: East, north and up by photo.
+        sigma_m: By how much these err within a model.
+    """
+    sizes = model_size(target, positions_m, sigma_m), model_size(source, positions_m, sigma_m)
     in_target = _some((target.keys() - source.keys()) & positions_m.keys())
     in_source = _some((source.keys() - target.keys()) & positions_m.keys())
     if sizes[0] is None or (sizes[1] is None and (len(source) > 1 or not in_source)):
@@ -298,6 +346,7 @@ def survey(
         _stacked([positions_m[name] for name in in_target]),
         _stacked([positions_m[name] for name in in_source]),
         (listed(source), listed(target)),
+        sigma_m,
     )
 
 

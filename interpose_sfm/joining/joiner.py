@@ -115,6 +115,7 @@ class ModelJoiner:
         self._confirmed: dict[ImagePair, tuple[Link, str]] = {}
         self._adjusted_links: dict[ImagePair, AdjustedLink] = {}
         self._by_gps: list[str] = []
+        self._gps_sigma_m = gps.POSITION_SIGMA_M
         self._held_by_matches: dict[tuple[ImagePair, frozenset[str], frozenset[str]], tuple[Link, ...]] = {}
         self._own_points_px: dict[ImagePair, tuple[FloatArray, FloatArray]] = {}
         self._num_folders = 0
@@ -138,6 +139,7 @@ class ModelJoiner:
                 of links that agree with one another, all may be wrong.
         """
         self._links, self._contradicted, self._source = list(links), contradicted, source
+        self._gps_sigma_m = gps.position_sigma_m([reconstruction.poses(m) for m in models], self._run.positions_m)
         left = list(models)
         position = 0
         while position < len(left):
@@ -220,7 +222,7 @@ class ModelJoiner:
             everything = self._between(target, source, [*self._links, *confirmed, *self._contradicted])
             answer = self._unless_contradicted(answer, everything)
         sightings = find_sightings(between, target, source, self._run.database_path)
-        survey = gps.survey(between.target, between.source, self._run.positions_m)
+        survey = gps.survey(between.target, between.source, self._run.positions_m, self._gps_sigma_m)
         if survey is not None and isinstance(answer, Apart) and _is_open(answer, sightings):
             measured, answer = survey.measured(between), self._by_survey(answer, survey, between, everything)
         similarity = self._similarity(measured, answer, target, source, sightings, confirmed)
@@ -394,7 +396,7 @@ class ModelJoiner:
             if self._contradicted:
                 everything = placing.find_photo_ties(ready, name, [*self._links, *self._contradicted], cameras)
             answer = self._unless_contradicted(between.align(max_angle_deg), everything)
-            survey = gps.survey(between.target, between.source, self._run.positions_m)
+            survey = gps.survey(between.target, between.source, self._run.positions_m, self._gps_sigma_m)
             if survey is not None and isinstance(answer, Apart) and _is_open(answer):
                 answer = self._by_survey(answer, survey, between, everything)
             if isinstance(answer, Apart):

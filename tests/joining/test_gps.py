@@ -98,6 +98,32 @@ def test_of_large_models_some_photos_are_looked_at() -> None:
     assert found.x_in_target.shape == found.source_m.shape == (gps.MAX_PHOTOS, 3)
 
 
+def test_models_that_fit_their_positions_make_these_surer_than_five_metres() -> None:
+    models = [TARGET, SOURCE]
+    exact = gps.position_sigma_m(models, positions_of(TRUTH, UNIT_M))
+    assert exact == pytest.approx(gps.POSITION_SIGMA_M * np.sqrt(4 / 14), rel=1e-6)  # 4 of the prior, 5 of each model
+    found = [gps.position_sigma_m(models, positions_of(TRUTH, UNIT_M, 2.5, seed)) for seed in range(50)]
+    assert 2.5 < np.median(found) < 4.5
+    size, surer = (gps.model_size(TARGET, positions_of(TRUTH, UNIT_M), sigma) for sigma in (gps.POSITION_SIGMA_M, exact))
+    assert size is not None
+    assert surer is not None
+    assert surer.unit.sigma == pytest.approx(exact / gps.POSITION_SIGMA_M * size.unit.sigma)
+    assert surer.unit.value == size.unit.value
+
+
+def test_positions_that_models_do_not_fit_are_never_less_sure_than_five_metres() -> None:
+    """An outlier is for the scatter of its own model, and spoils no other."""
+    assert gps.position_sigma_m([TARGET, SOURCE], positions_of(TRUTH, UNIT_M, 30.0)) == gps.POSITION_SIGMA_M
+
+
+def test_a_few_positions_or_none_of_known_height_leave_five_metres() -> None:
+    positions_m = positions_of(TRUTH, UNIT_M)
+    flat = {name: np.array([*position[:2], np.nan]) for name, position in positions_m.items()}
+    two = {name: positions_m[name] for name in NAMES[:2]}
+    for known in ({}, two, flat):
+        assert gps.position_sigma_m([TARGET, SOURCE], known) == gps.POSITION_SIGMA_M
+
+
 def test_the_size_is_off_by_about_what_it_says() -> None:
     errors = []
     for seed in range(200):
