@@ -205,10 +205,12 @@ def against_truth(row: Row, b_from_a: Pose, poses: Mapping[str, Pose], sides: Si
     rays_b = agreement.unit_rays(sides[2].keypoints_px[matches.indices[:, 1]], sides[3])
     within_rad = agreement.tolerance_rad(*sides)
     found, expected = (agreement.agree(pose, rays_a, rays_b, within_rad).mask for pose in (b_from_a, true))
+    is_rotation = not np.any(b_from_a.translation)  # which claims no direction
+    direction_error_deg = 0.0 if is_rotation else geometry.direction_angle_deg(true.translation, b_from_a.translation)
     return replace(
         row,
         rotation_error_deg=float(geometry.rotation_angle_deg(true.rotation.T @ b_from_a.rotation)),
-        direction_error_deg=float(geometry.direction_angle_deg(true.translation, b_from_a.translation)),
+        direction_error_deg=float(direction_error_deg),
         true_share=float(matches.scores[found & expected].sum() / max(float(matches.scores[found].sum()), 1e-9)),
         trusted_to_deg=TRUSTED_TO_DEG.get(row.scene, RIGHT_DEG),
     )

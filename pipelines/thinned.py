@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pycolmap
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from subset_tables import ROOT, SubsetTable, run_plain
 
 FOLDER = "thinned"
@@ -94,14 +94,18 @@ def prepare(folder: Path, work: Path, every: Sequence[int]) -> list[str]:
 
 
 def shrink(photo: Path, copy: Path) -> None:
-    """Write a photo with at most MAX_SIZE_PX on its longer side, with its EXIF data."""
+    """Write a photo upright, with at most MAX_SIZE_PX on its longer side, with its EXIF data.
+
+    COLMAP knows no upright, and this package does: their poses would be of turned cameras.
+    """
     with Image.open(photo) as image:
-        if max(image.size) <= MAX_SIZE_PX:
+        if max(image.size) <= MAX_SIZE_PX and image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             shutil.copyfile(photo, copy)
             return
-        exif = image.getexif()
-        image.thumbnail((MAX_SIZE_PX, MAX_SIZE_PX))
-        image.save(copy, quality=95, exif=exif)
+        upright = ImageOps.exif_transpose(image)
+        exif = upright.getexif()
+        upright.thumbnail((MAX_SIZE_PX, MAX_SIZE_PX))
+        upright.save(copy, quality=95, exif=exif)
 
 
 def cameras_of(model: Path) -> dict[str, object]:
