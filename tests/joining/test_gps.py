@@ -104,7 +104,9 @@ def test_models_that_fit_their_positions_make_these_surer_than_five_metres() -> 
     assert exact == pytest.approx(gps.POSITION_SIGMA_M * np.sqrt(4 / 14), rel=1e-6)  # 4 of the prior, 5 of each model
     found = [gps.position_sigma_m(models, positions_of(TRUTH, UNIT_M, 2.5, seed)) for seed in range(50)]
     assert 2.5 < np.median(found) < 4.5
-    size, surer = (gps.model_size(TARGET, positions_of(TRUTH, UNIT_M), sigma) for sigma in (gps.POSITION_SIGMA_M, exact))
+    size, surer = (
+        gps.model_size(TARGET, positions_of(TRUTH, UNIT_M), sigma) for sigma in (gps.POSITION_SIGMA_M, exact)
+    )
     assert size is not None
     assert surer is not None
     assert surer.unit.sigma == pytest.approx(exact / gps.POSITION_SIGMA_M * size.unit.sigma)
