@@ -11,7 +11,8 @@ from PIL import Image
 
 from interpose_sfm import geometry
 from interpose_sfm.pose.dust3r.crops import cut
-from interpose_sfm.pose.dust3r.network import Encoding, PointMaps
+from interpose_sfm.pose.dust3r.network import Encoding
+from interpose_sfm.pose.point_maps.maps import PointMaps
 from interpose_sfm.products import FloatArray, ImageArray, Intrinsics, Pose
 from interpose_sfm.synthetic.render import RenderOptions, render
 from interpose_sfm.synthetic.scene import Scene

@@ -11,12 +11,12 @@ import numpy as np
 
 from interpose_sfm.options import AlignmentMethod, Dust3rOptions, PairSelection
 from interpose_sfm.pose.dust3r import network, network_code, published_alignment
-from interpose_sfm.pose.dust3r.agreement import edge_evidence, weakest_step
-from interpose_sfm.pose.dust3r.alignment import Alignment, Edge, align_pairs
 from interpose_sfm.pose.dust3r.inference import CachedInference, PairKey, all_ordered_pairs, tying_pairs
-from interpose_sfm.pose.dust3r.keypoints import carry_keypoints, is_rotation_only
-from interpose_sfm.pose.dust3r.pair_geometry import PairPose, PairSamples, focal_px, pair_pose, sample
 from interpose_sfm.pose.dust3r.stores import NetworkStores, open_network_stores
+from interpose_sfm.pose.point_maps.agreement import edge_evidence, weakest_step
+from interpose_sfm.pose.point_maps.alignment import Alignment, Edge, align_pairs
+from interpose_sfm.pose.point_maps.keypoints import carry_keypoints, is_rotation_only
+from interpose_sfm.pose.point_maps.pair_geometry import PairPose, PairSamples, focal_px, pair_pose, sample
 from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator
 from interpose_sfm.products import DepthSamples, FloatArray, Intrinsics, Pose, PoseStatus, View, ViewPoses
 from interpose_sfm.storage.content_keys import content_key

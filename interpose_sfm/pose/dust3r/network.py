@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from interpose_sfm.options import Dust3rOptions, NetworkDtype
 from interpose_sfm.pose.dust3r import checkpoint, fused_attention
 from interpose_sfm.pose.dust3r.network_code import NetworkCode, find_network_code
+from interpose_sfm.pose.point_maps.maps import MapArray, PointMaps
 from interpose_sfm.products import ImageArray
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
-
-MapArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -35,22 +33,6 @@ class Encoding:
 
     tokens: MapArray
     shape: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class PointMaps:
-    """What the network says of an ordered pair (i, j), in a scale of its own.
-
-    Attributes:
-        points_i, conf_i: (h, w, 3) points seen by the pixels of i, in the frame of camera i, and (h, w) confidence from
-            1 upwards; float32.
-        points_j_in_i, conf_j: The same of the pixels of j, also in the frame of camera i.
-    """
-
-    points_i: MapArray
-    conf_i: MapArray
-    points_j_in_i: MapArray
-    conf_j: MapArray
 
 
 class PairNetwork(Protocol):
