@@ -157,6 +157,7 @@ class _Pairs(Command):
             "generation",
             "consistency",
             "consensus",
+            "da3",
             "dust3r",
         }
     )
@@ -201,7 +202,10 @@ class _Bridge(Command):
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
-        {"pose_estimator", "use_gps", "bridging", "dust3r", "max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS}
+        {
+            *("pose_estimator", "use_gps", "bridging", "da3", "dust3r"),
+            *("max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS),
+        }
     )
     keeps_its_work: ClassVar[bool] = True
 

@@ -11,7 +11,7 @@ from interpose_sfm.options.bridging import BridgingOptions, GenerationOptions
 from interpose_sfm.options.checks import require
 from interpose_sfm.options.consensus import ConsensusOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
-from interpose_sfm.options.poses import ConsistencyOptions, Dust3rOptions
+from interpose_sfm.options.poses import ConsistencyOptions, Da3Options, Dust3rOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class FallbackOptions:
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     consistency: ConsistencyOptions = field(default_factory=ConsistencyOptions)
     consensus: ConsensusOptions = field(default_factory=ConsensusOptions)
+    da3: Da3Options = field(default_factory=Da3Options)
     dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
 
     def __post_init__(self) -> None:
@@ -45,7 +46,7 @@ class FallbackOptions:
     @property
     def estimator_options(self) -> Mapping[str, object]:
         """Name of a pose estimator -> its group of options, of those that have one."""
-        return {"dust3r": self.dust3r}
+        return {"da3": self.da3, "dust3r": self.dust3r}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ POSE_ESTIMATORS: BackendTable[PoseEstimator] = BackendTable(
     kind="pose estimator",
     builtin=MappingProxyType(
         {
+            "da3": "interpose_sfm.pose.da3.estimator:Da3Estimator",
             "dust3r": "interpose_sfm.pose.dust3r.estimator:Dust3rEstimator",
             "matcher": "interpose_sfm.pose.matcher:MatcherEstimator",
         }

@@ -14,7 +14,7 @@ from bridging_scene import camera, pan
 from crossfade import made
 from interpose_sfm.bridging import factory as generators
 from interpose_sfm.matching.cache import PhotoViews
-from interpose_sfm.options import Dust3rOptions, ReconstructOptions
+from interpose_sfm.options import Da3Options, Dust3rOptions, ReconstructOptions
 from interpose_sfm.pose import factory as estimators
 from interpose_sfm.products import ChoiceReason, ImagePair
 from interpose_sfm.workflows.posers import opened_posers
@@ -70,5 +70,5 @@ def test_an_estimator_is_closed_also_when_the_run_fails(tmp_path: Path) -> None:
 
 
 def test_every_estimator_gets_its_own_group_of_options() -> None:
-    options = ReconstructOptions(dust3r=Dust3rOptions(dust3r_size_px=128))
-    assert options.estimator_options == {"dust3r": options.dust3r}
+    options = ReconstructOptions(dust3r=Dust3rOptions(dust3r_size_px=128), da3=Da3Options(da3_size_px=112))
+    assert options.estimator_options == {"da3": options.da3, "dust3r": options.dust3r}
