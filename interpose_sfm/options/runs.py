@@ -22,13 +22,15 @@ class FallbackOptions:
         generator: Where bridging clips come from: ``auto`` takes clips on disk where there are any for the pair, else
             makes them with a video model whose weights are on this machine with a GPU that holds it; ``none`` leaves
             bridging out; else the name of a generator, such as ``wan-flf2v``, ``diffusers:FOLDER`` or ``morph``.
-        pose_estimator: Name of the pose estimator.
+        pose_estimator: Name of what finds relative poses over clips; ``auto`` goes by learned matches, and where these
+            leave a pair open, a pose network proposes that may be used commercially and whose weights are on this
+            machine (`da3`).
         seed: Seed of everything that is random.
         use_gps: Whether GPS positions in EXIF give distance and scale where only these are missing.
     """
 
     generator: str = "auto"
-    pose_estimator: str = "matcher"
+    pose_estimator: str = "auto"
     seed: int = 0
     use_gps: bool = True
     view_graph: ViewGraphOptions = field(default_factory=ViewGraphOptions)

@@ -10,7 +10,7 @@ from interpose_sfm import geometry
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.decide import Findings, decide, pixels_believe
 from interpose_sfm.pairs.judge import judge_proposed, supports
-from interpose_sfm.pairs.pair_pose import pair_link
+from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.pairs.proposals import MAX_BOUND_DEG, MIN_BOUND_DEG, bound_deg, judge_family, judge_proposals
 from interpose_sfm.products import (
     ChoiceReason,
