@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,19 +13,18 @@ from interpose_sfm.pose.da3 import checkpoint, network, network_code
 from interpose_sfm.pose.da3.architectures import NON_COMMERCIAL_REASON, PUBLISHED
 from interpose_sfm.pose.da3.network import SceneGuess, SceneNetwork
 from interpose_sfm.pose.da3.pictures import cut_alike
-from interpose_sfm.pose.point_maps.agreement import land, log_depths
+from interpose_sfm.pose.point_maps.agreement import log_depths
 from interpose_sfm.pose.point_maps.alignment import Alignment, Edge
 from interpose_sfm.pose.point_maps.maps import MapArray, PointMaps
-from interpose_sfm.pose.point_maps.pair_geometry import PairSamples, sample
+from interpose_sfm.pose.point_maps.pair_geometry import sample
 from interpose_sfm.pose.point_maps.reading import read_alignment
 from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator
 from interpose_sfm.products import Intrinsics, Pose, PoseStatus, View, ViewPoses
 from interpose_sfm.storage.content_keys import content_key
 
-MIN_SPREAD_DEG = 1.0
-"""What a network's pose is sure to, at best: the published ones err by more on photos that are far apart."""
-
-UNSEEN_SPREAD_DEG = 15.0  # where no view shows what another does, its depths say nothing of the pose
+SPREAD_DEG = 2.0
+"""The network does not say how sure it is of a pose. With this the photos' own matches may refine it within 6 degrees;
+within 15, matches of repeated structure drag even a true one away."""
 
 
 class Da3Estimator(PoseEstimator):
@@ -103,8 +102,7 @@ class Da3Estimator(PoseEstimator):
         samples = {edge: sample(found) for edge, found in maps.items()}
         last = len(views) - 1
         own = [samples[(0, last) if view == 0 else (view, 0)].of_i for view in range(len(views))]
-        alignment = Alignment(guess.cam_from_first, cameras, tuple(log_depths(each) for each in own), {}, 180.0)
-        alignment = replace(alignment, last_spread_deg=_spread_deg(alignment, samples))
+        alignment = Alignment(guess.cam_from_first, cameras, tuple(log_depths(each) for each in own), {}, SPREAD_DEG)
         features = self._context.features(views[0]), self._context.features(views[-1])
         poses = read_alignment(alignment, samples, maps[last, 0], views, crops, features)
         # What is known of a camera is known better than by the network, which is not told.
@@ -146,20 +144,3 @@ def _tying(num_views: int) -> list[Edge]:
     """A with B, and every frame with A and with B, in both orders."""
     ends = (0, num_views - 1)
     return [(i, j) for i in range(num_views) for j in range(num_views) if i != j and (i in ends or j in ends)]
-
-
-def _spread_deg(alignment: Alignment, samples: Mapping[Edge, PairSamples]) -> float:
-    """How far the pose of the last view may be off, by how much the views differ in the depth of what both see.
-
-    The network does not say how sure it is of a pose. A camera that is turned by a small angle sees a point at a depth
-    that differs by this angle times the slope of its ray: so large a turn would explain what the depths differ by.
-    """
-    last = len(alignment.intrinsics) - 1
-    camera = alignment.intrinsics[last]
-    of_a = samples[last, 0].of_j
-    landing = land(of_a.points[of_a.is_confident], alignment.log_depths[last], camera)
-    difference = np.abs(landing.depth_errors[landing.is_seen])
-    if not len(difference):
-        return UNSEEN_SPREAD_DEG
-    slope = float(np.hypot(camera.width_px, camera.height_px)) / (np.sqrt(12.0) * camera.focal_px)  # root mean square
-    return max(float(np.degrees(1.4826 * np.median(difference) / slope)), MIN_SPREAD_DEG)

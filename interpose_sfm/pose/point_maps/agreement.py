@@ -41,13 +41,11 @@ class Landing:
         pixels: (n, 2) positions in the other crop.
         is_seen: (n,) inside of that crop, at the depth that it has there.
         is_seen_through: (n,) inside, but in front of what the other view sees there.
-        depth_errors: (n,) logarithm of the depth over that which the other view has there; NaN where it has none.
     """
 
     pixels: FloatArray
     is_seen: NDArray[np.bool_]
     is_seen_through: NDArray[np.bool_]
-    depth_errors: FloatArray
 
 
 def land(points: FloatArray, log_depths: FloatArray, camera: Intrinsics) -> Landing:
@@ -69,7 +67,7 @@ def land(points: FloatArray, log_depths: FloatArray, camera: Intrinsics) -> Land
     near = difference[np.abs(difference) < MAX_DEPTH_TOLERANCE]
     scatter = 1.4826 * float(np.median(np.abs(near - np.median(near)))) if len(near) else 0.0
     tolerance = float(np.clip(3.0 * scatter, MIN_DEPTH_TOLERANCE, MAX_DEPTH_TOLERANCE))
-    return Landing(pixels, np.abs(difference) <= tolerance, difference < -tolerance, difference)
+    return Landing(pixels, np.abs(difference) <= tolerance, difference < -tolerance)
 
 
 def edge_evidence(samples: PairSamples, alignment: Alignment, edge: Edge) -> Evidence:

@@ -2,20 +2,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from geometry_scenes import pose_error_deg
 from interpose_sfm import geometry
-from interpose_sfm.options import Da3Options, MatchingOptions
+from interpose_sfm.options import BridgingOptions, ConsensusOptions, Da3Options, MatchingOptions, ReconstructOptions
+from interpose_sfm.pairs.proposals import MIN_BOUND_DEG, bound_deg
 from interpose_sfm.pose.da3 import checkpoint, network
-from interpose_sfm.pose.da3.estimator import MIN_SPREAD_DEG, UNSEEN_SPREAD_DEG, Da3Estimator
+from interpose_sfm.pose.da3.estimator import Da3Estimator
 from interpose_sfm.pose.da3.network import Da3Network
 from interpose_sfm.pose.protocol import EstimatorContext, check_poses
-from interpose_sfm.products import Features, Intrinsics, Matches, PoseStatus, View
-from interpose_sfm.synthetic import RenderOptions, Scene, Viewpoint, orbit, render
+from interpose_sfm.products import Features, ImagePair, Intrinsics, LinkVerdict, Matches, PoseProposal, PoseStatus, View
+from interpose_sfm.synthetic import RenderOptions, SampleOptions, Scene, Viewpoint, orbit, render, write_sample
 from interpose_sfm.synthetic.known_scene import KnownSceneNetwork, SceneErrors
+from interpose_sfm.workflows.relative_pose import relative_pose
 from tiny_da3 import needs_code, pictures, tiny_module
 
 SIZE_PX = 196
@@ -75,27 +80,31 @@ def test_what_is_known_of_a_camera_stays_and_what_is_guessed_is_told(
     assert poses.intrinsics[1].focal_px == pytest.approx(CAMERA.focal_px, rel=1e-6)
 
 
-def test_the_spread_follows_what_the_views_differ_by(
+def test_depths_that_do_not_fit_together_are_told_by_the_evidence(
     monkeypatch: pytest.MonkeyPatch, scene: Scene, views: list[View]
 ) -> None:
-    spreads = {}
-    for turn_deg in (0.0, 4.0, 12.0):
-        answers = known(scene, views, turn_deg=turn_deg)
-        monkeypatch.setattr(network, "load_network", lambda options, answers=answers: answers)
-        poses = Da3Estimator(context()).estimate([views[0], views[1]])
-        spreads[turn_deg] = poses.spread_deg
-        assert max(pose_error_deg(poses.cam_from_first[-1], geometry.relative_pose(POSES[1], POSES[0]))[:1]) < 13
-    assert spreads[0.0] == MIN_SPREAD_DEG
-    assert spreads[0.0] < spreads[4.0] < spreads[12.0]
-    assert 1.5 < spreads[4.0] < 12
+    """What one view puts into the other is then in front of what that one sees. It takes a turn of some degrees."""
+    agreements = []
+    for turn_deg in (0.0, 10.0, 40.0):
+        found = []
+        for seed in range(4):
+            answers = known(scene, views, turn_deg=turn_deg, seed=seed)
+            monkeypatch.setattr(network, "load_network", lambda options, answers=answers: answers)
+            poses = Da3Estimator(context()).estimate([views[0], views[1]])
+            assert poses.evidence is not None
+            found.append(poses.evidence.agreement)
+        agreements.append(float(np.mean(found)))
+    assert agreements[0] > 0.95
+    assert 0.5 < agreements[1] < 0.75
+    assert agreements[2] < 0.45
 
 
-def test_views_that_share_nothing_say_nothing_of_the_spread(
+def test_the_photos_own_matches_may_refine_a_proposal_by_little(
     monkeypatch: pytest.MonkeyPatch, scene: Scene, views: list[View]
 ) -> None:
-    answers = known(scene, views, turn_deg=170.0)
-    monkeypatch.setattr(network, "load_network", lambda options: answers)
-    assert Da3Estimator(context()).estimate([views[0], views[1]]).spread_deg >= UNSEEN_SPREAD_DEG
+    monkeypatch.setattr(network, "load_network", lambda options: known(scene, views))
+    poses = Da3Estimator(context()).estimate([views[0], views[1]])
+    assert bound_deg(PoseProposal(ImagePair("a", "b"), POSES[0], poses.spread_deg, "da3")) == MIN_BOUND_DEG
 
 
 def test_results_are_kept_by_options_and_weights(
@@ -126,7 +135,6 @@ def test_the_published_classes_answer_with_something_whole(monkeypatch: pytest.M
     poses = check_poses(estimator.estimate(views), views, "da3")
     assert len(poses.cam_from_first) == number
     assert poses.has_pose
-    assert poses.spread_deg >= MIN_SPREAD_DEG
     again = estimator.estimate(views)
     np.testing.assert_array_equal(again.points_b_px, poses.points_b_px)
 
@@ -160,3 +168,41 @@ def test_the_doctor_is_told_of_licences_and_of_what_is_missing(monkeypatch: pyte
     assert "DA3-SMALL (Apache-2.0, 137 MB) is not here" in detail
     assert Da3Estimator.has_weights(None)
     assert not Da3Estimator.has_weights(Da3Options(da3_weights="small"))
+
+
+# ---------------------------------------------------------------- the whole way
+
+
+def test_a_weak_pair_gets_its_pose_from_the_network_and_the_frames_of_a_clip(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two photos 74 degrees apart, whose matches fail; the network sees them and three frames at once."""
+    options = SampleOptions(width_px=320, photos_per_group=3, num_frames=14, supersampling=1)
+    collection = write_sample(tmp_path, options)
+    answers = KnownSceneNetwork(Scene.courtyard(collection.seed, texels_per_m=16), SceneErrors(depth_sigma=0.03), 252)
+    for name, pose in collection.cam_from_world.items():
+        with Image.open(collection.photo_dir / name) as photo:
+            answers.add_view(np.asarray(photo.convert("RGB"), np.uint8), collection.intrinsics, pose)
+    with av.open(str(collection.clip_dir / collection.clip_name)) as clip:
+        frames = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in clip.decode(video=0)]
+    for frame, pose in zip(frames, collection.clip_cam_from_world, strict=True):
+        answers.add_view(frame, collection.clip_intrinsics, pose)
+    monkeypatch.setattr(network, "load_network", lambda options: answers)
+    found = relative_pose(
+        collection.photo_dir / collection.gap.a,
+        collection.photo_dir / collection.gap.b,
+        ReconstructOptions(
+            pose_estimator="da3",
+            bridging=BridgingOptions(clip_dir=collection.clip_dir, frames_per_clip=12),
+            da3=Da3Options(da3_size_px=252),
+            consensus=ConsensusOptions(accept_unseen=True),
+        ),
+    )
+    cameras = collection.cam_from_world
+    truth = geometry.relative_pose(cameras[collection.gap.b], cameras[collection.gap.a])
+    assert found.verdict is LinkVerdict.ACCEPTED
+    assert found.b_from_a is not None
+    assert max(pose_error_deg(found.b_from_a, truth)) < 1.0
+    assert found.choice is not None
+    assert found.choice.clip_scores[0].num_hypotheses == 11
+    assert found.tried[:2] == ("learned matching", "pose network")
