@@ -20,6 +20,7 @@ def tiny_module(seed: int = 0) -> Any:
     """All parts of the network; the backbone is six blocks of 48 numbers per token instead of twelve of 384."""
     import torch
 
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     code = network_code.load_network_code()
     from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer

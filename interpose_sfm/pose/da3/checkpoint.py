@@ -6,8 +6,10 @@ Only safetensors are read, which hold numbers and cannot run anything.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from interpose_sfm.pose.da3.architectures import (
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
+FETCH_NAMES: Mapping[str, str] = MappingProxyType({"small": "da3", "base": "da3-base"})
+"""Size -> name under which the weights are fetched."""
+
 WIDTH_TENSOR = "model.backbone.pretrained.cls_token"
 """Its last side is the numbers per token, which tell the sizes apart."""
 
@@ -48,8 +53,7 @@ class Checkpoint:
 
 def fetch_command(size: str) -> str:
     """The command that brings the published weights of a size onto this machine."""
-    published = PUBLISHED[size]
-    return f"hf download {published.repo} {WEIGHTS_FILE} --revision {published.revision}"
+    return f"interpose_sfm fetch {FETCH_NAMES[size]}"
 
 
 def find(size: str) -> Path | None:

@@ -136,7 +136,9 @@ def test_weights_for_non_commercial_use_are_refused_by_name(name: str) -> None:
 
 def test_weights_that_are_not_there_are_told_and_not_fetched(hub: object, tmp_path: Path) -> None:
     for name, size in (("auto", "SMALL"), ("small", "SMALL"), ("Base", "BASE")):
-        with pytest.raises(ValueError, match=f"DA3-{size} .*not on this machine.*get them with: .*DA3-{size}"):
+        with pytest.raises(
+            ValueError, match=f"DA3-{size} .*not on this machine.*get them with: interpose_sfm fetch da3"
+        ):
             checkpoint.locate(name)
     with pytest.raises(ValueError, match=r"expected auto, small, base or a \.safetensors file"):
         checkpoint.locate(str(tmp_path / "none.safetensors"))
