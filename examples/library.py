@@ -1,6 +1,6 @@
 """Reconstruct a folder of photos, read the result, and ask for the relative pose of two photos.
 
-Usage: python examples/library.py PHOTOS [CLIPS]
+Usage: python examples/library.py PHOTOS [CLIPS ...]
 
 Writes PHOTOS_interpose beside the photos; run again, it goes on from what is there.
 """
@@ -16,10 +16,10 @@ import interpose_sfm
 from interpose_sfm.options import BridgingOptions
 
 
-def main(photo_dir: Path, clip_dir: Path | None = None) -> None:
+def main(photo_dir: Path, *clip_dirs: Path) -> None:
     """Print what a run says of a folder of photos."""
-    # 1. Every option has a default; here a folder with bridging clips may be named.
-    options = interpose_sfm.ReconstructOptions(bridging=BridgingOptions(clip_dir=clip_dir))
+    # 1. Every option has a default; here folders with bridging clips may be named.
+    options = interpose_sfm.ReconstructOptions(bridging=BridgingOptions(clip_dirs=clip_dirs))
 
     # 2. Photos -> models on disk, and a report that is also in PHOTOS_interpose/report.json.
     result = interpose_sfm.reconstruct(photo_dir, options=options)

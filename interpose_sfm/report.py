@@ -77,6 +77,8 @@ class PairReport:
         rotation_deg: Rotation angle between the photos, NaN without a pose.
         link: The pose itself, accepted or not; None without one.
         clip_flags: Clip name -> what its checks found wrong, with the measures; clips without a flag are left out.
+        agreeing_sources: Clip name -> other sources, such as video models, of which a clip proposes the same pose;
+            clips without any are left out.
     """
 
     a: str
@@ -94,6 +96,7 @@ class PairReport:
     rotation_deg: float
     link: LinkReport | None = None
     clip_flags: Mapping[str, tuple[ClipFlag, ...]] = field(default_factory=dict)
+    agreeing_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

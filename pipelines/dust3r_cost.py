@@ -414,7 +414,7 @@ def measure_whole(arguments: argparse.Namespace) -> Iterator[tuple[str, Results]
         options = ReconstructOptions(
             pose_estimator="dust3r",
             seed=SEED,
-            bridging=BridgingOptions(clip_dir=truth.clip_dir, frames_per_clip=23),
+            bridging=BridgingOptions(clip_dirs=(truth.clip_dir,), frames_per_clip=23),
             dust3r=Dust3rOptions(dust3r_size_px=size_px),
         )
         with mock.patch.object(network, "load_network", return_value=known):

@@ -8,7 +8,9 @@ through, how that changes as it is moved, and what limits a judge would have tha
 Usage: python pipelines/evidence.py [--data DIR] [--work DIR] [--scenes NAME ...]
 
 Features and matches are kept in the work folder: a run that was stopped goes on, and another takes minutes.
-``--scenes`` measures some collections only, into the work folder, and writes no document.
+``--scenes`` measures some collections only, into the work folder, and writes no document. ``--unseen`` measures, in
+place of the data folder's, collections that ``thinned.py`` laid out, which no limit was chosen on, and writes
+``docs/results/unseen_pairs.md``.
 """
 
 from __future__ import annotations
@@ -23,7 +25,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from evidence_pairs import ACROSS, RIGHT_DEG, RING, RING_FAR, RING_NEAR, SEED, WRONG_DEG, Row, collections, measure
+from evidence_pairs import (
+    ACROSS,
+    RIGHT_DEG,
+    RING,
+    RING_FAR,
+    RING_NEAR,
+    SEED,
+    WRONG_DEG,
+    Row,
+    collections,
+    collections_in,
+    measure,
+)
 
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.options import ConsensusOptions
@@ -37,6 +51,8 @@ from interpose_sfm.report import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "evidence.md"
+UNSEEN_RESULT = ROOT / "docs" / "results" / "unseen_pairs.md"
+MOST_UNSEEN = 12  # photos of a collection, so that a dozen of them take an hour
 PLATEAU = {
     "min_agreement": (0.60, 0.65, 0.70, 0.74, 0.80, 0.85),
     "min_surprise": (0.0, 6.0, 12.0, 24.0, 40.0, 100.0),
@@ -61,8 +77,12 @@ def main() -> int:
     work = Path(tempfile.gettempdir()) / "interpose_sfm_evidence"
     parser.add_argument("--work", type=Path, default=work, help="folder that keeps features and matches")
     parser.add_argument("--scenes", nargs="+", help="measure these only, and write no document")
+    parser.add_argument("--unseen", type=Path, metavar="DIR", help="measure the collections of this folder instead")
     arguments = parser.parse_args()
-    everything = collections(arguments.data)
+    unseen: Path | None = arguments.unseen
+    everything = collections(arguments.data) if unseen is None else collections_in(unseen, MOST_UNSEEN)
+    if not everything:
+        parser.error(f"{unseen} holds no collection laid out by thinned.py")
     missing = [c.folder for c in everything if not (c.folder / "images").is_dir()]
     if missing:
         parser.error(f"{missing[0]}/images is not there; name the data folder with --data")
@@ -75,11 +95,11 @@ def main() -> int:
         for scene in arguments.scenes or scenes
         for row in measure(everything, scene, arguments.work, lambda line: print(line, flush=True))
     ]
-    text = document(rows)
+    text = document(rows) if unseen is None else unseen_document(rows)
     if arguments.scenes:
         print(text)
     else:
-        RESULT.write_text(text, encoding="utf-8")
+        (RESULT if unseen is None else UNSEEN_RESULT).write_text(text, encoding="utf-8")
     return 0
 
 
@@ -222,6 +242,53 @@ def document(rows: list[Row]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def unseen_document(rows: list[Row]) -> str:
+    """What the judge does on collections that none of its limits was chosen on, as Markdown."""
+    options = ConsensusOptions()
+    names = ", ".join(f"{name} {version}" for name, version in versions().items())
+    believed = with_third_photos(rows, options)
+    with_pose = [row for row in rows if row.link is not None]
+    lines = [
+        "# Pairs of collections that no limit was chosen on",
+        "",
+        "Made by `python pipelines/evidence.py --unseen DIR` on what `pipelines/thinned.py` laid out in DIR (see",
+        f"[thinned](thinned.md) for the collections); at most {MOST_UNSEEN} photos of each, all pairs. Seed {SEED},",
+        f"{platform.machine()}, {os.cpu_count()} cores. Versions: {names}.",
+        "",
+        f"{len(rows)} pairs, {len(with_pose)} of which have a pose. The truth is plain pycolmap's model of all photos.",
+        "Columns and words are those of [evidence](../evidence.md).",
+        "",
+        "| scene | right: pairs / before / by itself / then | wrong: pairs / with a pose / before / by itself / then "
+        "| inaccurate: pairs / then | between: pairs / then |",
+        "|---|---|---|---|---|",
+        *(scene_line(name, rows, believed) for name in scenes_of(rows)),
+        scene_line("all", rows, believed),
+        "",
+        *accepted_wrong_lines(rows, believed),
+        "Why right pairs are not accepted by themselves:",
+        "",
+        "| verdict | right pairs | accepted after third photos were heard |",
+        "|---|---|---|",
+        *refusal_lines(rows, options, believed),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def refusal_lines(rows: Sequence[Row], options: ConsensusOptions, believed: Rule) -> list[str]:
+    """How many right pairs each verdict holds back."""
+    held_back: dict[str, list[Row]] = {}
+    for row in right_ones(rows):
+        assert row.link is not None
+        verdict = judge(row.link, options)[0]
+        if verdict is not LinkVerdict.ACCEPTED:
+            held_back.setdefault(str(verdict), []).append(row)
+    return [
+        f"| {verdict} | {len(found)} | {sum(map(believed, found))} |"
+        for verdict, found in sorted(held_back.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 def scenes_of(rows: Sequence[Row]) -> list[str]:

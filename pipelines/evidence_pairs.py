@@ -75,10 +75,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Collection:
-    """Photos of one scene, with true poses or the order on a ring."""
+    """Photos of one scene, with true poses or the order on a ring.
+
+    Attributes:
+        scene: Its name.
+        folder: Holds ``images`` and, but for the ring, ``cameras.json``.
+        most: Photos that are taken, evenly spread; None for all.
+    """
 
     scene: str
     folder: Path
+    most: int | None = None
 
     @cached_property
     def cameras(self) -> dict[str, dict[str, list[list[float]]]]:
@@ -91,7 +98,10 @@ class Collection:
     @cached_property
     def names(self) -> list[str]:
         """Photos whose truth is known."""
-        return sorted(self.cameras)
+        names = sorted(self.cameras)
+        if self.most is None or len(names) <= self.most:
+            return names
+        return [names[round(i * (len(names) - 1) / (self.most - 1))] for i in range(self.most)]
 
     def intrinsics(self) -> dict[str, Intrinsics]:
         """True cameras where they are known, else what EXIF says or COLMAP's guess, as the product has them."""
@@ -135,6 +145,11 @@ def collections(data: Path) -> list[Collection]:
     """Those of the data folder."""
     folders = {**dict.fromkeys(STRECHA, data / "strecha"), **dict.fromkeys((*PLACES, RING), data / "places")}
     return [Collection(scene, root / scene) for scene, root in folders.items()]
+
+
+def collections_in(folder: Path, most: int) -> list[Collection]:
+    """Those of a folder that ``thinned.py`` laid out."""
+    return [Collection(path.parent.name, path.parent, most) for path in sorted(folder.glob("*/cameras.json"))]
 
 
 def across(everything: list[Collection], number: int = NUM_ACROSS) -> list[tuple[str, str]]:

@@ -132,7 +132,7 @@ def study(folder: Path, name: str, model: str, arguments: argparse.Namespace) ->
             generator="clips",
             pose_estimator=arguments.pose_estimator,
             seed=SEED,
-            bridging=BridgingOptions(clip_dir=clip_dir, frames_per_clip=arguments.frames_per_clip),
+            bridging=BridgingOptions(clip_dirs=(clip_dir,), frames_per_clip=arguments.frames_per_clip),
         )
         store_dir = arguments.work / f"{name.replace('/', '_')}_{model}"
         with opened_pair(folder / "a.jpg", folder / "b.jpg", options, store_dir=store_dir) as (poser, pair):

@@ -95,7 +95,7 @@ def outcome(kind: str, between: Sequence[Path], others: Sequence[Path], true: Po
         options = ReconstructOptions(
             seed=SEED,
             generator="clips",
-            bridging=BridgingOptions(clip_dir=Path(folder)),
+            bridging=BridgingOptions(clip_dirs=(Path(folder),)),
             consensus=ConsensusOptions(),
         )
         found = relative_pose(between[0], between[-1], options)

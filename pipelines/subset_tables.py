@@ -69,18 +69,27 @@ class SubsetTable:
         """Run what the command line asks for: one way of one subset, or all of them and write the document."""
         if len(sys.argv) == 5 and sys.argv[1] == "--one":
             return run_one(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
-        arguments = self._arguments()
+        return self.run(self._arguments())
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Run every way of every subset named, and write the document after each subset."""
         rows = self._known_rows(arguments)
         for subset in arguments.subsets:
             with tempfile.TemporaryDirectory(prefix="subset-") as folder:
                 for row in self._rows_of(subset, arguments, Path(folder)):
                     rows = [r for r in rows if (r["subset"], r["way"]) != (subset, row["way"])]
                     rows.append(row)
-            rows.sort(key=lambda r: (self.subsets.index(str(r["subset"])), self.ways.index(str(r["way"]))))
+            rows.sort(key=self._place)
             RESULTS.mkdir(parents=True, exist_ok=True)
             self.rows.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
             self.result.write_text(self.document(rows), encoding="utf-8")
         return 0
+
+    def _place(self, row: Row) -> tuple[int, str, int]:
+        """Of a row in the table; subsets that this run does not know (of a table that is kept) come last."""
+        subset = str(row["subset"])
+        known = self.subsets.index(subset) if subset in self.subsets else len(self.subsets)
+        return known, subset, self.ways.index(str(row["way"]))
 
     def _rows_of(self, subset: str, arguments: argparse.Namespace, folder: Path) -> list[Row]:
         photos = link_photos(arguments.data / self.folder, subset, folder / "photos")
@@ -165,7 +174,7 @@ class SubsetTable:
             f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}. Seed {SEED}.",
             f"Versions: {names}.",
             "",
-            "| subset | way | registered | AUC@5 | AUC@10 | AUC@30 | largest rotation error (deg) "
+            "| subset | way | registered | AUC@5 | AUC@10 | AUC@30 | largest rotation / direction error (deg) "
             "| links accepted / weak pairs | bridged | time / plain |",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
@@ -174,9 +183,12 @@ class SubsetTable:
             base = row.get("plain_seconds", plain.get(row["subset"]))
             ratio = f"{float(str(row['seconds'])) / float(str(base)):.2f}" if base else ""
             links = f"{row['accepted']} / {row['weak']}" if "accepted" in row else ""
+            registered = " of ".join(str(row[k]) for k in ("registered", "total") if k in row)
+            errors_deg = (row.get("max_rotation_deg"), row.get("max_direction_deg"))
+            largest = " / ".join(str(error_deg) for error_deg in errors_deg if error_deg is not None)
             scores = " | ".join(str("" if row[k] is None else row[k]) for k in ("auc5", "auc10", "auc30"))
             lines.append(
-                f"| {row['subset']} | {row['way']} | {row['registered']} | {scores} | {row['max_rotation_deg']} | "
+                f"| {row['subset']} | {row['way']} | {registered} | {scores} | {largest} | "
                 f"{links} | {row.get('bridged', '')} | {ratio} |"
             )
         return "\n".join([*lines, "", self.closing, ""])

@@ -17,7 +17,7 @@ MANUAL = Path(__file__).resolve().parents[1] / "docs" / "manual.md"
 START = "<!-- options: written by tools/option_tables.py -->\n"
 END = "<!-- end of options -->"
 
-FLAG_NAMES = {"clip_dir": "clips"}  # where the command line has another name than the library
+FLAG_NAMES = {"clip_dirs": "clips"}  # where the command line has another name than the library
 
 
 def tables() -> str:
@@ -53,7 +53,7 @@ def _rows(options: Any, skipped: Set[str]) -> Iterator[tuple[str, str, str]]:
         flag = FLAG_NAMES.get(option.name, option.name).replace("_", "-")
         if value is True:
             flag = f"no-{flag}"
-        default = "" if value in (None, "") else f"`{value}`"
+        default = "" if value in (None, "", ()) else f"`{value}`"
         if isinstance(value, bool):
             default = "on" if value else "off"
         yield f"`--{flag}`", default, text

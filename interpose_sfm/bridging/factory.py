@@ -121,13 +121,14 @@ def auto_generators(context: GeneratorContext, generation: GenerationContext) ->
     Clips on disk, those of the store included; for pairs that have none a video model, if one can run here as things
     are.
     """
-    clip_dir, clip_store = context.options.clip_dir, generation.clip_store
-    folders = {} if clip_dir is None else {clip_dir.absolute(): clip_dir}
-    if clip_store is not None and clip_store.is_dir():
-        folders.setdefault(clip_store.absolute(), clip_store)
+    clip_dirs, clip_store = context.options.clip_dirs, generation.clip_store
+    served = [clip_dirs] if clip_dirs else []
+    known = [folder.absolute() for folder in clip_dirs]
+    if clip_store is not None and clip_store.is_dir() and clip_store.absolute() not in known:
+        served.append((clip_store,))
     generators = [
-        create_generator("clips", replace(context, options=replace(context.options, clip_dir=folder)), generation)
-        for folder in folders.values()
+        create_generator("clips", replace(context, options=replace(context.options, clip_dirs=folders)), generation)
+        for folders in served
     ]
     name = None if clip_store is None else local_model(generation.generation).name
     return generators if name is None else [*generators, create_generator(name, context, generation)]

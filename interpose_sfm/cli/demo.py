@@ -113,7 +113,7 @@ def run_demo(output: Path, options: DemoOptions | None = None, progress: Progres
     # 2. photos and clip -> models
     run = options.reconstruct
     trusted = replace(run.consensus, accept_unseen=True)  # the clip is a film of the scene, nothing in it is imagined
-    run = replace(run, bridging=replace(run.bridging, clip_dir=truth.clip_dir), consensus=trusted)
+    run = replace(run, bridging=replace(run.bridging, clip_dirs=(truth.clip_dir,)), consensus=trusted)
     result = reconstruct.reconstruct(truth.photo_dir, output / RECONSTRUCTION_FOLDER, run, progress)
     # 3. models -> scores and picture
     base_dir = Workspace(result.output).base_dir / "models"

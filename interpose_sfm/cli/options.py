@@ -54,7 +54,9 @@ def option_rules(hidden: frozenset[str], commands: str) -> ConstructorRegistry:
 
 
 def _renamed(name: str, hint: Any) -> Any:
-    return Annotated[hint, tyro.conf.arg(name="clips", metavar="DIR")] if name == "clip_dir" else hint
+    if name != "clip_dirs":
+        return hint
+    return Annotated[hint, tyro.conf.arg(name="clips", metavar="DIR [DIR ...]", help_behavior_hint="")]
 
 
 def first_line(kind: Any) -> str:

@@ -88,6 +88,14 @@ class VideoGenerator(Backend, Protocol):
         """How many clips somebody has put there for the pair; such pairs are bridged before all others."""
         return 0
 
+    def sources(self, pair: ImagePair) -> tuple[str, ...]:
+        """Who imagined each clip of the pair: clips of one source are no witnesses of one another.
+
+        As many names as `num_clips` says. Sizes and checkpoints of one generator, which follow a colon in its name, are
+        one source.
+        """
+        return (self.name.partition(":")[0],) * self.num_clips(pair)
+
     def prepare(self, pair: ImagePair, requests: Sequence[ClipRequest]) -> None:
         """Make at once whatever `generate` would have to make for these requests.
 

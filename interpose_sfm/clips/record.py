@@ -93,6 +93,11 @@ class ClipRecord:
         """The photos that the first and the last frame of the file show."""
         return (self.b, self.a) if self.backwards else (self.a, self.b)
 
+    @property
+    def source(self) -> str:
+        """Who imagined it, as `VideoGenerator.sources` names them."""
+        return self.generator.partition(":")[0]
+
     def is_of(self, data: bytes) -> bool:
         """Whether these are the bytes of the video that the record was written for."""
         return hashlib.sha256(data).hexdigest() == self.sha256

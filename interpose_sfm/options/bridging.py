@@ -14,7 +14,8 @@ class BridgingOptions:
     """Options of the bridging stage.
 
     Attributes:
-        clip_dir: Folder with the clips of the `clips` generator.
+        clip_dirs: Folders with the clips of the `clips` generator. Each is a source of its own, such as a video model,
+            unless records beside its clips name the generator that made them.
         frames_per_clip: At most so many frames of a file are kept, spread evenly over the clip.
         max_frame_px: Longer side of a frame at most; larger frames are scaled down.
         min_end_correlation: The first and the last frame must correlate with the photos at least this well. On 240
@@ -27,7 +28,7 @@ class BridgingOptions:
         morph_min_matches: A homography needs at least so many supporting matches.
     """
 
-    clip_dir: Path | None = None
+    clip_dirs: tuple[Path, ...] = ()
     frames_per_clip: int = 6
     max_frame_px: int = 1024
     min_end_correlation: float = 0.8
@@ -37,6 +38,10 @@ class BridgingOptions:
     morph_min_matches: int = 12
 
     def __post_init__(self) -> None:
+        names = [folder.absolute().name for folder in self.clip_dirs]
+        require(
+            len(set(names)) == len(names), "clips", names, "folders of different names, which tell their clips apart"
+        )
         for name, value, low, high in (
             ("frames_per_clip", self.frames_per_clip, 1, 1000),
             ("max_frame_px", self.max_frame_px, 64, 8192),

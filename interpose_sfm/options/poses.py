@@ -26,7 +26,7 @@ class ConsistencyOptions:
     Attributes:
         strategy: PAPER scores clips by D_total, MEDOID by D_med alone; AVERAGE takes the mean of all hypotheses;
             PAIR_ONLY ignores the clips. All but PAPER are baselines for evaluation.
-        num_clips: Clips that are asked for per pair.
+        num_clips: Clips that are asked for per pair, of every source.
         num_random_subsets, num_uniform_subsets: Subsets of frames that are drawn per clip.
         frames_per_subset: Frames in a subset, A and B not counted.
         min_hypotheses: A clip with fewer usable hypotheses does not compete. Of two that differ either may be wrong.

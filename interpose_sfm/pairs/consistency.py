@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +107,7 @@ def choose(
     hypotheses: Sequence[PoseHypothesis],
     pair_only: PoseHypothesis | None,
     options: ConsistencyOptions,
+    witnessed: Collection[str] = (),
 ) -> PoseChoice:
     """Choose the relative pose of a pair, or refuse it with a reason.
 
@@ -134,6 +135,7 @@ def choose(
         hypotheses: Of all clips of the pair, those without a pose included.
         pair_only: What the estimator says of {A, B} alone; None if it was not asked.
         options: Strategy and limits.
+        witnessed: Clips that those of another source agree with; one of them wins before all others.
 
     Returns:
         The choice. Refused as INCONSISTENT or SIGN_CONFLICT it still has the pose, for the report. ``score_deg`` is NaN
@@ -161,7 +163,7 @@ def choose(
     scores = _clip_scores(clusters, contest, pair_member)
     if not contest:
         return _refusal(pair, ChoiceReason.TOO_FEW_HYPOTHESES, scores)
-    return _medoid_choice(pair, contest, scores, pair_member, options)
+    return _medoid_choice(pair, contest, scores, pair_member, options, witnessed)
 
 
 def oracle(hypotheses: Sequence[PoseHypothesis], truth: Pose) -> PoseHypothesis | None:
@@ -318,18 +320,19 @@ def _medoid_choice(
     scores: tuple[ClipScore, ...],
     pair_member: _Member | None,
     options: ConsistencyOptions,
+    witnessed: Collection[str],
 ) -> PoseChoice:
-    """Let the clip with the lowest score win, then judge it."""
+    """Let the clip with the lowest score win, of those that have a witness if there are any, then judge it."""
     kind = _score_kind(contest, pair_member, options)
     second_term_deg = {
         s.clip: {ScoreKind.D_TOTAL: s.d_bias_deg, ScoreKind.D_MED_AGREEMENT: s.d_agreement_deg}.get(kind, 0.0)
         for s in scores
     }
 
-    def rank(cluster: _Cluster) -> tuple[float, float, int, str]:
+    def rank(cluster: _Cluster) -> tuple[bool, float, float, int, str]:
         score_deg = round(cluster.d_med_deg + second_term_deg[cluster.clip], _TIE_DECIMALS)
         d_med_deg = round(cluster.d_med_deg, _TIE_DECIMALS)
-        return score_deg, d_med_deg, -cluster.medoid.hypothesis.num_inliers, cluster.clip
+        return cluster.clip not in witnessed, score_deg, d_med_deg, -cluster.medoid.hypothesis.num_inliers, cluster.clip
 
     winner = min(contest, key=rank)
     answer, bias_deg = winner.medoid.pose, second_term_deg[winner.clip]

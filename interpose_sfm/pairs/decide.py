@@ -6,13 +6,14 @@ Every step of a run adds to the findings of a pair; none of them sets a verdict.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from interpose_sfm import geometry
 from interpose_sfm.matching.rivals import FAR_DEG
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.judge import believed_link, judge, judge_proposed, turn_between_deg
+from interpose_sfm.pairs.witnesses import agreeing_in
 from interpose_sfm.products import (
     ChoiceReason,
     JudgedProposal,
@@ -130,6 +131,7 @@ def decide_proposed(
     Returns:
         None where nothing is proposed, or nothing that is self-consistent and that pixels believe.
     """
+    agreeing = {} if bridged is None else agreeing_in(bridged)
     proposals = (*by_network, *(() if bridged is None else bridged.proposals))
     judged = [(judge_proposed(found, limits), found) for found in proposals]
     judged.sort(key=lambda item: -item[1].link.evidence.weight)
@@ -140,12 +142,12 @@ def decide_proposed(
             return LinkDecision(LinkVerdict.INCONSISTENT, detail, believed[0][1])
         if believed:
             detail, best = believed[0]
-            return LinkDecision(wanted, f"{best.source}: {detail}", best)
+            return LinkDecision(wanted, f"{best.source}: {detail}{_witnessed(best, agreeing)}", best)
     link = None if bridged is None else bridged.link
     if bridged is None or link is None:
         return None
     steps = judge(link, limits)
-    detail = f"{_scored(bridged.choice)}; weakest step: {steps[1]}"
+    detail = f"{_scored(bridged.choice)}; weakest step: {steps[1]}{_witnessed(link, agreeing)}"
     pixels = [item[0] for item in judged if item[1].link.source == link.source]
     against = [(verdict, why) for verdict, why in pixels if verdict is not LinkVerdict.UNSEEN]
     if against:
@@ -162,6 +164,11 @@ def pixels_believe(bridged: PairOutcome, limits: ConsensusOptions) -> bool:
     """
     found = decide_proposed((), replace(bridged, link=None), limits)
     return found is not None and found.verdict in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
+
+
+def _witnessed(link: Link, agreeing: Mapping[str, tuple[str, ...]]) -> str:
+    others = agreeing.get(link.source, ())
+    return f"; clips of {', '.join(others)} propose the same pose" if others else ""
 
 
 def _scored(choice: PoseChoice) -> str:

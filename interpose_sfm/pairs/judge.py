@@ -22,6 +22,13 @@ MAX_SATELLITES = 2  # matches beyond the one patch: more say that the photos sha
 MIN_WHISPER = 10.0  # surprise of what descriptors still say of the silent points: more is no silence
 
 SURE_AGREEMENT = 0.90  # net: what agrees so far is believed however doubtful the matches are
+SURE_SHARE = 0.90
+"""Inliers of the matches that the matcher believes at all. Where so many agree, what contradicts is what it hardly
+believes; of look-alike facades, some of what it believes contradicts."""
+SURE_WEIGHT = 100.0
+"""Confidence that agrees, added up: a twentieth of the 2048 key points of a photo. Facades that look alike share what
+is repeated on them, which is less."""
+NOTHING_MISSING = 0.05  # silence
 NEAR_DEG = 45.0  # median angle between the rays: photos that see a thing from one side
 MIN_NEAR_SCORE = 0.66
 """Mean confidence of the matches of photos that see a thing from one side. It looks the same to both then, so that the
@@ -61,7 +68,7 @@ def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float 
         )
     if net < limits.min_agreement_confirmed:
         return LinkVerdict.LOW_AGREEMENT, f"{share}, needs {limits.min_agreement:.0%}"
-    if net < limits.min_agreement:
+    if net < limits.min_agreement and not (evidence.inlier_share >= SURE_SHARE and silence <= NOTHING_MISSING):
         return LinkVerdict.POSSIBLE, f"{share}, needs {limits.min_agreement:.0%}"
     if evidence.num_inliers < limits.min_inliers:
         return LinkVerdict.POSSIBLE, f"{evidence.num_inliers} inliers, needs {limits.min_inliers}"
@@ -101,8 +108,8 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
         return (
             LinkVerdict.POSSIBLE,
             f"{detail}, by matches of {link.evidence.mean_score:.2f} mean confidence for photos that are "
-            f"{link.evidence.triangulation_angle_deg:.0f} degrees apart, needs {MIN_NEAR_SCORE:.2f} or "
-            f"{SURE_AGREEMENT:.0%}",
+            f"{link.evidence.triangulation_angle_deg:.0f} degrees apart, needs {MIN_NEAR_SCORE:.2f}, or "
+            f"{SURE_AGREEMENT:.0%}, or {SURE_SHARE:.0%} inliers",
         )
     return verdict, detail
 
@@ -221,13 +228,18 @@ def turn_between_deg(one: Pose, other: Pose) -> float:
 
 
 def hesitates(link: Link) -> bool:
-    """Whether the matcher knows little again, though both photos see it from one side, and part of it contradicts."""
+    """Whether the matcher knows little again, though both photos see it from one side, and part of it contradicts.
+
+    Not where little of what it knows contradicts, or where it knows much.
+    """
     evidence, b_from_a = link.evidence, link.b_from_a
     along = abs(b_from_a.translation[2]), abs((b_from_a.rotation.T @ b_from_a.translation)[2])
     if min(along) > np.cos(np.radians(FORWARD_DEG)) * float(np.linalg.norm(b_from_a.translation)):
         return False
     return (
         net_agreement(evidence, link.doubts.silence) < SURE_AGREEMENT
+        and evidence.inlier_share < SURE_SHARE
+        and evidence.weight < SURE_WEIGHT
         and evidence.triangulation_angle_deg < NEAR_DEG
         and evidence.mean_score < MIN_NEAR_SCORE
     )

@@ -16,10 +16,11 @@ from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import weights_id
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
+from interpose_sfm.pairs.clip_views import frame_views
 from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG, pixels_believe
-from interpose_sfm.pairs.frames import frame_views
 from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.pairs.proposals import Views, judge_family, judge_proposals
+from interpose_sfm.pairs.witnesses import agreeing_sources
 from interpose_sfm.pose import clip_calibration
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator, check_poses
 from interpose_sfm.products import (
@@ -149,10 +150,12 @@ class PairPoser:
         if generator is None:
             return PairOutcome(nothing, None, ())
         usable: dict[str, Clip] = {}
+        imagined_by: dict[str, str] = {}
         flags: dict[str, tuple[ClipFlag, ...]] = {}
         tried = []
-        number = min(self._choosing.num_clips, generator.num_clips(pair))
-        requests = clip_requests(number, self._seed)
+        sources, number = generator.sources(pair), self._choosing.num_clips
+        requests = clip_requests(len(sources), self._seed)
+        requests = tuple(r for r in requests if sources[: r.index].count(sources[r.index]) < number)
         try:
             generator.prepare(pair, requests)
         except BudgetError as error:
@@ -165,6 +168,7 @@ class PairPoser:
             flags[clip.name] = clip.flags
             if clip.status is ClipStatus.OK:
                 usable[clip.name] = clip
+                imagined_by[clip.name] = sources[request.index]
         a, b, note, is_guess = self._calibrated(pair, list(usable.values()))
         tried += note
         clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in usable.items()}
@@ -174,15 +178,19 @@ class PairPoser:
         whole = tuple(h for name, views in clips.items() for h in self._whole(pair, name, a, views, b))
         choice = consistency.choose(pair, whole, None, options)
         is_warped = generator.kind is GeneratorKind.WARPED  # along the photos' own matches, which are no judges then
-        proposals = () if is_warped else self._judged(choice, a, b, own, is_guess)
+        offered = self._proposals(choice, a, is_guess, imagined_by)
+        proposals = () if is_warped else self._judged(offered, a, b, own)
         outcome = PairOutcome(choice, None, tuple(tried), flags, whole, pair_only, proposals)
         if not pixels_believe(outcome, self._limits):
             hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
             choice = consistency.choose(pair, hypotheses, pair_only, options)
+            more = self._proposals(choice, a, is_guess, imagined_by)
+            witnessed = agreeing_sources([*offered, *more])
+            choice = consistency.choose(pair, hypotheses, pair_only, options, witnessed)
             if choice.reason is ChoiceReason.ACCEPTED and is_guess and _turn_deg(choice) > MAX_GUESSED_TURN_DEG:
                 choice = replace(choice, reason=ChoiceReason.GUESSED_FOCAL)
             link = self._link(choice, hypotheses, a, clips, b) if choice.reason is ChoiceReason.ACCEPTED else None
-            proposals += () if is_warped else self._judged(choice, a, b, own, is_guess)
+            proposals += () if is_warped else self._judged(more, a, b, own)
             outcome = PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only, proposals)
         self._cache.forget_frames()
         return outcome
@@ -197,18 +205,23 @@ class PairPoser:
         views, matches = self._seen(a, b)
         return pair_link(pair, views, matches, self._seed, self._cache.options.min_match_score)
 
-    def _judged(
-        self, choice: PoseChoice, a: View, b: View, own: PairMatch, is_guess: bool
-    ) -> tuple[JudgedProposal, ...]:
-        """What every self-consistent clip proposes, held against the photos' own matches."""
+    def _proposals(
+        self, choice: PoseChoice, a: View, is_guess: bool, imagined_by: Mapping[str, str]
+    ) -> tuple[PoseProposal, ...]:
+        """What every self-consistent clip proposes."""
         focal_px = None if a.intrinsics.is_trusted else a.intrinsics.focal_px
-        proposals = [
-            PoseProposal(choice.pair, score.medoid, score.spread_deg, score.clip, focal_px)
+        return tuple(
+            PoseProposal(choice.pair, score.medoid, score.spread_deg, score.clip, focal_px, imagined_by[score.clip])
             for score in choice.clip_scores
             if score.num_hypotheses >= self._choosing.min_hypotheses
             and score.d_med_deg <= self._choosing.max_d_med_deg
             and not (is_guess and geometry.rotation_angle_deg(score.medoid.rotation) > MAX_GUESSED_TURN_DEG)
-        ]
+        )
+
+    def _judged(
+        self, proposals: Sequence[PoseProposal], a: View, b: View, own: PairMatch
+    ) -> tuple[JudgedProposal, ...]:
+        """What clips propose, held against the photos' own matches."""
         if not proposals:
             return ()
         views, matches = self._seen(a, b)

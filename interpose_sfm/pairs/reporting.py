@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from interpose_sfm import geometry, report
 from interpose_sfm.pairs.records import PairRecord
+from interpose_sfm.pairs.witnesses import agreeing_in
 from interpose_sfm.products import Link, LinkVerdict, Pose
 
 
@@ -36,6 +37,7 @@ def pair_report(record: PairRecord, models: Sequence[Mapping[str, Pose]] = ()) -
             for s in (() if choice is None else choice.clip_scores)
         },
         clip_flags={} if bridged is None else {clip: flags for clip, flags in bridged.flags.items() if flags},
+        agreeing_sources={} if bridged is None else agreeing_in(bridged),
         spread_deg=math.nan if link is None else link.spread_deg,
         rotation_deg=math.nan if link is None else float(geometry.rotation_angle_deg(link.b_from_a.rotation)),
         link=None if link is None else _link_report(link, record.verdict is LinkVerdict.ACCEPTED, models),

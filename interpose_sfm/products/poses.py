@@ -145,6 +145,8 @@ class PoseProposal:
         spread_deg: One-sigma angular uncertainty.
         source: What offers it; the name of a clip.
         focal_px: Focal length of A that it rests on; None for that of the photo.
+        imagined_by: Whose frames it was estimated from, such as a video model; proposals of one are no witnesses of one
+            another.
     """
 
     pair: ImagePair
@@ -152,6 +154,7 @@ class PoseProposal:
     spread_deg: float
     source: str
     focal_px: float | None = None
+    imagined_by: str = ""
 
 
 class ScoreKind(StrEnum):

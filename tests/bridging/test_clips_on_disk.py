@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import av
@@ -10,9 +12,12 @@ import pytest
 from PIL import Image
 
 from bridging_scene import CODECS, SHIFT_PX, context, pan, shown, texture, write_folder, write_video
+from clip_records import VIDEO, record
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.protocol import check_clip
+from interpose_sfm.clips.record import record_path
 from interpose_sfm.clips.video import UnreadableClipError, read_clip
+from interpose_sfm.options import BridgingOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, FrameMapping, ImageArray, ImagePair
 from paths import DATA
 
@@ -24,8 +29,45 @@ FRAMES = pan(seed=5, num_frames=13)
 
 
 def serve(folder: Path, index: int = 0, pair: ImagePair = PAIR, **options: object) -> Clip:
-    generator = ClipsGenerator(context({A: FRAMES[0], B: FRAMES[-1]}, clip_dir=folder, **options))
+    generator = ClipsGenerator(context({A: FRAMES[0], B: FRAMES[-1]}, clip_dirs=(folder,), **options))
     return check_clip(generator.generate(pair, ClipRequest(index, False, 0)), pair)
+
+
+# ---------------------------------------------------------------- folders
+
+
+def test_folders_are_sources_and_tell_their_clips_apart(tmp_path: Path) -> None:
+    folders = tmp_path / "runway", tmp_path / "luma"
+    for folder in folders:
+        folder.mkdir()
+        write_folder(folder / "a__b", FRAMES)
+    write_folder(folders[1] / "b__a", FRAMES[::-1])
+    generator = ClipsGenerator(context({A: FRAMES[0], B: FRAMES[-1]}, clip_dirs=folders))
+    assert generator.sources(PAIR) == generator.sources(ImagePair(B, A)) == ("runway", "luma", "luma")
+    names = [check_clip(generator.generate(PAIR, ClipRequest(index, False, 0)), PAIR).name for index in range(3)]
+    assert names == ["runway/a__b", "luma/a__b", "luma/b__a"]
+    assert serve(folders[0]).name == "a__b"
+    assert generator.sources(ImagePair(A, "c.jpg")) == ()
+
+
+@pytest.mark.parametrize(("generator", "source"), [("ltx", "ltx"), ("wan-vace:14b", "wan-vace")])
+def test_a_record_says_who_made_a_clip_wherever_it_lies(tmp_path: Path, generator: str, source: str) -> None:
+    """Also of which size a model was; a record of another file says nothing."""
+    path = tmp_path / "a__b.mp4"
+    path.write_bytes(VIDEO)
+    served = ClipsGenerator(context({A: FRAMES[0], B: FRAMES[-1]}, clip_dirs=(tmp_path,)))
+    made = record(generator=generator, sha256=hashlib.sha256(VIDEO).hexdigest())
+    record_path(path).write_text(json.dumps(made.to_json()))
+    assert served.sources(PAIR) == (source,)
+    path.write_bytes(VIDEO[:-1])
+    assert served.sources(PAIR) == (tmp_path.name,)
+
+
+def test_folders_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"option clips: got \['clips', 'clips'\], expected folders of different names"
+    ):
+        BridgingOptions(clip_dirs=(tmp_path / "x" / "clips", tmp_path / "y" / "clips"))
 
 
 # ---------------------------------------------------------------- decoding
@@ -199,7 +241,7 @@ def test_photos_of_different_shape_have_their_own_mappings(tmp_path: Path) -> No
     wide, tall = texture(21, 400, 240), texture(22, 240, 400)
     ends = [shown(wide, (40, 0, 360, 240), (320, 240), (0, 0)), shown(tall, (0, 110, 240, 290), (320, 240), (0, 0))]
     write_folder(tmp_path / "a__b", [ends[0], *FRAMES[1:4], ends[1]])
-    generator = ClipsGenerator(context({A: wide, B: tall}, clip_dir=tmp_path))
+    generator = ClipsGenerator(context({A: wide, B: tall}, clip_dirs=(tmp_path,)))
     clip = check_clip(generator.generate(PAIR, ClipRequest(0, False, 0)), PAIR)
     assert clip.status is ClipStatus.OK, clip.detail
     assert _error_px(clip.frame_from_a, FrameMapping((1, 1), (-40, 0)), wide) < 1.6
@@ -230,12 +272,12 @@ def test_videos_of_real_models_register(tmp_path: Path, example: str, file: str,
     suffix = "_ba" if file.endswith("_ba") else ""
     (tmp_path / f"a__b{suffix}.mp4").symlink_to(folder / f"{file}.mp4")
     photos = {name: np.asarray(Image.open(folder / name).convert("RGB")) for name in (A, B)}
-    generator = ClipsGenerator(context(photos, clip_dir=tmp_path, frames_per_clip=12))
+    generator = ClipsGenerator(context(photos, clip_dirs=(tmp_path,), frames_per_clip=12))
     clip = check_clip(generator.generate(PAIR, ClipRequest(0, False, 0)), PAIR)
     assert clip.status is ClipStatus.OK, clip.detail
     assert len(clip.frames) == 12
     np.testing.assert_allclose(clip.frame_from_a.scale, mapping.scale, rtol=0.005)
     for found, expected in zip(clip.frame_from_a.offset_px, mapping.offset_px, strict=True):
         assert expected is None or abs(found - expected) < 0.005 * 640
-    turned = ClipsGenerator(context({A: photos[B], B: photos[A]}, clip_dir=tmp_path))
+    turned = ClipsGenerator(context({A: photos[B], B: photos[A]}, clip_dirs=(tmp_path,)))
     assert turned.generate(PAIR, ClipRequest(0, False, 0)).status is ClipStatus.NOT_REGISTERED

@@ -16,6 +16,7 @@ import pytest
 
 import crossfade
 from bridging_scene import HEIGHT_PX, SHIFT_PX, WIDTH_PX, context, pan, similarity, texture, write_folder, write_video
+from interpose_sfm.bridging import factory
 from interpose_sfm.bridging.factory import (
     GENERATORS,
     VIDEO_MODELS,
@@ -28,6 +29,7 @@ from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, check
 from interpose_sfm.options import BridgingOptions, GenerationOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, FrameMapping, GeneratorKind, ImagePair
 from interpose_sfm.registry import BackendTable
+from interpose_sfm.video_models.diffusion import LocalChoice
 from interpose_sfm.video_models.protocol import GenerationContext
 from paths import ROOT
 
@@ -47,7 +49,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> GeneratorContext:
     near = rng.uniform([SHIFT_PX, 0], [WIDTH_PX, HEIGHT_PX], (80, 2))
     far = rng.uniform([SHIFT_PX, 0], [WIDTH_PX, HEIGHT_PX], (40, 2))
     in_b = np.vstack([near - [SHIFT_PX, 0], far - [SHIFT_PX - 30, 0]])
-    return context(PHOTOS, {PAIR: (np.vstack([near, far]), in_b)}, clip_dir=folder, max_frame_px=160, frames_per_clip=4)
+    return context(
+        PHOTOS, {PAIR: (np.vstack([near, far]), in_b)}, clip_dirs=(folder,), max_frame_px=160, frames_per_clip=4
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,12 @@ def same(x: Clip, y: Clip) -> bool:
 def test_name_is_the_name_in_the_table(generator: VideoGenerator) -> None:
     assert generator.name in generator_tables()
     assert ask(generator).generator == generator.name
+
+
+def test_every_clip_has_a_source(generator: VideoGenerator) -> None:
+    sources = generator.sources(PAIR)
+    assert len(sources) == generator.num_clips(PAIR)
+    assert all(source and ":" not in source for source in sources)
 
 
 def test_every_clip_of_a_served_pair_is_ok(generator: VideoGenerator) -> None:
@@ -218,7 +228,7 @@ def test_check_clip_names_the_generator_and_the_fault(change: dict[str, object],
 # ---------------------------------------------------------------- options and table
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(BridgingOptions) if f.name != "clip_dir"])
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(BridgingOptions) if f.name != "clip_dirs"])
 def test_options_check_themselves(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         BridgingOptions(**{field: -1})
@@ -244,8 +254,21 @@ def test_an_option_names_generators(scene: GeneratorContext, generation: Generat
     assert [g.name for g in create_generators("auto", scene, replace(generation, store_dir=None))] == ["clips"]
 
 
+def test_clips_of_the_store_are_served_beside_those_of_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generation: GenerationContext
+) -> None:
+    """But once where the store is one of the folders."""
+    monkeypatch.setattr(factory, "local_model", lambda options: LocalChoice(None, "no GPU here"))
+    one, two, store = (tmp_path / name for name in ("one", "two", "store"))
+    for folder in (one, two, store):
+        folder.mkdir()
+    stored = replace(generation, store_dir=store)
+    for folders, expected in (((one, two), 2), ((one, store), 1), ((), 1)):
+        assert len(create_generators("auto", context(PHOTOS, clip_dirs=folders), stored)) == expected
+
+
 def test_clips_without_a_folder_says_what_to_set(generation: GenerationContext) -> None:
-    with pytest.raises(ValueError, match="clip_dir"):
+    with pytest.raises(ValueError, match="clip_dirs"):
         create_generator("clips", context({A: FRAMES[0]}), generation)
 
 

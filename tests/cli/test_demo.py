@@ -168,7 +168,9 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert result[key]["num_registered"] == result["reconstruction"]["report"][score] == registered
         assert result[key]["max_error_deg"] < 2.5
     assert result["before"]["auc_5"] < 20 < 70 < result["after"]["auc_5"]
-    assert result["reconstruction"]["report"]["options"]["bridging"]["clip_dir"] == str(tmp_path / "out/sample/clips")
+    assert result["reconstruction"]["report"]["options"]["bridging"]["clip_dirs"] == [
+        str(tmp_path / "out/sample/clips")
+    ]
     with Image.open(result["picture"]) as picture:
         assert picture.size[0] > demo.BOX_PX * 2
     rendered = (tmp_path / "out" / "sample" / "truth.json").stat().st_mtime_ns

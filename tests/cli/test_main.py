@@ -16,16 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from bridging_scene import write_folder
 from interpose_sfm import __version__, geometry
 from interpose_sfm.cli import main as cli
 from interpose_sfm.cli.options import attribute_texts
 from interpose_sfm.doctor import BackendCheck, CheckKind
 from interpose_sfm.options import CameraMode, ReconstructOptions
-from interpose_sfm.products import SkipReason
+from interpose_sfm.products import LinkVerdict, SkipReason
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.storage.stores import StoreError
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
@@ -119,7 +121,7 @@ def option_flags(options: object) -> list[str]:
             flags += option_flags(value)
             continue
         assert len(texts[option.name].split()) >= 2, f"{option.name} is not described"
-        name = "clips" if option.name == "clip_dir" else option.name.replace("_", "-")
+        name = "clips" if option.name == "clip_dirs" else option.name.replace("_", "-")
         flags.append(f"--no-{name}" if value is True else f"--{name}")
     return flags
 
@@ -176,7 +178,7 @@ def test_options_without_effect_are_not_offered(command: str, shown: set[str], h
 
 def test_defaults_are_those_of_the_library_and_flags_reach_it() -> None:
     plain, changed = cli.parse(["reconstruct", "x"]), cli.parse(
-        ["reconstruct", "x", "--output", "o", "--clips", "c", "--camera-mode", "per_folder", "--no-recursive",
+        ["reconstruct", "x", "--output", "o", "--clips", "c", "d", "--camera-mode", "per_folder", "--no-recursive",
          "--max-bridged-pairs", "3", "--min-agreement=0.9", "--database", "d.db", "-v", "--json"]
     )  # fmt: skip
     assert vars(plain) == {
@@ -190,7 +192,7 @@ def test_defaults_are_those_of_the_library_and_flags_reach_it() -> None:
         camera_mode=CameraMode.PER_FOLDER,
         photos=dataclasses.replace(default.photos, recursive=False),
         view_graph=dataclasses.replace(default.view_graph, max_bridged_pairs=3),
-        bridging=dataclasses.replace(default.bridging, clip_dir=Path("c")),
+        bridging=dataclasses.replace(default.bridging, clip_dirs=(Path("c"), Path("d"))),
         consensus=dataclasses.replace(default.consensus, min_agreement=0.9),
     )
 
@@ -471,7 +473,7 @@ def test_reconstruct(sample: SampleTruth, tmp_path: Path) -> None:
     assert Path(result["output"]) == output
     assert result["report"] == json.loads((output / "report.json").read_text(encoding="utf-8"))
     assert all((Path(folder) / "images.bin").is_file() for folder in result["model_dirs"])
-    assert result["report"]["options"]["bridging"]["clip_dir"] == sample.clip_dir.as_posix()
+    assert result["report"]["options"]["bridging"]["clip_dirs"] == [sample.clip_dir.as_posix()]
     # The same command again takes what is there, and says what came of it.
     again = run(*arguments)
     assert again.code == 0, again.err
@@ -556,3 +558,24 @@ def test_relpose_with_clips(sample: SampleTruth) -> None:
     true = geometry.relative_pose(sample.cam_from_world[b], sample.cam_from_world[a])
     assert geometry.rotation_angle_deg(np.array(pose["rotation"]) @ true.rotation.T) < 3.0
     assert geometry.direction_angle_deg(np.array(pose["translation"]), true.translation) < 3.0
+
+
+@pytest.mark.long
+def test_relpose_with_clips_of_two_sources(sample: SampleTruth, tmp_path: Path) -> None:
+    """A film, and the same played backwards and darker: they agree, and that accepts nothing."""
+    with av.open(str(sample.clip_dir / sample.clip_name)) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    a, b = sample.gap.a, sample.gap.b
+    darker = [(0.9 * frame).astype(np.uint8) for frame in frames[::-1]]
+    for folder, first, last, shown in (("one", a, b, frames), ("two", b, a, darker)):
+        (tmp_path / folder).mkdir()
+        write_folder(tmp_path / folder / f"{Path(first).stem}__{Path(last).stem}", shown)
+    photos = sample.photo_dir / a, sample.photo_dir / b
+    fast = ("--max-keypoints=512", "--num-random-subsets=2")
+    done = run("relpose", *photos, "--clips", tmp_path / "one", tmp_path / "two", *fast, "--json")
+    assert done.code == 1
+    assert done.json["verdict"] == LinkVerdict.UNSEEN.value
+    assert {name.partition("/")[0] for name in done.json["tried"][1:]} == {"one", "two"}
+    assert done.json["detail"].endswith(" propose the same pose")
+    true = geometry.relative_pose(sample.cam_from_world[b], sample.cam_from_world[a])
+    assert geometry.rotation_angle_deg(np.array(done.json["b_from_a"]["rotation"]) @ true.rotation.T) < 3.0

@@ -98,7 +98,7 @@ def test_options_reach_the_hook(tmp_path: Path) -> None:
     command = cli.parse(["hook", "--clips", "clips", "--seed", "3", "--", __file__, "--seed", "4"])
     assert command.script == (__file__, "--seed", "4")
     assert command.options.seed == 3
-    assert command.options.bridging.clip_dir == Path("clips")
+    assert command.options.bridging.clip_dirs == (Path("clips"),)
     plain = cli.parse(["hook", "--", __file__])
     assert (plain.script, plain.options) == ((__file__,), InterposeOptions())
 

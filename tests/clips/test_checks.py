@@ -227,7 +227,7 @@ def test_a_clip_on_disk_carries_its_flags(tmp_path: Path, is_backwards: bool, is
     name = "b__a" if is_backwards else "a__b"
     write_video(tmp_path / f"{name}.mp4", frames[::-1] if is_backwards else frames)
     photos = {"a.jpg": frames[0], "b.jpg": frames[-1]}
-    generator = ClipsGenerator(context(photos, clip_dir=tmp_path, max_frame_px=320, frames_per_clip=5))
+    generator = ClipsGenerator(context(photos, clip_dirs=(tmp_path,), max_frame_px=320, frames_per_clip=5))
     clip = generator.generate(ImagePair("a.jpg", "b.jpg"), ClipRequest(0, False, 0))
     assert clip.status is ClipStatus.OK
     assert (CUT in {flag.problem for flag in clip.flags}) is is_cut

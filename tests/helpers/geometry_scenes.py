@@ -206,7 +206,7 @@ def turned(pose: Pose, angle_deg: float, axis: Sequence[float] = (0, 1, 0)) -> P
 def evidence(
     *,
     num_inliers: int = 100,
-    share: float = 0.95,
+    share: float = 0.85,
     score: float = 0.9,
     density: float = 0.5,
     angle_deg: float = 20.0,

@@ -15,7 +15,10 @@ from interpose_sfm.pairs.judge import (
     MIN_NEAR_SCORE,
     MIN_WHISPER,
     NEAR_DEG,
+    NOTHING_MISSING,
     SURE_AGREEMENT,
+    SURE_SHARE,
+    SURE_WEIGHT,
     judge,
     judge_evidence,
 )
@@ -47,7 +50,12 @@ def doubted(doubts: Doubts) -> LinkVerdict:
 
 SIDEWAYS = Pose(np.eye(3), np.array([1.0, 0.0, 0.0]))
 FORWARD = Pose(np.eye(3), np.array([0.0, 0.0, 1.0]))
-DOUBTFUL = {"agreement": SURE_AGREEMENT - EPSILON, "angle_deg": NEAR_DEG - EPSILON, "score": MIN_NEAR_SCORE - EPSILON}
+DOUBTFUL = {
+    "agreement": SURE_AGREEMENT - EPSILON,
+    "angle_deg": NEAR_DEG - EPSILON,
+    "score": MIN_NEAR_SCORE - EPSILON,
+    "share": SURE_SHARE - EPSILON,
+}
 
 
 def test_a_matcher_that_hesitates_from_one_side_needs_third_photos() -> None:
@@ -60,6 +68,12 @@ def test_a_matcher_that_hesitates_from_one_side_needs_third_photos() -> None:
 def test_each_reason_for_confidence_suffices(name: str) -> None:
     sure = {**DOUBTFUL, name: DOUBTFUL[name] + 2 * EPSILON}
     assert judged(link("a", "b", SIDEWAYS, evidence(**sure))) is ACCEPTED  # type: ignore[arg-type]
+
+
+def test_a_matcher_that_knows_much_again_may_hesitate() -> None:
+    found = replace(evidence(**DOUBTFUL), weight=SURE_WEIGHT - EPSILON)  # type: ignore[arg-type]
+    assert judged(link("a", "b", SIDEWAYS, found)) is POSSIBLE
+    assert judged(link("a", "b", SIDEWAYS, replace(found, weight=SURE_WEIGHT))) is ACCEPTED
 
 
 def test_whoever_walks_forward_sees_another_scale_and_may_hesitate() -> None:
@@ -90,6 +104,17 @@ def test_each_cue_has_its_limit(name: str, limit: float, refusal: LinkVerdict) -
     assert verdict_of(evidence(**{name: limit})) is not refusal  # type: ignore[arg-type]
     assert verdict_of(evidence(**{name: limit - EPSILON})) is refusal  # type: ignore[arg-type]
     assert verdict_of(evidence(**{name: limit + 0.5})) is ACCEPTED  # type: ignore[arg-type]
+
+
+def test_a_near_miss_of_which_hardly_any_match_contradicts_is_believed_where_nothing_is_missing() -> None:
+    near_miss = evidence(agreement=OPTIONS.min_agreement - 0.05, share=SURE_SHARE)
+    for found, silence, verdict in (
+        (near_miss, 0.0, ACCEPTED),
+        (near_miss, NOTHING_MISSING + EPSILON, POSSIBLE),
+        (replace(near_miss, inlier_share=SURE_SHARE - EPSILON), 0.0, POSSIBLE),
+        (replace(near_miss, agreement=OPTIONS.min_agreement_confirmed - EPSILON), 0.0, LinkVerdict.LOW_AGREEMENT),
+    ):
+        assert judge_evidence(found, OPTIONS, silence)[0] is verdict
 
 
 def test_the_number_of_inliers_has_its_limits() -> None:

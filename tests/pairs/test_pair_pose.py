@@ -79,7 +79,7 @@ def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True) -> PairOutco
         cache = KnownCache(stores.features, stores.matches, MatchingOptions())
         cache.scene = scene
         estimator = MatcherEstimator(EstimatorContext(features=cache.features, matches=cache.matches))
-        generators = [ClipsGenerator(context(photos, clip_dir=folder))]
+        generators = [ClipsGenerator(context(photos, clip_dirs=(folder,)))]
         choosing = ConsistencyOptions(num_random_subsets=3)
         poser = PairPoser(view, cache, stores.hypotheses, estimator, generators, choosing, seed=0)
         assert poser.num_clips_on_disk(PAIR) == 1
@@ -207,7 +207,7 @@ def test_clips_over_the_budget_are_told_and_unlimited_spending_is_asked_for(tmp_
 
 def test_what_generators_say_of_themselves_decides_what_to_bridge(tmp_path: Path) -> None:
     write_folder(tmp_path / "a__b", FRAMES)
-    on_disk = ClipsGenerator(context({PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}, clip_dir=tmp_path))
+    on_disk = ClipsGenerator(context({PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}, clip_dirs=(tmp_path,)))
     poser = poser_with(tmp_path, on_disk)
     assert (poser.clip_kinds, poser.num_clips_on_disk(PAIR)) == ({GeneratorKind.FILES}, 1)
     poser = poser_with(tmp_path, Priced(None), on_disk)

@@ -94,7 +94,7 @@ def poser_with_clips(folder: Path, pairs: Sequence[str]) -> Iterator[PairPoser]:
     for pair in pairs:
         (clip_dir / f"{pair[0]}__{pair[1]}.mp4").touch()
     photos = dict.fromkeys(NAMES, np.zeros((2, 2, 3), np.uint8))
-    generators = create_generators("auto", context(photos, clip_dir=clip_dir), generation_context(photos))
+    generators = create_generators("auto", context(photos, clip_dirs=(clip_dir,)), generation_context(photos))
     with open_stores(folder) as stores:
         cache = LearnedCache(stores.features, stores.matches, MatchingOptions())
         estimator = MatcherEstimator(EstimatorContext(features=cache.features, matches=cache.matches))

@@ -74,7 +74,7 @@ class Bench:
 
     def on_disk(self, folder: Path) -> ClipsGenerator:
         """The generator that reads the clips in a folder."""
-        return ClipsGenerator(context(self.photos, clip_dir=folder, max_frame_px=320, frames_per_clip=4))
+        return ClipsGenerator(context(self.photos, clip_dirs=(folder,), max_frame_px=320, frames_per_clip=4))
 
     def clip(self, index: int = 0, pair: ImagePair = PAIR) -> Clip:
         return check_clip(self.generator.generate(pair, clip_requests(index + 1, 0)[index]), pair)

@@ -305,7 +305,7 @@ def unreadable_clips(folder: Path, pairs: Iterable[Pair]) -> ReconstructOptions:
     clip_dir.mkdir()
     for a, b in pairs:
         (clip_dir / f"{a}__{b}.mp4").write_bytes(b"no video")
-    return replace(QUICK, generator="clips", bridging=BridgingOptions(clip_dir=clip_dir))
+    return replace(QUICK, generator="clips", bridging=BridgingOptions(clip_dirs=(clip_dir,)))
 
 
 def matches_by_number(numbers: Mapping[Pair, int]) -> dict[Pair, Matches]:
@@ -356,7 +356,7 @@ def with_clip(tmp_path: Path) -> ReconstructOptions:
     """Options of a run that has a clip from photo 3 to photo 4."""
     (tmp_path / "clips").mkdir()
     write_folder(tmp_path / "clips" / "3__4", CLIP)
-    bridging = BridgingOptions(clip_dir=tmp_path / "clips")
+    bridging = BridgingOptions(clip_dirs=(tmp_path / "clips",))
     return replace(QUICK, generator="clips", bridging=bridging, consensus=ConsensusOptions(accept_unseen=True))
 
 

@@ -59,7 +59,7 @@ def folder(sample: SampleTruth) -> Path:
 
 
 def options_with_clips(sample: SampleTruth) -> ReconstructOptions:
-    bridging = BridgingOptions(clip_dir=sample.clip_dir)
+    bridging = BridgingOptions(clip_dirs=(sample.clip_dir,))
     return replace(QUICK, bridging=bridging, consensus=ConsensusOptions(accept_unseen=True))
 
 

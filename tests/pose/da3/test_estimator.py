@@ -193,7 +193,7 @@ def test_a_weak_pair_gets_its_pose_from_the_network_and_the_frames_of_a_clip(
         collection.photo_dir / collection.gap.b,
         ReconstructOptions(
             pose_estimator="da3",
-            bridging=BridgingOptions(clip_dir=collection.clip_dir, frames_per_clip=12),
+            bridging=BridgingOptions(clip_dirs=(collection.clip_dir,), frames_per_clip=12),
             da3=Da3Options(da3_size_px=252),
             consensus=ConsensusOptions(accept_unseen=True),
         ),

@@ -159,7 +159,7 @@ def test_a_weak_pair_gets_its_pose_from_the_network(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(network, "load_network", lambda options: network_)
     options = ReconstructOptions(
         pose_estimator="dust3r",
-        bridging=BridgingOptions(clip_dir=collection.clip_dir, frames_per_clip=12),
+        bridging=BridgingOptions(clip_dirs=(collection.clip_dir,), frames_per_clip=12),
         dust3r=Dust3rOptions(dust3r_size_px=SIZE_PX),
         consensus=ConsensusOptions(accept_unseen=True),
     )

@@ -1,4 +1,4 @@
-"""Frames of a clip as views, with the cameras that follow from those of the photos."""
+"""The frames of a clip as pose estimators see them: each with a camera of its own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from interpose_sfm.storage.content_keys import image_key
 
 def frame_views(clip: Clip, intrinsics_a: Intrinsics, intrinsics_b: Intrinsics) -> list[View]:
     """The frames of a clip as views, with cameras that go over from A's to B's."""
-    first = frame_intrinsics(intrinsics_a, clip.frame_from_a, clip)
-    last = frame_intrinsics(intrinsics_b, clip.frame_from_b, clip)
+    first = _frame_intrinsics(intrinsics_a, clip.frame_from_a, clip)
+    last = _frame_intrinsics(intrinsics_b, clip.frame_from_b, clip)
     views = []
     for index, frame in enumerate(clip.frames):
         share = (index + 1) / (len(clip.frames) + 1)
@@ -29,7 +29,7 @@ def frame_views(clip: Clip, intrinsics_a: Intrinsics, intrinsics_b: Intrinsics) 
     return views
 
 
-def frame_intrinsics(photo: Intrinsics, frame_from_photo: FrameMapping, clip: Clip) -> Intrinsics:
+def _frame_intrinsics(photo: Intrinsics, frame_from_photo: FrameMapping, clip: Clip) -> Intrinsics:
     """The camera of a frame that shows a photo scaled and shifted."""
     height_px, width_px = clip.frames[0].shape[:2]
     scale_x, scale_y = frame_from_photo.scale
