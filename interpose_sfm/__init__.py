@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     from interpose_sfm.options import (
         AlignmentMethod as AlignmentMethod, BaseOptions as BaseOptions, BridgingOptions as BridgingOptions,
         CameraMode as CameraMode, ConsensusOptions as ConsensusOptions, ConsistencyOptions as ConsistencyOptions,
-        Dust3rOptions as Dust3rOptions, FallbackOptions as FallbackOptions, Fit as Fit,
+        Da3Options as Da3Options, Dust3rOptions as Dust3rOptions, FallbackOptions as FallbackOptions, Fit as Fit,
         GenerationOptions as GenerationOptions, InterposeOptions as InterposeOptions, Mapper as Mapper,
         MatchingOptions as MatchingOptions, MemoryProfile as MemoryProfile, NetworkDtype as NetworkDtype,
         PairSelection as PairSelection, PhotoOptions as PhotoOptions, ReconstructOptions as ReconstructOptions,
@@ -62,9 +62,9 @@ _NAMES = {
     "clips.protocol": "BudgetError",
     "doctor": "BackendCheck CheckKind diagnose",
     "options": (
-        "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Dust3rOptions "
-        "FallbackOptions Fit GenerationOptions InterposeOptions Mapper MatchingOptions MemoryProfile NetworkDtype "
-        "PairSelection PhotoOptions ReconstructOptions Strategy ViewGraphOptions"
+        "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Da3Options "
+        "Dust3rOptions FallbackOptions Fit GenerationOptions InterposeOptions Mapper MatchingOptions MemoryProfile "
+        "NetworkDtype PairSelection PhotoOptions ReconstructOptions Strategy ViewGraphOptions"
     ),
     "products": (
         "ChoiceReason ClipFlag ClipProblem ClipScore ClipState Evidence ImagePair LinkVerdict Pose PoseChoice "

@@ -37,12 +37,12 @@ from interpose_sfm.colmap import reconstruction
 from interpose_sfm.options import BridgingOptions, ConsistencyOptions, Dust3rOptions, PairSelection, ReconstructOptions
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pose.dust3r import network, network_code, published_alignment
-from interpose_sfm.pose.dust3r.alignment import Alignment, align
 from interpose_sfm.pose.dust3r.checkpoint import VIT_LARGE_512_DPT
 from interpose_sfm.pose.dust3r.estimator import Dust3rEstimator
 from interpose_sfm.pose.dust3r.inference import CachedInference, all_ordered_pairs, tying_pairs
 from interpose_sfm.pose.dust3r.network import Dust3rNetwork
-from interpose_sfm.pose.dust3r.pair_geometry import sample
+from interpose_sfm.pose.point_maps.alignment import Alignment, align
+from interpose_sfm.pose.point_maps.pair_geometry import sample
 from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import Features, FloatArray, ImagePair, Intrinsics, Matches, Pose, PoseHypothesis, View
 from interpose_sfm.report import versions

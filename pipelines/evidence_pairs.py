@@ -17,7 +17,7 @@ from interpose_sfm import geometry
 from interpose_sfm.matching import agreement
 from interpose_sfm.matching.cache import LearnedCache, PhotoViews
 from interpose_sfm.options import MatchingOptions
-from interpose_sfm.pairs.pair_pose import pair_link
+from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.products import Features, ImagePair, Intrinsics, Link, Matches, Pose
 from interpose_sfm.storage.stores import FeatureStore, MatchStore
 

@@ -34,7 +34,7 @@ from interpose_sfm import geometry
 from interpose_sfm.matching.cache import LearnedCache, photo_view
 from interpose_sfm.options import ConsensusOptions, MatchingOptions
 from interpose_sfm.pairs.judge import believed_link, judge, judge_proposed
-from interpose_sfm.pairs.pair_pose import pair_link
+from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.pairs.proposals import judge_proposals
 from interpose_sfm.products import (
     PAIR_ALONE,

@@ -103,7 +103,7 @@ def test_every_backend_is_derived_from_the_protocol_of_its_table(table: BackendT
 
 
 def test_dependencies_have_lower_bounds() -> None:
-    options = ["install_requires", "video", "dust3r", "dev"]
+    options = ["install_requires", "video", "da3", "dust3r", "dev"]
     for option in options:
         section = "options" if option == "install_requires" else "options.extras_require"
         for requirement in requirements(section, option):

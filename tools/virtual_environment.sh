@@ -40,6 +40,7 @@ fi
 touch "$unfinished"
 echo "Installing interpose_sfm and what it needs; the first time this takes a few minutes and some 7 GB of disk"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-# DUSt3R's published code, for its tests. Its metadata asks for viewers that want an old numpy, so it comes without them.
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps mini-dust3r==0.1.2
+# The published code of pose networks, for their tests. Its metadata asks for viewers that want an old numpy, so it comes
+# without them.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps mini-dust3r==0.1.2 depth-anything-3==0.1.1
 rm "$unfinished"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 
 import tyro
 from tyro.conf import Positional
@@ -36,6 +36,9 @@ from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.json_values import to_jsonable
 from interpose_sfm.storage.stores import StoreError
 from interpose_sfm.storage.workspace import WorkspaceBusyError
+
+if TYPE_CHECKING:
+    from interpose_sfm.pose.da3.architectures import Published
 
 OK, FAILED, UNUSABLE = 0, 1, 2
 
@@ -157,6 +160,7 @@ class _Pairs(Command):
             "generation",
             "consistency",
             "consensus",
+            "da3",
             "dust3r",
         }
     )
@@ -201,7 +205,10 @@ class _Bridge(Command):
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
-        {"pose_estimator", "use_gps", "bridging", "dust3r", "max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS}
+        {
+            *("pose_estimator", "use_gps", "bridging", "da3", "dust3r"),
+            *("max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS),
+        }
     )
     keeps_its_work: ClassVar[bool] = True
 
@@ -245,6 +252,31 @@ class _RelativePose(Command):
         result = relative_pose(self.a, self.b, self.options, progress)
         code = OK if result.verdict is LinkVerdict.ACCEPTED else FAILED
         return Outcome(code, text.relative_pose(result), result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fetch(Command):
+    """Fetch weights of a pose network into the cache of the Hugging Face hub: da3 or da3-base. No run does so unasked.
+
+    The licence and the size are said first. A download that broke off goes on where it stopped.
+
+    Attributes:
+        name: da3 for DA3-SMALL, da3-base for DA3-BASE.
+    """
+
+    name: Annotated[Positional[str], tyro.conf.arg(metavar="NAME")]
+
+    keeps_its_work: ClassVar[bool] = True
+
+    def run(self, progress: Progress) -> Outcome:
+        from interpose_sfm.workflows.fetch_weights import fetch_weights
+
+        def announce(item: Published) -> None:
+            if not self.quiet:
+                print(text.licence(item), file=sys.stderr)
+
+        result = fetch_weights(self.name, announce, progress)
+        return Outcome(OK, str(result.path), result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +330,7 @@ _COMMANDS: Mapping[str, type[Command]] = {
     "pairs": _Pairs,
     "bridge": _Bridge,
     "relpose": _RelativePose,
+    "fetch": _Fetch,
     "doctor": _Doctor,
     "demo": _Demo,
     "hook": _Hook,

@@ -15,10 +15,16 @@ from interpose_sfm.products import ClipState, LinkVerdict, Pose
 if TYPE_CHECKING:
     from interpose_sfm.cli.demo import DemoResult
     from interpose_sfm.doctor import BackendCheck
+    from interpose_sfm.pose.da3.architectures import Published
     from interpose_sfm.products import ViewGraph
     from interpose_sfm.report import PairReport, ReconstructionResult
     from interpose_sfm.workflows.make_clips import BridgeResult
     from interpose_sfm.workflows.relative_pose import RelativePoseResult
+
+
+def licence(item: Published) -> str:
+    """What is going to be fetched, and under which licence it may be used."""
+    return f"{item.repo} at {item.revision[:12]}: {item.num_bytes / 1e6:.0f} MB, licence {item.licence}"
 
 
 def reconstruction(result: ReconstructionResult, seconds: float) -> str:

@@ -4,7 +4,14 @@ from interpose_sfm.options.base import BaseOptions, CallerOptions, CameraMode, M
 from interpose_sfm.options.bridging import BridgingOptions, Fit, GenerationOptions, MemoryProfile, NetworkDtype
 from interpose_sfm.options.consensus import ConsensusOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
-from interpose_sfm.options.poses import AlignmentMethod, ConsistencyOptions, Dust3rOptions, PairSelection, Strategy
+from interpose_sfm.options.poses import (
+    AlignmentMethod,
+    ConsistencyOptions,
+    Da3Options,
+    Dust3rOptions,
+    PairSelection,
+    Strategy,
+)
 from interpose_sfm.options.runs import FallbackOptions, InterposeOptions, ReconstructOptions
 
 __all__ = [
@@ -15,6 +22,7 @@ __all__ = [
     "CameraMode",
     "ConsensusOptions",
     "ConsistencyOptions",
+    "Da3Options",
     "Dust3rOptions",
     "FallbackOptions",
     "Fit",

@@ -116,3 +116,27 @@ class Dust3rOptions:
         require(size >= 64 and size % 64 == 0, "dust3r-size-px", size, "a multiple of 64, at least 64")
         require(self.dust3r_batch_size >= 1, "dust3r-batch-size", self.dust3r_batch_size, ">= 1")
         require(self.dust3r_pool >= 3, "dust3r-pool", self.dust3r_pool, ">= 3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Da3Options:
+    """The pose estimator `da3`, Depth Anything 3. Its weights SMALL and BASE are Apache-2.0; larger ones are not used.
+
+    Attributes:
+        da3_weights: ``small``, ``base``, or a local ``.safetensors`` file; ``auto`` takes the published ones that are
+            on this machine, of both `base` on a GPU and `small` without. Nothing is fetched.
+        da3_device: torch device; ``auto`` takes CUDA, else Metal, else the CPU.
+        da3_dtype: Number format of the transformer blocks.
+        da3_size_px: Longer side of the pictures that the network sees; the published weights want 504.
+    """
+
+    da3_weights: str = "auto"
+    da3_device: str = "auto"
+    da3_dtype: NetworkDtype = NetworkDtype.FLOAT32
+    da3_size_px: int = 504
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "da3_dtype", NetworkDtype(self.da3_dtype))
+        require(bool(self.da3_weights), "da3-weights", self.da3_weights, "auto, small, base or a file")
+        size = self.da3_size_px
+        require(size >= 56 and size % 14 == 0, "da3-size-px", size, "a multiple of 14, at least 56")

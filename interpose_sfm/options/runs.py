@@ -11,7 +11,7 @@ from interpose_sfm.options.bridging import BridgingOptions, GenerationOptions
 from interpose_sfm.options.checks import require
 from interpose_sfm.options.consensus import ConsensusOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
-from interpose_sfm.options.poses import ConsistencyOptions, Dust3rOptions
+from interpose_sfm.options.poses import ConsistencyOptions, Da3Options, Dust3rOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +22,15 @@ class FallbackOptions:
         generator: Where bridging clips come from: ``auto`` takes clips on disk where there are any for the pair, else
             makes them with a video model whose weights are on this machine with a GPU that holds it; ``none`` leaves
             bridging out; else the name of a generator, such as ``wan-flf2v``, ``diffusers:FOLDER`` or ``morph``.
-        pose_estimator: Name of the pose estimator.
+        pose_estimator: Name of what finds relative poses over clips; ``auto`` goes by learned matches, and where these
+            leave a pair open, a pose network proposes that may be used commercially and whose weights are on this
+            machine (`da3`).
         seed: Seed of everything that is random.
         use_gps: Whether GPS positions in EXIF give distance and scale where only these are missing.
     """
 
     generator: str = "auto"
-    pose_estimator: str = "matcher"
+    pose_estimator: str = "auto"
     seed: int = 0
     use_gps: bool = True
     view_graph: ViewGraphOptions = field(default_factory=ViewGraphOptions)
@@ -37,6 +39,7 @@ class FallbackOptions:
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     consistency: ConsistencyOptions = field(default_factory=ConsistencyOptions)
     consensus: ConsensusOptions = field(default_factory=ConsensusOptions)
+    da3: Da3Options = field(default_factory=Da3Options)
     dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
 
     def __post_init__(self) -> None:
@@ -45,7 +48,7 @@ class FallbackOptions:
     @property
     def estimator_options(self) -> Mapping[str, object]:
         """Name of a pose estimator -> its group of options, of those that have one."""
-        return {"dust3r": self.dust3r}
+        return {"da3": self.da3, "dust3r": self.dust3r}
 
 
 @dataclass(frozen=True, kw_only=True)

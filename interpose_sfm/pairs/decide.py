@@ -6,7 +6,7 @@ Every step of a run adds to the findings of a pair; none of them sets a verdict.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from interpose_sfm import geometry
@@ -14,7 +14,16 @@ from interpose_sfm.matching.rivals import FAR_DEG
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.judge import believed_link, judge, judge_proposed, turn_between_deg
 from interpose_sfm.pairs.witnesses import agreeing_in
-from interpose_sfm.products import ChoiceReason, Link, LinkDecision, LinkVerdict, PairMatch, PairOutcome, PoseChoice
+from interpose_sfm.products import (
+    ChoiceReason,
+    JudgedProposal,
+    Link,
+    LinkDecision,
+    LinkVerdict,
+    PairMatch,
+    PairOutcome,
+    PoseChoice,
+)
 
 MAX_GUESSED_TURN_DEG = 25.0
 """A turn errs in proportion to the focal length. Clips of photos without EXIF put it at two thirds of COLMAP's guess in
@@ -29,6 +38,8 @@ class Findings:
 
     Attributes:
         matched: What learned matches of the two photos say; None before they were made.
+        proposed: What a pose network proposes for the two photos alone, held against their matches; None where none was
+            asked.
         bridged: What the clips say; None where none were asked for.
         guessed_focal: Whether its focal lengths are a guess, which no other pair can mend.
         skipped: Why the pair was not tried.
@@ -40,6 +51,7 @@ class Findings:
     """
 
     matched: PairMatch | None = None
+    proposed: tuple[JudgedProposal, ...] | None = None
     bridged: PairOutcome | None = None
     guessed_focal: bool = False
     skipped: str = ""
@@ -72,12 +84,11 @@ def decide(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
 
 
 def decide_alone(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
-    """The verdict on a pair before any other link is heard: by its clips where these give a link or disagree."""
+    """The verdict on a pair before any other link is heard: by what is proposed where that is believed or disagrees."""
     matched, bridged = findings.matched, findings.bridged
-    if bridged is not None:
-        proposed = decide_proposed(bridged, limits)
-        if proposed is not None:
-            return _unless_near_miss(proposed, matched, limits)
+    proposed = decide_proposed(findings.proposed or (), bridged, limits)
+    if proposed is not None:
+        return _unless_near_miss(proposed, matched, limits)
     if bridged is not None and bridged.link is None and bridged.choice.reason is not ChoiceReason.NO_HYPOTHESIS:
         detail = f"{bridged.choice.reason}: {_scored(bridged.choice)}"
         return LinkDecision(LinkVerdict.INCONSISTENT, detail, None if matched is None else matched.link)
@@ -106,25 +117,34 @@ def _unless_near_miss(proposed: LinkDecision, matched: PairMatch | None, limits:
     return LinkDecision(verdict, f"{detail}; what clips propose is not believed: {proposed.detail}", matched.link)
 
 
-def decide_proposed(bridged: PairOutcome, limits: ConsensusOptions) -> LinkDecision | None:
-    """The verdict on what clips propose: by the pixels of the two photos, where these can tell.
+def decide_proposed(
+    by_network: Sequence[JudgedProposal], bridged: PairOutcome | None, limits: ConsensusOptions
+) -> LinkDecision | None:
+    """The verdict on what clips and pose networks propose: by the pixels of the two photos, where these can tell.
+
+    Args:
+        by_network: What a pose network proposes for the two photos alone. It counts only where pixels believe it, for
+            nothing else speaks for it.
+        bridged: What the clips say.
+        limits: When a link is believed.
 
     Returns:
-        None where clips propose nothing, or nothing that is self-consistent and that pixels believe.
+        None where nothing is proposed, or nothing that is self-consistent and that pixels believe.
     """
-    agreeing = agreeing_in(bridged)
-    judged = [(judge_proposed(found, limits), found) for found in bridged.proposals]
+    agreeing = {} if bridged is None else agreeing_in(bridged)
+    proposals = (*by_network, *(() if bridged is None else bridged.proposals))
+    judged = [(judge_proposed(found, limits), found) for found in proposals]
     judged.sort(key=lambda item: -item[1].link.evidence.weight)
     for wanted in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY, LinkVerdict.POSSIBLE):
         believed = [(detail, believed_link(found, limits)) for (verdict, detail), found in judged if verdict is wanted]
         if any(turn_between_deg(believed[0][1].b_from_a, link.b_from_a) > FAR_DEG for _, link in believed[1:]):
-            detail = "the photos' own matches believe poses of clips that are far from one another"
+            detail = "the photos' own matches believe proposed poses that are far from one another"
             return LinkDecision(LinkVerdict.INCONSISTENT, detail, believed[0][1])
         if believed:
             detail, best = believed[0]
             return LinkDecision(wanted, f"{best.source}: {detail}{_witnessed(best, agreeing)}", best)
-    link = bridged.link
-    if link is None:
+    link = None if bridged is None else bridged.link
+    if bridged is None or link is None:
         return None
     steps = judge(link, limits)
     detail = f"{_scored(bridged.choice)}; weakest step: {steps[1]}{_witnessed(link, agreeing)}"
@@ -142,7 +162,7 @@ def pixels_believe(bridged: PairOutcome, limits: ConsensusOptions) -> bool:
 
     A pure rotation does as well.
     """
-    found = decide_proposed(replace(bridged, link=None), limits)
+    found = decide_proposed((), replace(bridged, link=None), limits)
     return found is not None and found.verdict in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
 
 

@@ -11,24 +11,23 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
-from interpose_sfm.matching import rivals, silence, verification
+from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import weights_id
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pairs.clip_views import frame_views
 from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG, pixels_believe
+from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.pairs.proposals import Views, judge_family, judge_proposals
 from interpose_sfm.pairs.witnesses import agreeing_sources
 from interpose_sfm.pose import clip_calibration
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator, check_poses
 from interpose_sfm.products import (
-    PAIR_ALONE,
     ChoiceReason,
     Clip,
     ClipFlag,
     ClipStatus,
-    Doubts,
     Evidence,
     FloatArray,
     GeneratorKind,
@@ -69,6 +68,7 @@ class PairPoser:
         choosing: How many clips and subsets are taken, and how one pose is chosen.
         seed: Seed of everything that is random.
         limits: When a pose is believed: what the pixels of the two photos believe needs no further hypotheses.
+        proposer: Pose network that places the two photos alone; None for none.
     """
 
     def __init__(
@@ -81,10 +81,11 @@ class PairPoser:
         choosing: ConsistencyOptions,
         seed: int,
         limits: ConsensusOptions | None = None,
+        proposer: PoseEstimator | None = None,
     ) -> None:
         self._limits = limits or ConsensusOptions()
         self._views, self._cache, self._store = views, cache, hypotheses
-        self._estimator, self._generators = estimator, tuple(generators)
+        self._estimator, self._generators, self._proposer = estimator, tuple(generators), proposer
         self._choosing, self._seed = choosing, seed
 
     @property
@@ -106,6 +107,33 @@ class PairPoser:
         views, matches = self._seen(a, b)
         own, least = self._matched(pair, a, b), self._cache.options.min_match_score
         return judge_family(pair, poses, views, matches, own, self._seed, least)
+
+    @property
+    def can_propose(self) -> bool:
+        """Whether a pose network can be asked for the pose of two photos alone."""
+        return self._proposer is not None
+
+    def propose(self, pair: ImagePair) -> tuple[JudgedProposal, ...]:
+        """The pose that a network has for the two photos alone, held against their own matches; nothing without one.
+
+        Focal lengths that nobody knows are those of the network. Where too few matches could judge it, it is not asked.
+        """
+        if self._proposer is None:
+            return ()
+        a, b = self._views(pair.a), self._views(pair.b)
+        if len(self._seen(a, b)[1].indices) < MIN_VERIFIED_MATCHES:
+            return ()
+        found = self._estimated(pair, "", a, (), b, [()], self._proposer)[0]
+        if found.b_from_a is None or found.estimate is None:
+            return ()
+        is_guess = not (a.intrinsics.is_trusted and b.intrinsics.is_trusted)
+        if is_guess and found.estimate.intrinsics:
+            a, b = (replace(v, intrinsics=camera) for v, camera in zip((a, b), found.estimate.intrinsics, strict=True))
+        focal_px = a.intrinsics.focal_px if is_guess else None
+        proposal = PoseProposal(pair, found.b_from_a, found.spread_deg, self._proposer.name, focal_px)
+        views, matches = self._seen(a, b)
+        own, least = self._matched(pair, a, b), self._cache.options.min_match_score
+        return judge_proposals([proposal], views, matches, own, self._seed, least)
 
     def num_clips_on_disk(self, pair: ImagePair) -> int:
         """Clips that exist already for the pair."""
@@ -252,8 +280,10 @@ class PairPoser:
         frames: Sequence[View],
         b: View,
         subsets: Sequence[tuple[int, ...]],
+        by: PoseEstimator | None = None,
     ) -> tuple[PoseHypothesis, ...]:
         """One hypothesis per subset of frames, each with the estimate behind it; taken from the store where it is."""
+        estimator = by or self._estimator
         key = store_key(
             pair.a,
             pair.b,
@@ -262,8 +292,8 @@ class PairPoser:
                 [view.key for view in (a, *frames, b)],
                 [view.intrinsics for view in (a, *frames, b)],
                 tuple(subsets),
-                self._estimator.name,
-                self._estimator.traits.settings_key,
+                estimator.name,
+                estimator.traits.settings_key,
                 self._cache.options,
                 self._seed,
                 weights_id(),
@@ -271,13 +301,11 @@ class PairPoser:
         )
         hypotheses = self._store.get(key)
         if hypotheses is None:
-            hypotheses = tuple(_hypothesis(self._estimate(a, frames, subset, b), clip, subset) for subset in subsets)
+            hypotheses = tuple(
+                _hypothesis(_estimate(estimator, a, frames, subset, b), clip, subset) for subset in subsets
+            )
             self._store.put(key, hypotheses)
         return hypotheses
-
-    def _estimate(self, a: View, frames: Sequence[View], subset: Sequence[int], b: View) -> ViewPoses:
-        views = [a, *(frames[i] for i in subset), b]
-        return check_poses(self._estimator.estimate(views), views, self._estimator.name)
 
     def _link(
         self,
@@ -300,7 +328,8 @@ class PairPoser:
             whole = self._estimated(choice.pair, choice.clip, a, frames, b, [tuple(range(len(frames)))])
             near += [hypothesis for hypothesis in whole if _is_near(hypothesis, chosen)]
         estimates = [  # those that an earlier version stored without are made anew
-            h.estimate if h.estimate is not None else self._estimate(a, clips[choice.clip], h.frames, b) for h in near
+            h.estimate if h.estimate is not None else _estimate(self._estimator, a, clips[choice.clip], h.frames, b)
+            for h in near
         ]
         evidence = Evidence.of_weakest(e.evidence for e in estimates if e.evidence is not None)
         if evidence is None:
@@ -321,37 +350,9 @@ class PairPoser:
         )
 
 
-def pair_link(
-    pair: ImagePair,
-    views: Views,
-    matches: Matches,
-    seed: int,
-    min_score: float,
-) -> PairMatch:
-    """What learned matches of two photos say: their two-view geometry, and the link with what speaks against it.
-
-    Args:
-        pair: The photos.
-        views: Features and camera of each.
-        matches: Of any score.
-        seed: Of everything that is random.
-        min_score: Matches with a lower score propose no pose.
-    """
-    two_view = verification.verify(*views, matches, seed, min_score)
-    if two_view.b_from_a is None:
-        return PairMatch(two_view, None)
-    points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, two_view.inliers)
-    heard = silence.listen(two_view.b_from_a, *views, matches.above(min_score).indices)
-    doubts = Doubts(
-        rivals.far_rival(two_view.b_from_a, *views, matches, seed, min_score),
-        heard.silence_a,
-        heard.silence_b,
-        heard.num_satellites,
-        heard.whisper,
-    )
-    cues = two_view.evidence, PAIR_ALONE
-    link = Link(pair, two_view.b_from_a, two_view.spread_deg, points_a_px, points_b_px, *cues, doubts=doubts)
-    return PairMatch(two_view, link)
+def _estimate(estimator: PoseEstimator, a: View, frames: Sequence[View], subset: Sequence[int], b: View) -> ViewPoses:
+    views = [a, *(frames[i] for i in subset), b]
+    return check_poses(estimator.estimate(views), views, estimator.name)
 
 
 def _turn_deg(choice: PoseChoice) -> float:

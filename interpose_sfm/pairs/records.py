@@ -54,9 +54,10 @@ class PairRecord:
     @property
     def tried(self) -> tuple[str, ...]:
         """What was tried, in order."""
-        matched = () if self.findings.matched is None else ("learned matching",)
-        bridged = self.findings.bridged
-        return matched if bridged is None else (*matched, *(bridged.tried or ("no clip",)))
+        findings = self.findings
+        steps: tuple[str, ...] = () if findings.matched is None else ("learned matching",)
+        steps += () if findings.proposed is None else ("pose network",)
+        return steps if findings.bridged is None else (*steps, *(findings.bridged.tried or ("no clip",)))
 
     @property
     def evidence(self) -> Evidence | None:
@@ -118,6 +119,29 @@ def least_strength(clip_kinds: Collection[GeneratorKind]) -> float:
     if GeneratorKind.IMAGINED in clip_kinds:
         return 0.0
     return MIN_STRENGTH_TO_BRIDGE if GeneratorKind.WARPED in clip_kinds else math.inf
+
+
+def left_open(records: Sequence[PairRecord], graph: ViewGraph) -> list[PairRecord]:
+    """Pairs that were matched and whose photos no accepted link connects, best matches first; asked of no network yet.
+
+    Args:
+        records: All weak pairs.
+        graph: The view graph of the base stage.
+    """
+    component = connected_groups(graph, accepted_links(records))
+    is_open = [
+        record
+        for record in records
+        if record.findings.matched is not None
+        and record.findings.proposed is None
+        and record.verdict not in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
+        and component[record.pair.a] is not component[record.pair.b]
+    ]
+    return sorted(is_open, key=lambda record: -_strength(record))
+
+
+def _strength(record: PairRecord) -> float:
+    return 0.0 if record.evidence is None else record.evidence.strength
 
 
 def promising(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -9,10 +10,13 @@ from types import MappingProxyType
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
 from interpose_sfm.registry import BackendTable
 
+logger = logging.getLogger(__name__)
+
 POSE_ESTIMATORS: BackendTable[PoseEstimator] = BackendTable(
     kind="pose estimator",
     builtin=MappingProxyType(
         {
+            "da3": "interpose_sfm.pose.da3.estimator:Da3Estimator",
             "dust3r": "interpose_sfm.pose.dust3r.estimator:Dust3rEstimator",
             "matcher": "interpose_sfm.pose.matcher:MatcherEstimator",
         }
@@ -21,6 +25,47 @@ POSE_ESTIMATORS: BackendTable[PoseEstimator] = BackendTable(
     base=PoseEstimator,
 )
 """Classes that are built from an `EstimatorContext`."""
+
+
+AUTO = "auto"
+"""Learned matches place the frames of clips, and a pose network that may be used commercially proposes for pairs."""
+
+PERMISSIVE = ("da3",)
+"""Networks whose code and weights may be used commercially, those that are preferred first."""
+
+
+def create_estimators(
+    name: str, context: EstimatorContext, options: Mapping[str, object] = MappingProxyType({})
+) -> tuple[PoseEstimator, PoseEstimator | None]:
+    """Build what places the frames of clips, and what proposes poses of pairs alone.
+
+    Args:
+        name: Of an estimator, which then does both if it can; or ``auto`` for the matcher and the first permissive
+            network whose weights are on this machine.
+        context, options: See `create_estimator`.
+
+    Returns:
+        The estimator, and the one that proposes; None for none.
+
+    Raises:
+        ValueError, MissingDependencyError: See `create_estimator`.
+    """
+    if name == AUTO:
+        return create_estimator("matcher", context, options), _permissive_network(context, options)
+    estimator = create_estimator(name, context, options)
+    return estimator, estimator if estimator.proposes else None
+
+
+def _permissive_network(context: EstimatorContext, options: Mapping[str, object]) -> PoseEstimator | None:
+    targets = POSE_ESTIMATORS.targets()
+    for name in PERMISSIVE:
+        if name not in targets:
+            continue
+        backend = POSE_ESTIMATORS.load(targets[name])
+        if not backend.missing_requirements() and backend.has_weights(options.get(name)):
+            return create_estimator(name, context, options)
+        logger.info("pose network %s is not on this machine; `interpose_sfm doctor` tells what is missing", name)
+    return None
 
 
 def create_estimator(

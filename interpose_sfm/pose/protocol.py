@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -69,7 +69,16 @@ class PoseEstimator(Backend, Protocol):
 
     name: str
 
+    proposes: ClassVar[bool] = False
+    """Whether it goes by no matches of the two photos, so that its pose of the pair alone is a proposal for them to
+    judge."""
+
     def __init__(self, context: EstimatorContext) -> None: ...
+
+    @classmethod
+    def has_weights(cls, options: object | None) -> bool:
+        """Whether one with these options finds its weights on this machine, so that it may be chosen unasked."""
+        return True
 
     @property
     def traits(self) -> EstimatorTraits:

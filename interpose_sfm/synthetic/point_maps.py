@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from PIL import Image
 
 from interpose_sfm import geometry
 from interpose_sfm.pose.dust3r.crops import cut
-from interpose_sfm.pose.dust3r.network import Encoding, PointMaps
+from interpose_sfm.pose.dust3r.network import Encoding
+from interpose_sfm.pose.point_maps.maps import PointMaps
 from interpose_sfm.products import FloatArray, ImageArray, Intrinsics, Pose
-from interpose_sfm.synthetic.render import RenderOptions, render
+from interpose_sfm.synthetic.known_views import FAR_M, KnownView, KnownViews, seed_of
 from interpose_sfm.synthetic.scene import Scene
-
-_THUMBNAIL_PX = 24
-_MAX_DIFFERENCE = 12.0  # grey levels, root mean square: compression stays far below, the next view of a clip above
-_FAR_M = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +37,6 @@ class MapErrors:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A crop of known geometry: its points in the world, and the camera."""
-
-    thumbnail: FloatArray
-    intrinsics: Intrinsics
-    cam_from_world: Pose
-    points_in_world: FloatArray
-
-
 class KnownGeometryNetwork:
     """Satisfies `interpose_sfm.pose.dust3r.network.PairNetwork`.
 
@@ -64,7 +50,7 @@ class KnownGeometryNetwork:
 
     def __init__(self, scene: Scene, errors: MapErrors | None = None, size_px: int = 512) -> None:
         self._scene, self._errors, self._size_px = scene, errors or MapErrors(), size_px
-        self._known: list[_Known] = []
+        self._known = KnownViews(scene, partial(cut, size_px=size_px))
         self.identity = f"known geometry {self._errors}"
 
     def with_errors(self, errors: MapErrors) -> KnownGeometryNetwork:
@@ -74,19 +60,13 @@ class KnownGeometryNetwork:
         return network
 
     def add_view(self, image: ImageArray, intrinsics: Intrinsics, cam_from_world: Pose) -> None:
-        """Make a view known before it is asked for, as it will come from the caller before cropping."""
-        crop = cut(image, self._size_px)
-        camera = crop.crop_intrinsics(intrinsics)
-        view = render(self._scene, camera, cam_from_world, RenderOptions(supersampling=1))
-        rays = _rays(camera)
-        depths = np.where(np.isfinite(view.depth), view.depth, _FAR_M)
-        points = (depths[..., None] * rays - cam_from_world.translation) @ cam_from_world.rotation
-        self._known.append(_Known(_thumbnail(crop.image), camera, cam_from_world, points))
+        """See `KnownViews.add`."""
+        self._known.add(image, intrinsics, cam_from_world)
 
     def encode(self, images: Sequence[ImageArray]) -> list[Encoding]:
         """The tokens hold the number of the known view."""
         return [
-            Encoding(np.array([[self._recognise(image)]], np.float32), (image.shape[0], image.shape[1]))
+            Encoding(np.array([[self._known.recognise(image)]], np.float32), (image.shape[0], image.shape[1]))
             for image in images
         ]
 
@@ -94,18 +74,10 @@ class KnownGeometryNetwork:
         """Point maps of known views, in a scale of the pair's own: the mean distance of all points is one."""
         return [self._maps(int(first.tokens[0, 0]), int(second.tokens[0, 0])) for first, second in pairs]
 
-    def _recognise(self, image: ImageArray) -> int:
-        """Number of the known view that a picture shows."""
-        thumbnail = _thumbnail(image)
-        differences = [float(np.sqrt(np.mean((known.thumbnail - thumbnail) ** 2))) for known in self._known]
-        if not differences or min(differences) > _MAX_DIFFERENCE:
-            raise ValueError("got a picture that is none of the known views; make it known first")
-        return int(np.argmin(differences))
-
     def _maps(self, i: int, j: int) -> PointMaps:
         """Point maps of a pair of known views, in one scale."""
         first, second = self._known[i], self._known[j]
-        generator = np.random.default_rng(_seed(self._errors.seed, i, j))
+        generator = np.random.default_rng(seed_of(self._errors.seed, i, j))
         maps = [self._answer(first, seen, other, generator) for seen, other in ((first, second), (second, first))]
         scale = 1.0 / float(np.mean([np.mean(np.linalg.norm(points, axis=-1)) for points, _ in maps]))
         (points_i, conf_i), (points_j, conf_j) = (
@@ -114,7 +86,7 @@ class KnownGeometryNetwork:
         return PointMaps(points_i, conf_i, points_j, conf_j)
 
     def _answer(
-        self, frame: _Known, seen: _Known, other: _Known, generator: np.random.Generator
+        self, frame: KnownView, seen: KnownView, other: KnownView, generator: np.random.Generator
     ) -> tuple[FloatArray, FloatArray]:
         """Points of one view in the frame of a camera, and their confidence."""
         errors, shape = self._errors, seen.points_in_world.shape[:2]
@@ -123,7 +95,7 @@ class KnownGeometryNetwork:
             points = points * np.maximum(1.0 + errors.depth_sigma * generator.standard_normal(shape), 0.05)[..., None]
         conf = errors.confidence * (1.0 + 0.2 * generator.uniform(-1.0, 1.0, shape))
         conf = np.where(_is_inside(seen.points_in_world, other), conf, np.maximum(0.5 * conf, 1.0))
-        is_sky = np.linalg.norm(points, axis=-1) > 0.7 * _FAR_M
+        is_sky = np.linalg.norm(points, axis=-1) > 0.7 * FAR_M
         conf = np.where(is_sky, 1.0, conf)
         if errors.outlier_share:
             is_wrong = generator.random(shape) < errors.outlier_share
@@ -133,23 +105,9 @@ class KnownGeometryNetwork:
         return points, conf
 
 
-def _seed(*parts: int) -> int:
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little")
-
-
-def _rays(camera: Intrinsics) -> FloatArray:
-    y, x = np.mgrid[: camera.height_px, : camera.width_px] + 0.5
-    return geometry.pixel_to_ray(np.stack([x, y], axis=-1), camera)
-
-
-def _is_inside(points_in_world: FloatArray, view: _Known) -> FloatArray:
+def _is_inside(points_in_world: FloatArray, view: KnownView) -> FloatArray:
     """Which points lie within the picture of a view, hidden or not."""
     in_cam = points_in_world @ view.cam_from_world.rotation.T + view.cam_from_world.translation
     positions_px = geometry.project(in_cam, view.intrinsics)  # NaN behind the camera
     size_px = view.intrinsics.width_px, view.intrinsics.height_px
     return np.asarray(np.all((positions_px >= 0) & (positions_px < size_px), axis=-1))
-
-
-def _thumbnail(image: ImageArray) -> FloatArray:
-    small = Image.fromarray(image).convert("L").resize((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.BOX)
-    return np.asarray(small, np.float64)

@@ -29,6 +29,7 @@ from interpose_sfm.pairs.records import (
     accepted_links,
     connected_groups,
     least_strength,
+    left_open,
     promising,
 )
 from interpose_sfm.pairs.view_graph import build_view_graph
@@ -124,6 +125,8 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
         # 4. weak pairs -> learned matches -> links, by which guessed focal lengths are known better
         run.match_weak_pairs()
         run.calibrate()
+        # 4. what is still apart -> poses that a network proposes -> links, by the same matches
+        run.propose()
         # 5.-7. what is still apart -> bridging clips -> hypotheses -> choices -> links
         run.bridge()
         # 8. links -> mutually consistent set
@@ -155,6 +158,7 @@ def pairs_to_bridge(base: Base, store_dir: Path, options: ReconstructOptions, lo
     with opened_run(base, graph, store_dir, options, log) as run:
         run.match_weak_pairs()
         run.calibrate()
+        run.propose()
         records = promising(run.records, graph, run.poser.num_clips_on_disk)
     return tuple(record.pair for record in records[: options.view_graph.max_bridged_pairs])
 
@@ -229,6 +233,21 @@ class FallbackRun:
         for index, record in enumerate(self.records):
             if record.tried:
                 self.match_pair(index)
+
+    def propose(self) -> None:
+        """Stage 4 at last: ask a pose network, if there is one, for the pairs whose photos nothing connects yet."""
+        if not self.poser.can_propose:
+            return
+        with self._log.stage("pose network"):
+            total = len(left_open(self.records, self._graph))
+            for done in range(total):
+                open_records = left_open(self.records, self._graph)
+                if not open_records:
+                    break
+                self._log.tell("pose network", done, total)
+                pair = open_records[0].pair
+                self._add(self._index[pair], proposed=self.poser.propose(pair))
+            self._log.tell("pose network", total, total)
 
     def bridge(self) -> None:
         """Stages 5 to 7: spend the budget of clips on the pairs that would connect what is still apart."""

@@ -12,7 +12,7 @@ from interpose_sfm.clips.protocol import GeneratorContext
 from interpose_sfm.matching.cache import LearnedCache, PhotoViews
 from interpose_sfm.options import FallbackOptions
 from interpose_sfm.pairs.pair_pose import PairPoser
-from interpose_sfm.pose.factory import create_estimator
+from interpose_sfm.pose.factory import create_estimators
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
 from interpose_sfm.products import Features, ImagePair, Matches
 from interpose_sfm.run_log import Progress
@@ -33,6 +33,7 @@ class Posers:
         cache: Learned features and matches.
         hypotheses: Store of pose hypotheses.
         estimator: Of the whole run.
+        proposer: What proposes poses of pairs alone; None for none.
         at_end: Closes the generators.
     """
 
@@ -43,6 +44,7 @@ class Posers:
     cache: LearnedCache
     hypotheses: HypothesisStore
     estimator: PoseEstimator
+    proposer: PoseEstimator | None
     at_end: ExitStack
 
     def poser(self, views: PhotoViews) -> PairPoser:
@@ -85,6 +87,7 @@ class Posers:
             self.options.consistency,
             self.options.seed,
             self.options.consensus,
+            self.proposer,
         )
 
 
@@ -114,6 +117,8 @@ def opened_posers(
             min_match_score=options.matching.min_match_score,
             store_dir=store_dir,
         )
-        estimator = create_estimator(options.pose_estimator, context, options.estimator_options)
+        estimator, proposer = create_estimators(options.pose_estimator, context, options.estimator_options)
         at_end.callback(estimator.close)
-        yield Posers(photo_names, clips_dir, options, progress, cache, stores.hypotheses, estimator, at_end)
+        if proposer is not None and proposer is not estimator:
+            at_end.callback(proposer.close)
+        yield Posers(photo_names, clips_dir, options, progress, cache, stores.hypotheses, estimator, proposer, at_end)

@@ -133,6 +133,10 @@ def _solve(
     tell("learned matching", 0)
     record = record.after(Findings(matched=poser.match(pair), guessed_focal=poser.has_guessed_focal(pair)), limits)
     tell("learned matching", 1)
+    if _result(record).verdict is not LinkVerdict.ACCEPTED and poser.can_propose:
+        tell("pose network", 0)
+        record = record.after(replace(record.findings, proposed=poser.propose(pair)), limits)
+        tell("pose network", 1)
     alone = _result(record)
     if alone.verdict is LinkVerdict.ACCEPTED or options.generator == NO_BRIDGING:
         return alone

@@ -34,7 +34,7 @@ from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleTruth
 from paths import ROOT
 
-COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "doctor", "demo", "hook")
+COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "fetch", "doctor", "demo", "hook")
 
 FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from interpose_sfm.pose.dust3r.alignment import Edge
 from interpose_sfm.pose.dust3r.inference import CachedInference, all_ordered_pairs, tying_pairs
-from interpose_sfm.pose.dust3r.network import PointMaps
-from interpose_sfm.pose.dust3r.pair_geometry import (
+from interpose_sfm.pose.point_maps.alignment import Edge
+from interpose_sfm.pose.point_maps.maps import PointMaps
+from interpose_sfm.pose.point_maps.pair_geometry import (
     PairSamples,
     sample,
 )

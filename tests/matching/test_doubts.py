@@ -14,7 +14,7 @@ from interpose_sfm.matching import rivals, silence
 from interpose_sfm.matching.silence import Silence
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.judge import judge
-from interpose_sfm.pairs.pair_pose import pair_link
+from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.products import Features, ImagePair, LinkVerdict, Matches, Pose
 
 POSES = arc([0, 20])

@@ -14,7 +14,8 @@ from interpose_sfm import geometry
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator
 from interpose_sfm.matching.cache import LearnedCache
-from interpose_sfm.options import ConsistencyOptions, MatchingOptions
+from interpose_sfm.options import ConsensusOptions, ConsistencyOptions, MatchingOptions
+from interpose_sfm.pairs.judge import judge_proposed
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose import clip_calibration
 from interpose_sfm.pose.matcher import MatcherEstimator
@@ -26,6 +27,8 @@ from interpose_sfm.products import (
     Features,
     GeneratorKind,
     ImagePair,
+    JudgedProposal,
+    LinkVerdict,
     Matches,
     PairOutcome,
     View,
@@ -34,6 +37,7 @@ from interpose_sfm.products import (
 from interpose_sfm.storage.content_keys import image_key
 from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.run_stores import open_stores
+from known_proposer import KnownProposer
 
 PAIR = ImagePair("a.jpg", "b.jpg")
 FRAMES = pan(seed=5, num_frames=7)
@@ -208,3 +212,73 @@ def test_what_generators_say_of_themselves_decides_what_to_bridge(tmp_path: Path
     assert (poser.clip_kinds, poser.num_clips_on_disk(PAIR)) == ({GeneratorKind.FILES}, 1)
     poser = poser_with(tmp_path, Priced(None), on_disk)
     assert (poser.clip_kinds, poser.num_clips_on_disk(PAIR)) == ({GeneratorKind.FILES, GeneratorKind.IMAGINED}, 1)
+
+
+# ---------------------------------------------------------------- what a pose network proposes
+
+
+class MatchingCache(KnownCache):
+    """Photos that match; doubtfully, so that their matches find no pose by themselves."""
+
+    number = 60
+
+    def matches(self, a: View, b: View) -> Matches:
+        return self.scene.matches(
+            KEYS.index(a.key), KEYS.index(b.key), limit=self.number, outlier_share=0.3, score=0.08, outlier_score=0.03
+        )
+
+
+def proposed(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int = 60, **guess: object) -> list[JudgedProposal]:
+    """What a network that knows the truth proposes for two photos, whose cameras are guessed or known."""
+    scene = arc_scene(turn_deg=40.0)
+    for name, value in {
+        "answers": {(KEYS[0], KEYS[-1]): scene.b_from_a(0, -1)},
+        "asked": [],
+        "focal_px": scene.intrinsics[0].focal_px,
+    }.items():
+        monkeypatch.setattr(KnownProposer, name, value)
+    photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
+
+    def view(name: str) -> View:
+        return View(image_key(photos[name]), photos[name], replace(scene.intrinsics[0], **guess))  # type: ignore[arg-type]
+
+    with open_stores(folder) as stores:
+        cache = MatchingCache(stores.features, stores.matches, MatchingOptions())
+        cache.scene, cache.number = scene, number
+        known = EstimatorContext(features=cache.features, matches=cache.matches)
+        estimator, proposer = MatcherEstimator(known), KnownProposer(known)
+        choosing = ConsistencyOptions()
+        poser = PairPoser(view, cache, stores.hypotheses, estimator, (), choosing, seed=0, proposer=proposer)
+        assert poser.can_propose
+        return list(poser.propose(PAIR))
+
+
+def test_a_proposal_is_judged_under_the_focal_lengths_that_are_known_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = arc_scene(turn_deg=40.0)
+    wrong = 2.0 * scene.intrinsics[0].focal_px
+    (known,) = proposed(tmp_path / "known", monkeypatch, is_trusted=True)
+    (guessed,) = proposed(tmp_path / "guessed", monkeypatch, is_trusted=False, focal_px=wrong)
+    (trusted_and_wrong,) = proposed(tmp_path / "wrong", monkeypatch, is_trusted=True, focal_px=wrong)
+    for found in (known, guessed):
+        assert judge_proposed(found, ConsensusOptions())[0] is LinkVerdict.ACCEPTED
+        assert max(pose_error_deg(found.link.b_from_a, scene.b_from_a(0, -1))) < 2.0
+        assert found.link.source == "da3"
+    assert judge_proposed(trusted_and_wrong, ConsensusOptions())[0] is not LinkVerdict.ACCEPTED
+    focals = [found.link.proposal.focal_px for found in (known, guessed) if found.link.proposal is not None]
+    assert focals == [None, scene.intrinsics[0].focal_px]
+
+
+def test_a_network_is_not_asked_where_nothing_could_judge_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert proposed(tmp_path, monkeypatch, number=14, is_trusted=True) == []
+    assert KnownProposer.asked == []
+    assert not poser_with(tmp_path).can_propose
+    assert poser_with(tmp_path).propose(PAIR) == ()
+
+
+def test_what_a_network_said_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(proposed(tmp_path, monkeypatch, is_trusted=True)) == 1
+    assert len(KnownProposer.asked) == 1
+    assert len(proposed(tmp_path, monkeypatch, is_trusted=True)) == 1
+    assert KnownProposer.asked == []

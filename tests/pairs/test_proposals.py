@@ -10,7 +10,7 @@ from interpose_sfm import geometry
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.decide import Findings, decide, pixels_believe
 from interpose_sfm.pairs.judge import judge_proposed, supports
-from interpose_sfm.pairs.pair_pose import pair_link
+from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.pairs.proposals import MAX_BOUND_DEG, MIN_BOUND_DEG, bound_deg, judge_family, judge_proposals
 from interpose_sfm.products import (
     ChoiceReason,
@@ -325,3 +325,26 @@ def test_the_bounds_hold_what_geometry_says_of_them() -> None:
     assert found.link.proposal is not None
     moved_deg = geometry.rotation_angle_deg(found.link.b_from_a.rotation @ found.link.proposal.b_from_a.rotation.T)
     assert moved_deg < bound_deg(found.link.proposal)
+
+
+# ---------------------------------------------------------------- what a pose network proposes for the photos alone
+
+
+def test_a_networks_pose_counts_only_where_pixels_believe_it() -> None:
+    believed = decide(Findings(proposed=(shown(),)), LIMITS)
+    assert believed.verdict is LinkVerdict.ACCEPTED
+    assert believed.link is not None
+    own = offered("a", "b")
+    matched = PairMatch(TwoView(PoseStatus.OK, own.b_from_a, np.zeros(0, np.uint32), evidence(agreement=0.5), 0.5), own)
+    for refused in (shown(num_inliers=5), shown(replace(GOOD, rival_surprise=50.0), far_rival=3.0)):
+        alone = decide(Findings(matched=matched), ConsensusOptions(accept_unseen=True))
+        found = decide(Findings(matched=matched, proposed=(refused,)), ConsensusOptions(accept_unseen=True))
+        assert found == alone
+        assert decide(Findings(proposed=(refused,)), LIMITS).verdict is LinkVerdict.NOT_TRIED
+
+
+def test_a_network_and_a_clip_that_lead_elsewhere_and_are_both_believed_are_not() -> None:
+    other = shown(replace(GOOD, link=replace(GOOD.link, b_from_a=turned(GOOD.link.b_from_a, 30.0))))
+    assert decide(Findings(proposed=(other,), bridged=outcome(shown())), LIMITS).verdict is LinkVerdict.INCONSISTENT
+    near = shown(replace(GOOD, link=replace(GOOD.link, b_from_a=turned(GOOD.link.b_from_a, 5.0))))
+    assert decide(Findings(proposed=(near,), bridged=outcome(shown())), LIMITS).verdict is LinkVerdict.ACCEPTED

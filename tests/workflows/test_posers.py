@@ -14,12 +14,16 @@ from bridging_scene import camera, pan
 from crossfade import made
 from interpose_sfm.bridging import factory as generators
 from interpose_sfm.matching.cache import PhotoViews
-from interpose_sfm.options import Dust3rOptions, ReconstructOptions
+from interpose_sfm.options import Da3Options, Dust3rOptions, ReconstructOptions
 from interpose_sfm.pose import factory as estimators
+from interpose_sfm.pose.da3.estimator import Da3Estimator
+from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import ChoiceReason, ImagePair
+from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.workflows.posers import opened_posers
 
 PAIR = ImagePair("a.jpg", "b.jpg")
+TABLE = estimators.POSE_ESTIMATORS
 OPTIONS = ReconstructOptions(generator="crossfade", pose_estimator="lost", seed=3)
 
 
@@ -70,5 +74,42 @@ def test_an_estimator_is_closed_also_when_the_run_fails(tmp_path: Path) -> None:
 
 
 def test_every_estimator_gets_its_own_group_of_options() -> None:
-    options = ReconstructOptions(dust3r=Dust3rOptions(dust3r_size_px=128))
-    assert options.estimator_options == {"dust3r": options.dust3r}
+    options = ReconstructOptions(dust3r=Dust3rOptions(dust3r_size_px=128), da3=Da3Options(da3_size_px=112))
+    assert options.estimator_options == {"da3": options.da3, "dust3r": options.dust3r}
+
+
+# ---------------------------------------------------------------- which estimators a run has
+
+
+@pytest.fixture
+def builtin(monkeypatch: pytest.MonkeyPatch) -> EstimatorContext:
+    """The table as it is; the matcher and the networks load nothing when they are built."""
+    monkeypatch.setattr(estimators, "POSE_ESTIMATORS", TABLE)
+    return EstimatorContext(features=lambda view: pytest.fail("asked"), matches=lambda a, b: pytest.fail("asked"))
+
+
+@pytest.mark.parametrize(("is_here", "proposer"), [(True, "da3"), (False, None)])
+def test_without_a_name_matches_place_frames_and_a_free_network_that_is_here_proposes(
+    builtin: EstimatorContext, monkeypatch: pytest.MonkeyPatch, is_here: bool, proposer: str | None
+) -> None:
+    if Da3Estimator.missing_requirements():
+        pytest.skip("Depth Anything 3 is not installed")
+    asked = []
+    options = Da3Options(da3_weights="base")
+    monkeypatch.setattr(Da3Estimator, "has_weights", lambda given: asked.append(given) or is_here)
+    found = estimators.create_estimators("auto", builtin, {"da3": options})
+    assert [each and each.name for each in found] == ["matcher", proposer]
+    assert asked == [options]
+    assert ReconstructOptions().pose_estimator == "auto"
+    monkeypatch.setattr(Da3Estimator, "missing_requirements", lambda: {"torch": "pip install torch"})
+    assert estimators.create_estimators("auto", builtin)[1] is None
+
+
+@pytest.mark.parametrize(("name", "proposes"), [("matcher", False), ("dust3r", False), ("da3", True)])
+def test_an_estimator_that_is_named_proposes_if_it_can(builtin: EstimatorContext, name: str, proposes: bool) -> None:
+    try:
+        estimator, proposer = estimators.create_estimators(name, builtin)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    assert estimator.name == name
+    assert proposer is (estimator if proposes else None)

@@ -2,7 +2,6 @@
 
 `estimator` is what the rest of the package sees. `network` runs the published network classes that `network_code`
 finds with the weights that `checkpoint` reads, on the pictures that `crops` cuts; `inference` sees to it that every
-image is encoded once and every ordered pair decoded once. `pair_geometry` and `alignment` turn point maps into poses,
-`published_alignment` does the same with the published global aligner. `agreement` says how far they can be believed,
-and `keypoints` carries key points from A to B.
+image is encoded once and every ordered pair decoded once. `point_maps` beside this package turns maps into poses;
+`published_alignment` does the same with the published global aligner.
 """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import hashlib
 import json
 import logging
 import math
@@ -19,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from interpose_sfm.registry import MissingDependencyError
+from interpose_sfm.storage.content_keys import file_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ def locate(weights: str) -> Checkpoint:
         arguments = _from_config(config) if config.is_file() else dict(VIT_LARGE_512_DPT)
     else:
         arguments = _from_model_line(_load_pickle(path))
-    sha256 = _file_sha256(path)
+    sha256 = file_sha256(path)
     logger.info("DUSt3R weights %s, SHA-256 %s", path, sha256)
     return Checkpoint(path, sha256, arguments)
 
@@ -224,11 +224,3 @@ def _download(hub_id: str) -> tuple[Path, Path]:
             f"the weights {hub_id!r} cannot be had from the hub ({first}); connect to the network once, or name a "
             "local .safetensors or .pth file with --dust3r-weights"
         ) from error
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

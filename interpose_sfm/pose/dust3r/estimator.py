@@ -7,23 +7,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-import numpy as np
-
 from interpose_sfm.options import AlignmentMethod, Dust3rOptions, PairSelection
+from interpose_sfm.pose.devices import pick_device
 from interpose_sfm.pose.dust3r import network, network_code, published_alignment
-from interpose_sfm.pose.dust3r.agreement import edge_evidence, weakest_step
-from interpose_sfm.pose.dust3r.alignment import Alignment, Edge, align_pairs
 from interpose_sfm.pose.dust3r.inference import CachedInference, PairKey, all_ordered_pairs, tying_pairs
-from interpose_sfm.pose.dust3r.keypoints import carry_keypoints, is_rotation_only
-from interpose_sfm.pose.dust3r.pair_geometry import PairPose, PairSamples, focal_px, pair_pose, sample
 from interpose_sfm.pose.dust3r.stores import NetworkStores, open_network_stores
+from interpose_sfm.pose.point_maps.alignment import Alignment, Edge, align_pairs
+from interpose_sfm.pose.point_maps.pair_geometry import PairPose, PairSamples, focal_px, pair_pose, sample
+from interpose_sfm.pose.point_maps.reading import read_alignment
 from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator
-from interpose_sfm.products import DepthSamples, FloatArray, Intrinsics, Pose, PoseStatus, View, ViewPoses
+from interpose_sfm.products import Intrinsics, PoseStatus, View, ViewPoses
 from interpose_sfm.storage.content_keys import content_key
 
 MAX_SAMPLED_PAIRS = 160  # almost a megabyte each; one weak pair has a hundred by default
-PARALLAX_SHARE = 1 / 128  # of the longer side, 4 px at 512: less is within the errors of point maps
-ROTATION_SHARE = 0.9  # of the samples, as for matches
 
 
 class Dust3rEstimator(PoseEstimator):
@@ -92,11 +88,17 @@ class Dust3rEstimator(PoseEstimator):
         samples = {(keys.index(i), keys.index(j)): self._sampled((i, j)) for i, j in pairs}
         cameras = [self._camera(view, views[-1] if k == 0 else views[0]) for k, view in enumerate(views)]
         alignment = self._align(samples, cameras, keys)
-        last = alignment.cam_from_first[-1]
-        if last is None:
+        if alignment.cam_from_first[-1] is None:
             status = PoseStatus.FEW_INLIERS if len(views) == 2 else PoseStatus.DISCONNECTED
             return ViewPoses(status, (alignment.cam_from_first[0], *(None,) * (len(views) - 1)))
-        return self._read(alignment, last, samples, views)
+        return read_alignment(
+            alignment,
+            samples,
+            inference.point_maps((keys[-1], keys[0])),
+            views,
+            [inference.crop(view) for view in views],
+            (self._context.features(views[0]), self._context.features(views[-1])),
+        )
 
     def close(self) -> None:
         """Close the stores and let go of the network; the next estimate opens and loads them again."""
@@ -149,7 +151,7 @@ class Dust3rEstimator(PoseEstimator):
     ) -> Alignment:
         if self._options.alignment is AlignmentMethod.DUST3R:
             maps = {(i, j): self._load().point_maps((keys[i], keys[j])) for i, j in samples}
-            device = network.pick_device(self._options.dust3r_device)
+            device = pick_device(self._options.dust3r_device, "dust3r-device")
             return published_alignment.align(maps, cameras, device, self._context.seed)
         poses = {}
         for (i, j), pair_samples in samples.items():
@@ -160,49 +162,3 @@ class Dust3rEstimator(PoseEstimator):
             if pose is not None:
                 poses[i, j] = pose
         return align_pairs(samples, poses, tuple(cameras))
-
-    def _read(
-        self, alignment: Alignment, b_from_a: Pose, samples: Mapping[Edge, PairSamples], views: Sequence[View]
-    ) -> ViewPoses:
-        """Status, correspondences, depths and evidence from aligned views."""
-        crops = tuple(self._load().crop(view) for view in views)
-        longer_px = max(crops[-1].shape)
-        last = len(views) - 1
-        is_rotation = is_rotation_only(alignment, b_from_a, PARALLAX_SHARE * longer_px, ROTATION_SHARE)
-        if is_rotation:
-            still = Pose(b_from_a.rotation, np.zeros(3))
-            alignment = replace(alignment, cam_from_first=(*alignment.cam_from_first[:-1], still))
-        evidence = {
-            edge: edge_evidence(pair_samples, alignment, edge)
-            for edge, pair_samples in samples.items()
-            if all(alignment.cam_from_first[view] is not None for view in edge)
-        }
-        correspondences = carry_keypoints(
-            (self._context.features(views[0]), self._context.features(views[-1])),
-            (crops[0], crops[-1]),
-            self._load().point_maps((views[-1].key, views[0].key)),
-            samples[last, 0],
-            alignment,
-        )
-        nowhere = np.full(len(correspondences.points_a_px), np.nan)
-        return ViewPoses(
-            PoseStatus.ROTATION_ONLY if is_rotation else PoseStatus.OK,
-            alignment.cam_from_first,
-            alignment.last_spread_deg,
-            correspondences.points_a_px,
-            correspondences.points_b_px,
-            nowhere if is_rotation else correspondences.depths_a,
-            nowhere if is_rotation else correspondences.depths_b,
-            weakest_step(evidence, last),
-            DepthSamples() if is_rotation else _samples(correspondences.points_a_px, correspondences.depths_a),
-            DepthSamples() if is_rotation else _samples(correspondences.points_b_px, correspondences.depths_b),
-            intrinsics=tuple(
-                crop.photo_intrinsics(view.intrinsics, camera.focal_px)
-                for crop, view, camera in zip(crops, views, alignment.intrinsics, strict=True)
-            ),
-        )
-
-
-def _samples(points_px: FloatArray, depths: FloatArray) -> DepthSamples:
-    is_known = np.isfinite(depths) & (depths > 0)
-    return DepthSamples(points_px[is_known], depths[is_known])

@@ -7,8 +7,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from interpose_sfm.pose.dust3r.crops import Crop, cut
-from interpose_sfm.pose.dust3r.network import Encoding, PairNetwork, PointMaps
+from interpose_sfm.pose.dust3r.crops import cut
+from interpose_sfm.pose.dust3r.network import Encoding, PairNetwork
+from interpose_sfm.pose.point_maps.crops import Crop
+from interpose_sfm.pose.point_maps.maps import PointMaps
 from interpose_sfm.products import View
 from interpose_sfm.storage.stores import store_key
 

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from interpose_sfm.options import Dust3rOptions, NetworkDtype
+from interpose_sfm.pose.devices import pick_device
 from interpose_sfm.pose.dust3r import checkpoint, fused_attention
 from interpose_sfm.pose.dust3r.network_code import NetworkCode, find_network_code
+from interpose_sfm.pose.point_maps.maps import MapArray, PointMaps
 from interpose_sfm.products import ImageArray
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
-
-MapArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -35,22 +34,6 @@ class Encoding:
 
     tokens: MapArray
     shape: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class PointMaps:
-    """What the network says of an ordered pair (i, j), in a scale of its own.
-
-    Attributes:
-        points_i, conf_i: (h, w, 3) points seen by the pixels of i, in the frame of camera i, and (h, w) confidence from
-            1 upwards; float32.
-        points_j_in_i, conf_j: The same of the pixels of j, also in the frame of camera i.
-    """
-
-    points_i: MapArray
-    conf_i: MapArray
-    points_j_in_i: MapArray
-    conf_j: MapArray
 
 
 class PairNetwork(Protocol):
@@ -144,7 +127,7 @@ def load_network(options: Dust3rOptions) -> PairNetwork:
     weights = checkpoint.locate(options.dust3r_weights)
     module = build_module(code, weights.arguments)
     checkpoint.load_into(module, weights)
-    device = pick_device(options.dust3r_device)
+    device = pick_device(options.dust3r_device, "dust3r-device")
     logger.info("DUSt3R from %s on %s in %s", code.source, device, options.dust3r_dtype)
     return Dust3rNetwork(module, f"{weights.sha256} {options.dust3r_dtype.value}", device, options.dust3r_dtype)
 
@@ -158,21 +141,3 @@ def build_module(code: NetworkCode, arguments: object) -> torch.nn.Module:
         landscape_only=False,
     )
     return module.eval()
-
-
-def pick_device(name: str) -> str:
-    """The torch device of a name; ``auto`` takes what is there.
-
-    Raises:
-        ValueError: torch has no such device here.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise ValueError(f"option dust3r-device: got {name!r}, expected auto, cpu, cuda or mps ({first})") from error
-    return name

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.pose.dust3r.alignment import Alignment, Edge
-from interpose_sfm.pose.dust3r.network import PointMaps
 from interpose_sfm.pose.dust3r.network_code import find_network_code
-from interpose_sfm.pose.dust3r.pair_geometry import STRIDE_PX
+from interpose_sfm.pose.point_maps.alignment import Alignment, Edge
+from interpose_sfm.pose.point_maps.maps import PointMaps
+from interpose_sfm.pose.point_maps.pair_geometry import STRIDE_PX
 from interpose_sfm.products import Intrinsics, Pose
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from interpose_sfm.pose.dust3r.network import Encoding, PointMaps
+from interpose_sfm.pose.dust3r.network import Encoding
+from interpose_sfm.pose.point_maps.maps import PointMaps
 from interpose_sfm.storage.stores import Store
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from interpose_sfm.pose.dust3r.agreement import edge_evidence, weakest_step
-from interpose_sfm.pose.dust3r.alignment import align
-from interpose_sfm.pose.dust3r.pair_geometry import (
+from interpose_sfm.pose.point_maps.agreement import edge_evidence, weakest_step
+from interpose_sfm.pose.point_maps.alignment import align
+from interpose_sfm.pose.point_maps.pair_geometry import (
     PairSamples,
     moved_pose,
 )

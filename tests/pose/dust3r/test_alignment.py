@@ -10,9 +10,9 @@ import pytest
 from geometry_scenes import pose_error_deg
 from interpose_sfm import geometry
 from interpose_sfm.pose.dust3r import network_code, published_alignment
-from interpose_sfm.pose.dust3r.alignment import Alignment, align
 from interpose_sfm.pose.dust3r.inference import CachedInference, all_ordered_pairs
-from interpose_sfm.pose.dust3r.pair_geometry import (
+from interpose_sfm.pose.point_maps.alignment import Alignment, align
+from interpose_sfm.pose.point_maps.pair_geometry import (
     MapSamples,
     PairSamples,
     focal_px,

@@ -12,8 +12,9 @@ import pytest
 
 from interpose_sfm.options import Dust3rOptions
 from interpose_sfm.pose.dust3r.inference import CachedInference, all_ordered_pairs, tying_pairs
-from interpose_sfm.pose.dust3r.network import Encoding, PointMaps
+from interpose_sfm.pose.dust3r.network import Encoding
 from interpose_sfm.pose.dust3r.stores import PointMapStore, open_network_stores
+from interpose_sfm.pose.point_maps.maps import PointMaps
 from interpose_sfm.products import ImageArray
 from interpose_sfm.storage.stores import StoreError
 from tiny_dust3r import pictures

@@ -116,14 +116,3 @@ def test_weights_are_loaded_strictly(code: network_code.NetworkCode, tmp_path: P
         torch.save({"args": argparse.Namespace(model=LINE), "model": state}, path)
         with pytest.raises(ValueError, match=r"do not fit their network: .*enc_norm.weight"):
             network.load_network(Dust3rOptions(dust3r_weights=str(path), dust3r_device="cpu"))
-
-
-# ---------------------------------------------------------------- finding the code
-
-
-def test_devices() -> None:
-    pytest.importorskip("torch")
-    assert network.pick_device("cpu") == "cpu"
-    assert network.pick_device("auto") in ("cpu", "cuda", "mps")
-    with pytest.raises(ValueError, match="got 'abacus', expected auto, cpu, cuda or mps"):
-        network.pick_device("abacus")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpose_sfm import geometry
-from interpose_sfm.pose.dust3r.network import MapArray, PointMaps
+from interpose_sfm.pose.point_maps.maps import MapArray, PointMaps
 from interpose_sfm.products import FloatArray, Intrinsics, Pose
 
 STRIDE_PX = 4  # neighbouring pixels tell the same; every fourth along both axes leaves some 12000 at 512 x 384

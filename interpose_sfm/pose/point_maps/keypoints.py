@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpose_sfm import geometry
-from interpose_sfm.pose.dust3r.agreement import epipolar_errors_px, land, log_depths
-from interpose_sfm.pose.dust3r.alignment import Alignment
-from interpose_sfm.pose.dust3r.crops import Crop
-from interpose_sfm.pose.dust3r.network import PointMaps
-from interpose_sfm.pose.dust3r.pair_geometry import MAX_ERROR_SHARE, PairSamples, grid_index, grid_px
+from interpose_sfm.pose.point_maps.agreement import epipolar_errors_px, land, log_depths
+from interpose_sfm.pose.point_maps.alignment import Alignment
+from interpose_sfm.pose.point_maps.crops import Crop
+from interpose_sfm.pose.point_maps.maps import PointMaps
+from interpose_sfm.pose.point_maps.pair_geometry import MAX_ERROR_SHARE, PairSamples, grid_index, grid_px
 from interpose_sfm.products import Features, FloatArray, Pose
 
 SNAP_SHARE = 1 / 128  # of the longer side: key points of B this near to where the maps take one of A may be it

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.pose.dust3r.pair_geometry import (
+from interpose_sfm.pose.point_maps.pair_geometry import (
     CONVERGED,
     PATCH_SAMPLES,
     PairPose,

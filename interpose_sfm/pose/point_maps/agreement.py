@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from interpose_sfm import geometry
 from interpose_sfm.matching.agreement import POSE_FREEDOM, POSES_PER_SAMPLE, surprise
-from interpose_sfm.pose.dust3r.alignment import Alignment, Edge
-from interpose_sfm.pose.dust3r.pair_geometry import (
+from interpose_sfm.pose.point_maps.alignment import Alignment, Edge
+from interpose_sfm.pose.point_maps.pair_geometry import (
     MAX_ERROR_SHARE,
     PATCH_SAMPLES,
     MapSamples,

@@ -1,0 +1,40 @@
+"""What the learned matches of two photos say by themselves."""
+
+from __future__ import annotations
+
+from interpose_sfm.matching import rivals, silence, verification
+from interpose_sfm.pairs.proposals import Views
+from interpose_sfm.products import PAIR_ALONE, Doubts, ImagePair, Link, Matches, PairMatch
+
+
+def pair_link(
+    pair: ImagePair,
+    views: Views,
+    matches: Matches,
+    seed: int,
+    min_score: float,
+) -> PairMatch:
+    """What learned matches of two photos say: their two-view geometry, and the link with what speaks against it.
+
+    Args:
+        pair: The photos.
+        views: Features and camera of each.
+        matches: Of any score.
+        seed: Of everything that is random.
+        min_score: Matches with a lower score propose no pose.
+    """
+    two_view = verification.verify(*views, matches, seed, min_score)
+    if two_view.b_from_a is None:
+        return PairMatch(two_view, None)
+    points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, two_view.inliers)
+    heard = silence.listen(two_view.b_from_a, *views, matches.above(min_score).indices)
+    doubts = Doubts(
+        rivals.far_rival(two_view.b_from_a, *views, matches, seed, min_score),
+        heard.silence_a,
+        heard.silence_b,
+        heard.num_satellites,
+        heard.whisper,
+    )
+    cues = two_view.evidence, PAIR_ALONE
+    link = Link(pair, two_view.b_from_a, two_view.spread_deg, points_a_px, points_b_px, *cues, doubts=doubts)
+    return PairMatch(two_view, link)
