@@ -1,13 +1,12 @@
 """Collections of other kinds than Strecha's facades: this package against plain pycolmap.
 
 Runs subsets of five public collections (a statue, a toy, a street, a building by many cameras, frames of a video) in
-three ways, each in a process of its own so that the times are those a user sees:
+two ways, each in a process of its own so that the times are those a user sees:
 
 * ``plain``: pycolmap SIFT, exhaustive matching, incremental mapping (what the base stage begins with);
-* ``no bridging``: this package without bridging clips;
 * ``default``: this package with its default options;
 
-and writes a table of the scores of the largest model to ``docs/results/places.md``. Every other way is run right after
+and writes a table of the scores of the largest model to ``docs/results/places.md``. ``default`` is run right after
 ``plain``, with which its time is compared.
 
 Usage: python pipelines/places.py [--data DIR] [--score SCRIPT] [--subsets NAME ...] [--ways WAY ...] [--keep]
@@ -46,7 +45,7 @@ TABLE = SubsetTable(
         "reichstag_s2",
         "reichstag_s3",
     ),
-    ways=("plain", "no bridging", "default"),
+    ways=("plain", "default"),
     is_paired=True,
 )
 

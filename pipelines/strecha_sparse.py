@@ -4,7 +4,6 @@ Runs every subset in several ways, each in a process of its own so that the time
 
 * ``plain``: pycolmap SIFT, exhaustive matching, incremental mapping (what the base stage does, without this package);
 * ``learned``: ALIKED + LightGlue on all pairs, verified and mapped by pycolmap, without our checks;
-* ``no bridging``: this package without bridging clips;
 * ``default``: this package with its default options;
 * ``clips``: this package, the left-out photos as clips between neighbours (``--clips``, ``--accept-unseen``), on the
   subsets where COLMAP leaves a gap that photos could fill: what a perfect video model would give.
@@ -27,7 +26,7 @@ from subset_tables import SubsetTable
 CLOSING = """\
 `learned` is left out on castle-P30_s1, whose 435 pairs would all be matched although nothing is weak there.
 `clips` is run where photos were left out that close the gap.
-`bridged` counts the weak pairs for which clips were made or read. Without a video model `default` is `no bridging`."""
+`bridged` counts the weak pairs for which clips were made or read."""
 
 TABLE = SubsetTable(
     script=Path(__file__).resolve(),
@@ -46,7 +45,7 @@ TABLE = SubsetTable(
         "Herz-Jesus-P8_s2",
         "Herz-Jesus-P8_s3",
     ),
-    ways=("plain", "learned", "no bridging", "default", "clips"),
+    ways=("plain", "learned", "default", "clips"),
     clip_subsets=("castle-P30_s4", "castle-P30_s5"),
     left_out=(("castle-P30_s1", "learned"),),
 )
