@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from interpose_sfm.workflows import base_models, fallback, folded_models
 from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
+
+logger = logging.getLogger(__name__)
 
 
 def reconstruct(
@@ -140,17 +143,12 @@ class PhotoRun:
             "" if options.database is None else hashlib.sha256(options.database.read_bytes()).hexdigest(),
             report.versions()["pycolmap"],
         )
-        if not workspace.is_done("photos", photo_key):
-            workspace.forget("photos")
-            shutil.rmtree(workspace.base_dir, ignore_errors=True)
-            workspace.base_dir.mkdir(parents=True)
-            if options.database is not None:
-                databases.copy_database(options.database, database_path)
-            else:
-                import_cameras(database_path, photo_set, options.camera_mode)
-            workspace.mark_done("photos", photo_key, outputs=[database_path])
         models_dir = workspace.base_dir / "models"
+        if database_path.is_file():
+            databases.check_free(database_path)
         if not workspace.is_done("base", photo_key):
+            if not (workspace.is_done("photos", photo_key) and self._is_whole(database_path)):
+                self._import_photos(database_path, photo_set, photo_key)
             if options.database is None:
                 with self.log.stage("features"):
                     features.extract_and_match(
@@ -158,7 +156,7 @@ class PhotoRun:
                     )
             with self.log.stage("mapping"):
                 self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
-            workspace.mark_done("base", photo_key, outputs=[models_dir])
+            workspace.mark_done("base", photo_key, outputs=[models_dir, database_path])
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
         registered = tuple(map(reconstruction.registered_names, models))
         second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
@@ -181,6 +179,27 @@ class PhotoRun:
             look_alikes,
             positions,
         )
+
+    def _import_photos(self, database_path: Path, photo_set: PhotoSet, photo_key: str) -> None:
+        """A database with the photos and their cameras, in a new folder of the base stage."""
+        options, workspace = self.options, self.workspace
+        workspace.forget("photos")
+        shutil.rmtree(workspace.base_dir, ignore_errors=True)
+        workspace.base_dir.mkdir(parents=True)
+        if options.database is not None:
+            databases.copy_database(options.database, database_path)
+        else:
+            import_cameras(database_path, photo_set, options.camera_mode)
+        workspace.mark_done("photos", photo_key)  # what it wrote grows with the next stage, so it has no digest
+
+    def _is_whole(self, database_path: Path) -> bool:
+        """Whether what a killed run has put into the database can be gone on with."""
+        try:
+            databases.check(database_path)
+        except ValueError as error:
+            logger.warning("%s; it is made again", error)
+            return False
+        return True
 
     def _unfolded(
         self, second: SecondMapping, look_alikes: Sequence[LookAlike]
@@ -234,6 +253,7 @@ class PhotoRun:
         """The photos that a handed-in database holds; says which it does not."""
         with TemporaryDirectory(prefix="interpose_sfm-") as folder:
             databases.copy_database(database_path, Path(folder) / "copy.db")
+            databases.check(Path(folder) / "copy.db")
             cameras = databases.cameras(Path(folder) / "copy.db")
         kept = []
         for photo in photo_set.photos:
