@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interpose_sfm._compat import StrEnum
-from interpose_sfm.options.checks import require
+from interpose_sfm.options.checks import refuse_nan, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class BridgingOptions:
     morph_min_matches: int = 12
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         for name, value, low, high in (
             ("frames_per_clip", self.frames_per_clip, 1, 1000),
             ("max_frame_px", self.max_frame_px, 64, 8192),
@@ -127,6 +128,7 @@ class GenerationOptions:
     dynamicrafter_python: Path | None = None
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         for name, kind in (("fit", Fit), ("video_dtype", NetworkDtype), ("video_memory", MemoryProfile)):
             object.__setattr__(self, name, kind(getattr(self, name)))
         require(bool(self.captioner), "captioner", self.captioner, "the name of a captioner")

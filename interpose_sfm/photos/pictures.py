@@ -323,5 +323,5 @@ def os_reason(error: OSError) -> str:
 
 def read_rgb(path: Path) -> ImageArray:
     """An image file as (height, width, 3) uint8 RGB, its pixels as stored."""
-    with Image.open(path) as image:
+    with strict_pillow(), Image.open(path) as image:
         return np.asarray(image.convert("RGB"))

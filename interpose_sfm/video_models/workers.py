@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from interpose_sfm.options.devices import check_device
+
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -115,7 +117,7 @@ def worker_devices(option: str) -> tuple[str, ...]:
             Metal, else the CPU.
 
     Raises:
-        ValueError: Something else.
+        ValueError: Something else, or a device that is not there.
     """
     import torch
 
@@ -131,4 +133,5 @@ def worker_devices(option: str) -> tuple[str, ...]:
             raise ValueError(
                 f"option video-device: got {option!r}, expected auto, or torch devices such as cuda:0,cuda:1"
             ) from error
+        check_device("video-device", name)
     return names

@@ -31,6 +31,7 @@ from interpose_sfm.workflows import base_models, fallback, folded_models
 from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
+from interpose_sfm.workflows.start_checks import check_clips, check_path, check_run
 
 logger = logging.getLogger(__name__)
 
@@ -54,19 +55,27 @@ def reconstruct(
     Raises:
         ValueError: Bad input; the message says what was got, what was expected and what to do.
         WorkspaceBusyError: Another run works in the output folder.
+        FallbackError: COLMAP has mapped, and what follows failed; its models and the report are on disk.
     """
-    photo_dir = Path(photo_dir)
-    workspace = Workspace(output_folder(photo_dir, output))
+    options = options or ReconstructOptions()
+    workspace = workspace_of(photo_dir, output)
+    check_run(Path(photo_dir), workspace, options)
     with workspace.locked():
-        return PhotoRun(workspace, options or ReconstructOptions(), RunLog(progress)).execute(photo_dir)
+        return PhotoRun(workspace, options, RunLog(progress)).execute(Path(photo_dir))
 
 
-def output_folder(photo_dir: Path, output: Path | None) -> Path:
-    """The output folder that a user named, else ``<photo_dir>_interpose`` beside the photos."""
+def workspace_of(photo_dir: Path, output: Path | None) -> Workspace:
+    """The output folder that a user named, else ``<photo_dir>_interpose`` beside the photos; makes nothing.
+
+    Raises:
+        ValueError: See `check_path`; or a folder of something else.
+    """
+    check_path(photo_dir)
     if output is not None:
-        return Path(output)
-    resolved = photo_dir.resolve()
-    return resolved.with_name(f"{resolved.name}_interpose")
+        check_path(output)
+        return Workspace(Path(output))
+    resolved = Path(photo_dir).resolve()
+    return Workspace(resolved.with_name(f"{resolved.name}_interpose"))
 
 
 def find_weak_pairs(
@@ -75,8 +84,11 @@ def find_weak_pairs(
     """The view graph of a folder of photos with its weak pairs; leaves nothing on disk."""
     with TemporaryDirectory(prefix="interpose_sfm-") as folder:
         workspace = Workspace(Path(folder) / "run")
+        options = options or ReconstructOptions()
+        check_path(photo_dir)
+        check_run(Path(photo_dir), workspace, options)
         with workspace.locked():
-            run = PhotoRun(workspace, options or ReconstructOptions(), RunLog(progress))
+            run = PhotoRun(workspace, options, RunLog(progress))
             photo_set = run.collect(Path(photo_dir))
             return fallback.build_graph(run.map_base(photo_set), run.options, run.log)
 
@@ -102,15 +114,16 @@ class PhotoRun:
         """All stages."""
         # 1. photos -> images/ and the list of what is usable
         photo_set = self.collect(photo_dir)
+        check_clips(self.options, [photo.name for photo in photo_set.photos])
         # 2. photos -> database and base models, plain COLMAP
         base = self.map_base(photo_set)
         # 3.-9. what the base models leave apart -> links -> final models
-        extension = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
-        extension = replace(extension, models=tuple(base_models.without_false(extension.models, base)))
-        if self.options.base.split_lookalikes:
-            extension = folded_models.kept_apart(base, extension, self.workspace.base_dir / "database.db", self.log)
+        extension = fallback.attempt(lambda: self.extend(base), base, self.log)
         # 10. models and report on disk
-        return self.finish(photo_set, base, extension)
+        result = self.finish(photo_set, base, extension)
+        if extension.failure is not None:
+            raise report.FallbackError(result.report.failure, result) from extension.failure
+        return result
 
     # ------------------------------------------------------------ stages
 
@@ -122,6 +135,7 @@ class PhotoRun:
                 self.workspace.images_dir,
                 self.options.photos,
                 lambda done, total: self.log.tell("photos", done, total),
+                overwrite=self.options.overwrite,
             )
         if self.options.database is not None:
             photo_set = self._only_in_database(photo_set, self.options.database)
@@ -225,6 +239,14 @@ class PhotoRun:
             incremental_mapper.map_base(
                 database_path, image_dir, folder, self.options.base, self.options.seed, on_image
             )
+
+    def extend(self, base: Base) -> Extension:
+        """Stages 3 to 9: base models -> final models."""
+        extension = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
+        extension = replace(extension, models=tuple(base_models.without_false(extension.models, base)))
+        if self.options.base.split_lookalikes:
+            extension = folded_models.kept_apart(base, extension, self.workspace.base_dir / "database.db", self.log)
+        return extension
 
     def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> report.ReconstructionResult:
         """Stage 10: models, point cloud and report."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -11,16 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pycolmap
 import pytest
 
+from interpose_sfm.cli.main import main
+from interpose_sfm.clips.protocol import BudgetError
 from interpose_sfm.colmap import features, incremental_mapper
 from interpose_sfm.colmap.reconstruction import poses
 from interpose_sfm.options import BaseOptions, ReconstructOptions
 from interpose_sfm.products import Pose
+from interpose_sfm.report import FallbackError
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.synthetic import SampleTruth
-from interpose_sfm.workflows.reconstruct import PhotoRun
+from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows.reconstruct import PhotoRun, reconstruct
 
 OPTIONS = ReconstructOptions(generator="none", base=BaseOptions(num_threads=1))
 
@@ -156,3 +162,76 @@ def test_a_database_that_somebody_writes_is_named(done: Done, tmp_path: Path) ->
         holder.close()
     found, _ = map_base(done.photo_dir, output)
     assert_same(found, done.poses)
+
+
+# ---------------------------------------------------------------- what fails after the base models
+
+
+class NativeError(BaseException):
+    """Native code raises such things, and no handler of `Exception` sees them."""
+
+
+STAGES = ("match_weak_pairs", "calibrate", "bridge", "settle", "map_links")
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, BaseException], None]:
+    """Makes a stage raise; those before it do nothing."""
+
+    def arrange(stage: str, error: BaseException) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        for name in STAGES:
+            monkeypatch.setattr(fallback.FallbackRun, name, lambda *_: None)
+        monkeypatch.setattr(fallback.FallbackRun, stage, fail)
+
+    return arrange
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [ZeroDivisionError("defect"), MemoryError(), BudgetError("dear", 1.0), NativeError()])
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_fails_later_does_not_lose_the_base_models(
+    done: Done, tmp_path: Path, failing: Callable[[str, BaseException], None], stage: str, error: BaseException
+) -> None:
+    failing(stage, error)
+    output = shutil.copytree(done.output, tmp_path / "out")
+    with pytest.raises(FallbackError, match=r"the fallback failed: .*sparse") as caught:
+        reconstruct(done.photo_dir, output, OPTIONS)
+    assert caught.value.__cause__ is error
+    result = caught.value.result
+    models = [pycolmap.Reconstruction(folder) for folder in result.model_dirs]
+    assert_same({n: p for model in models for n, p in poses(model).items()}, done.poses)
+    document = json.loads((output / "report.json").read_text())
+    assert document["failure"] == result.report.failure != ""
+    assert document["num_registered_after"] == document["num_registered_before"] == 3
+    assert (output / "database.db").is_file()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_who_stops_a_run_stops_it(
+    done: Done, tmp_path: Path, failing: Callable[[str, BaseException], None], stop: type[BaseException]
+) -> None:
+    failing("settle", stop())
+    output = shutil.copytree(done.output, tmp_path / "out")
+    with pytest.raises(stop):
+        reconstruct(done.photo_dir, output, OPTIONS)
+    assert not (output / "sparse").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_failure_is_told_on_the_terminal_and_by_the_exit_code(
+    done: Done,
+    tmp_path: Path,
+    failing: Callable[[str, BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing("bridge", ZeroDivisionError("defect"))
+    output = shutil.copytree(done.output, tmp_path / "out")
+    command = ["reconstruct", str(done.photo_dir), "--output", str(output), "--generator", "none", "--num-threads", "1"]
+    assert main(command) == 4
+    told = capsys.readouterr().err
+    assert f"the fallback failed: ZeroDivisionError: defect; the models are those before it: {output}" in told
+    assert "Traceback" not in told
