@@ -164,8 +164,8 @@ class Workspace:
             document = json.loads(self.stages_path.read_text(encoding="utf-8"))
             stages = document["stages"]
             intact = document["format"] == FORMAT_VERSION and document["check"] == content_key(stages)
-            if intact:  # records of earlier versions have no digests
-                return {name: record for name, record in stages.items() if isinstance(record["outputs"], dict)}
+            if intact:
+                return {name: record for name, record in stages.items() if _is_record(record)}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -220,6 +220,14 @@ class Workspace:
             remove_path(leftover)
         remove_path(self.work_dir)
         self.work_dir.mkdir()
+
+
+def _is_record(record: object) -> bool:
+    """Whether it is what `Workspace.mark_done` writes; earlier versions wrote no digests."""
+    if not isinstance(record, dict) or not isinstance(record.get("key"), str):
+        return False
+    outputs = record.get("outputs")
+    return isinstance(outputs, dict) and all(isinstance(digest, str) for digest in outputs.values())
 
 
 def _checked(stage: str) -> str:
