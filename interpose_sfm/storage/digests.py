@@ -11,6 +11,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
@@ -110,12 +111,24 @@ def break_seal(path: Path) -> None:
     os.truncate(path, path.stat().st_size - _SEAL_BYTES)
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether a file ends in the seal of all that comes before.
+class SealState(Enum):
+    """How a file ends."""
+
+    WHOLE = "the seal of all that comes before"
+    BROKEN = "the seal of something else"
+    NONE = "no seal"
+
+
+def seal_state(path: Path) -> SealState:
+    """Look at the seal of a file.
 
     Raises:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size - _SEAL_BYTES
-        return size >= 0 and _SEAL + _hashed(file, size).digest() == file.read()
+        digest = _hashed(file, size).digest()
+        found = file.read()
+    if size < 0 or not found.startswith(_SEAL):
+        return SealState.NONE
+    return SealState.WHOLE if found == _SEAL + digest else SealState.BROKEN

@@ -30,7 +30,7 @@ import numpy as np
 from interpose_sfm.products import Features, Matches
 from interpose_sfm.storage.arrays import check_sizes, get_array, is_storable, put_array
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, fsync_path
-from interpose_sfm.storage.digests import break_seal, is_sealed, seal, sealed
+from interpose_sfm.storage.digests import SealState, break_seal, seal, seal_state, sealed
 from interpose_sfm.storage.locks import LockHeldError, acquire_lock
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ FORMAT_VERSION = 1
 
 _T = TypeVar("_T")
 _LOCK = "lock"
+_SEALED = "is_sealed"  # attribute of files that have a seal
 _DAMAGED = ".damaged"  # what the name of a file is given that is set aside
 _COUNTER = itertools.count()
 
@@ -220,6 +221,18 @@ class Store(ABC, Generic[_T]):
     def _stamp(self, file: Any) -> None:
         file.attrs["format"] = f"interpose_sfm {self.kind}"
         file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs[_SEALED] = True
+
+    def _is_whole(self) -> bool:
+        """By its seal; a file of an earlier version has none, and does not say that it has one."""
+        state = seal_state(self.path)
+        if state is not SealState.NONE:
+            return state is SealState.WHOLE
+        try:
+            with self._open_file(self.path) as file:
+                return _SEALED not in file.attrs
+        except StoreError:
+            return False
 
     def _read_item(self, file: Any, name: str, key: str | None = None) -> _T:
         """Read a group; of another key, or of more data than its file has, it is no item.
@@ -276,15 +289,15 @@ class Store(ABC, Generic[_T]):
 
     def _set_aside_damaged(self) -> None:
         """Move the file out of the way if it is not whole, and remove parts that are not."""
-        if self.path.exists() and not is_sealed(self.path):
+        if self.path.exists() and not self._is_whole():
             aside = self.path.with_name(self.path.name + _DAMAGED)
             os.replace(self.path, aside)
             logger.warning(
-                "%s is damaged, or of an earlier version: its %s are made again (it is kept as %s, and may be deleted)",
+                "%s is damaged: its %s are made again (it is kept as %s, and may be deleted)",
                 *(self.path, self.kind, aside.name),
             )
         for part in self._parts.glob("*.h5"):
-            if not is_sealed(part):
+            if seal_state(part) is not SealState.WHOLE:
                 part.unlink()
                 logger.warning("%s is damaged: its %s are made again", part, self.kind)
 
@@ -315,7 +328,8 @@ class Store(ABC, Generic[_T]):
                 kept = [name for name in file if name not in parts] if any(name in file for name in parts) else None
         if kept is None:
             shutil.copyfile(self.path, temp)  # much faster than group by group
-            break_seal(temp)
+            if seal_state(temp) is SealState.WHOLE:
+                break_seal(temp)
         try:
             with h5py.File(temp, "r+" if kept is None else "w", locking=False) as target:
                 self._stamp(target)

@@ -114,17 +114,20 @@ class Workspace:
         record = self._stages().get(_checked(stage))
         if record is None or record["key"] != key:
             return False
-        for name, digest in record["outputs"].items():
+        outputs = record["outputs"]
+        for name, digest in (outputs if isinstance(outputs, dict) else dict.fromkeys(outputs)).items():
             problem = self._problem(name, digest)
             if problem:
                 logger.warning("stage %s is done again: %s", stage, problem)
                 return False
         return True
 
-    def _problem(self, name: str, digest: str) -> str:
+    def _problem(self, name: str, digest: str | None) -> str:
         """Why what a stage wrote cannot be used; empty if it can."""
         try:
             path = inside(self.root, name)
+            if digest is None:
+                return "" if path.exists() else f"{path} is missing"
             return "" if digest_of(path) == digest else f"{path} was damaged or altered since it was written"
         except (ValueError, OSError) as error:
             return str(error)
@@ -223,11 +226,12 @@ class Workspace:
 
 
 def _is_record(record: object) -> bool:
-    """Whether it is what `Workspace.mark_done` writes; earlier versions wrote no digests."""
+    """Whether it is what `Workspace.mark_done` writes, or earlier versions did: a list of names without digests."""
     if not isinstance(record, dict) or not isinstance(record.get("key"), str):
         return False
     outputs = record.get("outputs")
-    return isinstance(outputs, dict) and all(isinstance(digest, str) for digest in outputs.values())
+    texts = outputs.values() if isinstance(outputs, dict) else outputs if isinstance(outputs, list) else [None]
+    return all(isinstance(text, str) for text in texts)
 
 
 def _checked(stage: str) -> str:

@@ -160,7 +160,7 @@ class PhotoRun:
         models_dir = workspace.base_dir / "models"
         if database_path.is_file():
             databases.check_free(database_path)
-        if not workspace.is_done("base", photo_key):
+        if not (workspace.is_done("base", photo_key) and self._is_whole(database_path)):
             if not (workspace.is_done("photos", photo_key) and self._is_whole(database_path)):
                 self._import_photos(database_path, photo_set, photo_key)
             if options.database is None:

@@ -32,7 +32,7 @@ from interpose_sfm.products import (
     ViewPoses,
 )
 from interpose_sfm.storage.atomic import TEMP_PREFIX
-from interpose_sfm.storage.digests import break_seal
+from interpose_sfm.storage.digests import SealState, break_seal, seal_state
 from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.stores import FeatureStore, MatchStore, Store, StoreError, store_key
 from paths import ROOT
@@ -604,11 +604,23 @@ def test_no_flipped_bit_gets_through(stored: Path, caplog: pytest.LogCaptureFixt
         caplog.clear()
 
 
-def test_a_file_of_an_earlier_version_is_made_again(stored: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_of_an_earlier_version_is_gone_on_with(stored: Path, caplog: pytest.LogCaptureFixture) -> None:
+    break_seal(stored)
+    with h5py.File(stored, "r+") as file:
+        del file.attrs["is_sealed"]
+    for _ in range(2):
+        with FeatureStore(stored) as store:
+            assert_equal(store.get("1"), features(1))
+            store.put("new", features(7))
+        assert seal_state(stored) is SealState.WHOLE
+    assert caplog.text == ""
+
+
+def test_a_file_that_has_lost_its_seal_is_made_again(stored: Path, caplog: pytest.LogCaptureFixture) -> None:
     break_seal(stored)
     with FeatureStore(stored) as store:
         assert store.keys() == []
-    assert "or of an earlier version" in caplog.text
+    assert "f.h5 is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("locked", [False, True])

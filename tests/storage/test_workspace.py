@@ -296,14 +296,19 @@ def test_forget_drops_a_stage_and_the_later_ones(workspace: Workspace) -> None:
     assert done(workspace) == ["photos"]
 
 
-def test_stages_of_an_earlier_version_are_done_again(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
-    """They have no digests."""
+def test_a_stages_file_of_an_earlier_version_is_read(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     workspace.images_dir.mkdir()
-    earlier = {"photos": {"key": "k", "outputs": ["images"]}, "base": {"key": "k", "outputs": []}}
+    earlier = {
+        "photos": {"key": "k", "payload": None, "outputs": ["images"]},
+        "base": {"key": "k", "payload": {"n": 3}, "outputs": []},
+        "matching": {"key": "k", "payload": None, "outputs": []},
+    }
     document = {"format": FORMAT_VERSION, "stages": earlier, "check": content_key(earlier)}
     workspace.stages_path.write_text(json.dumps(document))
-    assert done(workspace) == []
-    workspace.mark_done("photos", "k")
+    assert done(workspace) == ["photos", "base"]
+    workspace.mark_done("base", "k")
+    assert done(workspace) == ["photos", "base"]
+    workspace.forget("base")
     assert done(workspace) == ["photos"]
     assert caplog.text == ""
 
