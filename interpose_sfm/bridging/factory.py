@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from interpose_sfm.clips.files import check_clip_dir
 from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator
 from interpose_sfm.options import BridgingOptions, GenerationOptions
+from interpose_sfm.options.devices import check_device
 from interpose_sfm.registry import BackendTable, unknown_name
 from interpose_sfm.video_models.captioners import create_captioner
 from interpose_sfm.video_models.generated import GeneratedClips
@@ -80,7 +81,8 @@ def check_generator(name: str, bridging: BridgingOptions, generation: Generation
     if bridging.clip_dir is not None:
         check_clip_dir(bridging.clip_dir)
     if generation.video_device != AUTO:
-        worker_devices(generation.video_device)
+        for device in worker_devices(generation.video_device):
+            check_device("video-device", device)
     if name in (NO_BRIDGING, AUTO):
         return
     key = name.partition(":")[0]

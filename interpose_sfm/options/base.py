@@ -42,7 +42,6 @@ class PhotoOptions:
     recursive: bool = True
 
     def __post_init__(self) -> None:
-        refuse_nan(self)
         if self.min_side_px < 1:
             raise ValueError(f"min_side_px must be at least 1, got {self.min_side_px}")
         if not self.max_megapixels > 0:

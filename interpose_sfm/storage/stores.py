@@ -229,7 +229,7 @@ class Store(ABC, Generic[_T]):
         if state is not SealState.NONE:
             return state is SealState.WHOLE
         try:
-            with self._open_file(self.path) as file:
+            with self._open_file(self.path) as file, self._naming_damage(self.path):
                 return _SEALED not in file.attrs
         except StoreError:
             return False
@@ -261,7 +261,7 @@ class Store(ABC, Generic[_T]):
                 # HDF5's own lock fails on some network file systems. Ours suffices. (Not tried first: HDF5 refuses to
                 # open a file with and without lock in one process.)
                 file = h5py.File(path, "r", locking=False)
-        file_format, version = file.attrs.get("format"), file.attrs.get("format_version")
+            file_format, version = file.attrs.get("format"), file.attrs.get("format_version")
         if file_format == f"interpose_sfm {self.kind}" and version == FORMAT_VERSION:
             return file
         file.close()
