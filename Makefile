@@ -4,9 +4,12 @@ VENV := .venv
 STAMP := $(VENV)/.complete
 # Processes that share the tests; each runs on one core.
 WORKERS ?= 2
+# Of `make fuzz`: mutations of every kind of file, and which.
+FUZZ_MUTATIONS ?= 600
+FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format venv clean distclean system-libraries colmap
+.PHONY: help demo test test-all fuzz lint format venv clean distclean system-libraries colmap
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +22,9 @@ test: lint colmap ## check style and types, then run the tests but the long ones
 
 test-all: lint colmap ## the same with the long tests, which seldom break
 	$(VENV)/bin/python -m pytest -n $(WORKERS)
+
+fuzz: venv ## damage every kind of file that is read, ten thousand times
+	FUZZ_MUTATIONS=$(FUZZ_MUTATIONS) FUZZ_SEED=$(FUZZ_SEED) $(VENV)/bin/python -m pytest -n $(WORKERS) --dist=load tests/faults
 
 lint: venv ## check style, types and which package imports which
 	$(VENV)/bin/python -m ruff check

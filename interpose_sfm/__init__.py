@@ -35,9 +35,9 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     )
     from interpose_sfm.registry import MissingDependencyError as MissingDependencyError
     from interpose_sfm.report import (
-        LinkReport as LinkReport, LookAlikeReport as LookAlikeReport, ModelReport as ModelReport,
-        PairReport as PairReport, PhotoReport as PhotoReport, ReconstructionResult as ReconstructionResult,
-        RunReport as RunReport,
+        FallbackError as FallbackError, LinkReport as LinkReport, LookAlikeReport as LookAlikeReport,
+        ModelReport as ModelReport, PairReport as PairReport, PhotoReport as PhotoReport,
+        ReconstructionResult as ReconstructionResult, RunReport as RunReport,
     )
     from interpose_sfm.run_log import Progress as Progress
     from interpose_sfm.storage.stores import StoreError as StoreError
@@ -71,7 +71,9 @@ _NAMES = {
         "ScoreKind ViewGraph WeakPair WeakReason"
     ),
     "registry": "MissingDependencyError",
-    "report": "LinkReport LookAlikeReport ModelReport PairReport PhotoReport ReconstructionResult RunReport",
+    "report": (
+        "FallbackError LinkReport LookAlikeReport ModelReport PairReport PhotoReport ReconstructionResult RunReport"
+    ),
     "run_log": "Progress",
     "storage.stores": "StoreError",
     "storage.workspace": "WorkspaceBusyError",

@@ -149,6 +149,7 @@ class RunReport:
         seed: The seed of the run.
         warnings: What the user should know.
         look_alikes: Pairs for which base models are suspected to be folded, worst first; empty where none is.
+        failure: Why the fallback failed, so that the models are those before it; empty unless it did.
     """
 
     photos: tuple[PhotoReport, ...]
@@ -164,6 +165,7 @@ class RunReport:
     seed: int
     warnings: tuple[str, ...] = ()
     look_alikes: tuple[LookAlikeReport, ...] = ()
+    failure: str = ""
     format: int = REPORT_FORMAT
 
     @property
@@ -190,6 +192,20 @@ class ReconstructionResult:
     output: Path
     model_dirs: tuple[Path, ...]
     report: RunReport
+
+
+class FallbackError(RuntimeError):
+    """The fallback failed after COLMAP had mapped. Nothing of COLMAP's is lost; the cause says what happened.
+
+    Attributes:
+        result: The base models on disk, and the report.
+    """
+
+    def __init__(self, failure: str, result: ReconstructionResult) -> None:
+        """Say what failed, and where the models are."""
+        kept = result.output / "sparse" if result.model_dirs else "COLMAP had no model"
+        super().__init__(f"the fallback failed: {failure}; the models are those before it: {kept}")
+        self.result = result
 
 
 def versions() -> dict[str, str]:

@@ -23,16 +23,23 @@ class RunLog:
         progress: Told how far every stage is.
         timings_s: Stage -> seconds.
         warnings: What the user should know, a sentence each.
+        stopped_by: What ``progress`` raised to end the run.
     """
 
     progress: Progress | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    stopped_by: BaseException | None = None
 
     def tell(self, stage: str, done: int, total: int) -> None:
         """Report progress."""
-        if self.progress is not None:
+        if self.progress is None:
+            return
+        try:
             self.progress(stage, done, total)
+        except BaseException as error:
+            self.stopped_by = error
+            raise
 
     def counter(self, stage: str, total: int) -> Callable[[], None]:
         """What reports progress by one with every call; the first photo of a model comes with the second."""

@@ -8,11 +8,14 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from interpose_sfm.clips.files import check_clip_dir
 from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator
-from interpose_sfm.options import GenerationOptions
+from interpose_sfm.options import BridgingOptions, GenerationOptions
+from interpose_sfm.options.devices import check_device
 from interpose_sfm.registry import BackendTable, unknown_name
+from interpose_sfm.video_models.captioners import create_captioner
 from interpose_sfm.video_models.generated import GeneratedClips
-from interpose_sfm.video_models.prompts import PairPrompts
+from interpose_sfm.video_models.prompts import PairPrompts, read_prompt_file
 from interpose_sfm.video_models.protocol import GenerationContext, VideoModel
 from interpose_sfm.video_models.workers import worker_devices
 
@@ -65,6 +68,49 @@ def generator_tables() -> Mapping[str, BackendTable[VideoGenerator] | BackendTab
     return {name: GENERATORS if name in generators else VIDEO_MODELS for name in sorted({*generators, *models})}
 
 
+def check_generator(name: str, bridging: BridgingOptions, generation: GenerationOptions) -> None:
+    """Look whether the generators that an option names can be had, without making any.
+
+    Raises:
+        ValueError: Unknown name or model, a device that is not there, a clip folder or prompt file that cannot be used.
+        MissingDependencyError: Something it needs is not installed.
+    """
+    if generation.prompt_file is not None:
+        read_prompt_file(generation.prompt_file)
+    create_captioner(generation)
+    for folder in bridging.clip_dirs:
+        check_clip_dir(folder)
+    if generation.video_device != AUTO:
+        for device in worker_devices(generation.video_device):
+            check_device("video-device", device)
+    if name in (NO_BRIDGING, AUTO):
+        return
+    key = name.partition(":")[0]
+    if _table_of(key) is VIDEO_MODELS:
+        model = VIDEO_MODELS.resolve(key)
+        for device in worker_devices(generation.video_device) if model.runs_here else ("",):
+            model(name, generation, device)
+        return
+    _resolved(name)
+    if key == "clips" and not bridging.clip_dirs:
+        raise ValueError("the generator 'clips' needs a folder with clips: set clip_dirs")
+
+
+def _table_of(key: str) -> BackendTable[VideoGenerator] | BackendTable[VideoModel]:
+    tables = generator_tables()
+    if key not in tables:
+        raise unknown_name(GENERATORS.kind, key, [*tables, AUTO, NO_BRIDGING])
+    return tables[key]
+
+
+def _resolved(name: str) -> type[VideoGenerator]:
+    key, colon, _ = name.partition(":")
+    backend = GENERATORS.resolve(key)
+    if colon:
+        raise ValueError(f"got the video generator {name!r}, expected {key!r} without a colon")
+    return backend
+
+
 def create_generators(name: str, context: GeneratorContext, generation: GenerationContext) -> list[VideoGenerator]:
     """The generators that an option names; of a pair's clips, those of the first that has some are used.
 
@@ -88,15 +134,20 @@ def create_generator(name: str, context: GeneratorContext, generation: Generatio
         ValueError: Unknown name; the message lists the known ones.
         MissingDependencyError: Something it needs is not installed; the message holds the pip command.
     """
-    key, tables = name.partition(":")[0], generator_tables()
-    if key not in tables:
-        raise unknown_name(GENERATORS.kind, key, tables)
-    if tables[key] is VIDEO_MODELS:
+    if _table_of(name.partition(":")[0]) is VIDEO_MODELS:
         return create_clip_maker(name, generation)
-    backend = GENERATORS.resolve(key)
-    if ":" in name:
-        raise ValueError(f"got the video generator {name!r}, expected {key!r} without a colon")
-    return backend(context)
+    return _resolved(name)(context)
+
+
+def check_makes_clips(name: str) -> None:
+    """Refuse the name of a generator that is no video model; ``auto`` may stand for one.
+
+    Raises:
+        ValueError: It is none; the message lists those that there are.
+    """
+    models = VIDEO_MODELS.targets()
+    if name != AUTO and name.partition(":")[0] not in models:
+        raise ValueError(f"the generator {name!r} is no video model; set --generator to one of: {', '.join(models)}")
 
 
 def create_clip_maker(name: str, context: GenerationContext) -> GeneratedClips:
@@ -106,10 +157,8 @@ def create_clip_maker(name: str, context: GenerationContext) -> GeneratedClips:
         ValueError: No video model has this name; the message lists those that there are.
         MissingDependencyError: Something it needs is not installed; the message holds the pip command.
     """
-    key, models = name.partition(":")[0], VIDEO_MODELS.targets()
-    if key not in models:
-        raise ValueError(f"the generator {name!r} is no video model; set --generator to one of: {', '.join(models)}")
-    model = VIDEO_MODELS.resolve(key)
+    check_makes_clips(name)
+    model = VIDEO_MODELS.resolve(name.partition(":")[0])
     options = context.generation
     devices = worker_devices(options.video_device) if model.runs_here else ("",) * model.parallel_clips
     return GeneratedClips(name, lambda device: model(name, options, device), devices, context, PairPrompts(context))

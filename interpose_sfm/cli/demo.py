@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from interpose_sfm.products import FloatArray, Pose
 from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.atomic import atomic_write_bytes, atomic_write_text
 from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.names import refuse_links
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.synthetic.cameras import center_in_world
 from interpose_sfm.synthetic.sample import SampleOptions, SampleTruth, read_sample, write_sample
@@ -34,6 +36,7 @@ SAMPLE_FOLDER = "sample"
 RECONSTRUCTION_FOLDER = "reconstruction"
 PICTURE_FILE = "before_after.png"
 _KEY_FILE = "sample_key.txt"
+_MARKER = ".interpose_sfm_demo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +104,16 @@ def run_demo(output: Path, options: DemoOptions | None = None, progress: Progres
         progress: Called with the stage, what is done and the total.
 
     Raises:
-        ValueError: The folder holds other files under the same names.
+        ValueError: The folder holds files of something else.
         WorkspaceBusyError: Another run works in the folder.
     """
     from interpose_sfm.colmap import reconstruction
     from interpose_sfm.workflows import reconstruct
+    from interpose_sfm.workflows.start_checks import check_options
 
     options, output = options or DemoOptions(), Path(output)
+    check_options(options.reconstruct)
+    _claim(output)
     # 1. scene -> photos, clip and truth
     truth = provide_sample(output, options.sample, progress)
     # 2. photos and clip -> models
@@ -122,6 +128,31 @@ def run_demo(output: Path, options: DemoOptions | None = None, progress: Progres
     picture = output / PICTURE_FILE
     _write_png(picture, draw_before_after(truth, before, after))
     return DemoResult(truth, result, score_models(truth, before), score_models(truth, after), picture)
+
+
+def _claim(output: Path) -> None:
+    """Make the folder ours, unless something else lies in it.
+
+    Raises:
+        ValueError: It holds files of something else, or is no folder.
+    """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"the output path {output} is a file, expected a folder; choose another one")
+    names = sorted(os.listdir(output)) if output.exists() else []
+    if names and _MARKER not in names and not _is_of_earlier_version(output):
+        raise ValueError(
+            f"the output folder {output} holds files of something else ({', '.join(names[:3])}"
+            f"{', ...' if len(names) > 3 else ''}); choose a new or an empty folder"
+        )
+    refuse_links(output)
+    output.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(output / _MARKER, "a demonstration of interpose_sfm; it may be deleted\n")
+
+
+def _is_of_earlier_version(output: Path) -> bool:
+    """Whether a demonstration lies there that has no marker."""
+    key, size = output / _KEY_FILE, 65
+    return key.is_file() and key.stat().st_size == size and (output / SAMPLE_FOLDER).is_dir()
 
 
 def score_models(truth: SampleTruth, models: Sequence[pycolmap.Reconstruction]) -> DemoScore:

@@ -32,6 +32,7 @@ from interpose_sfm.doctor import CheckKind, diagnose
 from interpose_sfm.options import ConsistencyOptions, InterposeOptions, ReconstructOptions
 from interpose_sfm.products import ClipState, LinkVerdict
 from interpose_sfm.registry import MissingDependencyError
+from interpose_sfm.report import FallbackError
 from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.json_values import to_jsonable
 from interpose_sfm.storage.stores import StoreError
@@ -40,7 +41,7 @@ from interpose_sfm.storage.workspace import WorkspaceBusyError
 if TYPE_CHECKING:
     from interpose_sfm.pose.da3.architectures import Published
 
-OK, FAILED, UNUSABLE = 0, 1, 2
+OK, FAILED, UNUSABLE, NOT_EXTENDED = 0, 1, 2, 4
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ exit codes:
   1    no model could be built; for relpose: no pose that can be trusted; for bridge: a clip could not be made;
        for doctor: reconstruct cannot run
   2    wrong arguments, unusable input, or something that is not installed
+  4    the models are those before the fallback, which failed; report.json says how
   130  stopped by Ctrl-C"""
 
 # What a user can mend; everything else is a defect and keeps its traceback.
@@ -153,6 +155,7 @@ class _Pairs(Command):
         {
             "generator",
             "pose_estimator",
+            "overwrite",
             "use_gps",
             "max_bridged_pairs",
             "matching",
@@ -243,7 +246,7 @@ class _RelativePose(Command):
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
-        {"database", "camera_mode", "recursive", "use_gps", "base", "view_graph", "max_cycle_deg"}
+        {"database", "camera_mode", "overwrite", "recursive", "use_gps", "base", "view_graph", "max_cycle_deg"}
     )
 
     def run(self, progress: Progress) -> Outcome:
@@ -356,7 +359,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 no model (or pose, or clip) could be had, 2 unusable arguments, input or installation,
-        130 or 143 stopped by a signal.
+        4 COLMAP's models only, since the fallback failed, 130 or 143 stopped by a signal.
     """
     for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
         if hasattr(stream, "reconfigure"):
@@ -369,8 +372,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # tyro has printed help or an error
         return stop.code if isinstance(stop.code, int) else OK
     if isinstance(command, _Hook):
+        problem = _unusable(command.options)
+        if problem:
+            print(f"{PROGRAM}: error: {problem}", file=sys.stderr)
+            return UNUSABLE
         return run_script(command.script, command.options, command.verbose, command.quiet)
     return OK if command is None else execute(command)
+
+
+def _unusable(options: InterposeOptions) -> str:
+    """Why the drop-in cannot be installed with these options; empty if it can."""
+    from interpose_sfm.workflows.start_checks import check_options
+
+    try:
+        check_options(options)
+    except _EXPECTED_ERRORS as error:
+        return str(error)
+    return ""
 
 
 # ---------------------------------------------------------------- arguments
@@ -393,6 +411,8 @@ def parse(arguments: Sequence[str]) -> Command | None:
         rest, script = rest[:place], rest[place + 1 :]
     elif kind is _Hook and not {"-h", "--help"} & set(rest):
         raise UsageError(missing_script(()))
+    if "" in rest:
+        raise UsageError("got an empty argument, such as a variable of the shell that is not set")
     command = tyro.cli(
         kind,
         prog=f"{PROGRAM} {name}",
@@ -460,6 +480,9 @@ def execute(command: Command) -> int:
                     again = "; the same command goes on where this one stopped" if command.keeps_its_work else ""
                     print(f"{PROGRAM}: stopped{again}", file=sys.stderr)
                     return 128 + (signals.received or signal.SIGINT)
+                if isinstance(error, FallbackError):
+                    logger.error("%s", error, exc_info=command.verbose)
+                    return NOT_EXTENDED
                 if not isinstance(error, _EXPECTED_ERRORS):
                     raise
                 logger.error("%s", error, exc_info=command.verbose)

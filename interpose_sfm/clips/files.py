@@ -68,6 +68,8 @@ def index_clips(
     folder: Path,
     photo_names: Sequence[str],
     recorded: Callable[[Path], tuple[str, str] | None] = lambda _: None,
+    *,
+    is_quiet: bool = False,
 ) -> dict[ImagePair, tuple[ClipFile, ...]]:
     """All clips of a folder, under their pairs in name order.
 
@@ -78,13 +80,14 @@ def index_clips(
         photo_names: All photos of the collection.
         recorded: Says which photos the first and the last frame of a file show where something else than its name
             tells; photos that are not in the collection are passed over.
+        is_quiet: Say nothing of clips that are left out.
 
     Raises:
         ValueError: No such folder, an ambiguous file name, or a ``clips.json`` that breaks its schema.
     """
-    if not folder.is_dir():
-        raise ValueError(f"clip folder {folder} does not exist or is no folder")
-    files = _from_json(folder, frozenset(photo_names)) if (folder / INDEX_NAME).exists() else []
+    check_clip_dir(folder)
+    level = logging.DEBUG if is_quiet else logging.WARNING
+    files = _from_json(folder, frozenset(photo_names), level) if (folder / INDEX_NAME).exists() else []
     listed = {file.path for file in files}
     keys = photo_keys(photo_names)
     for path in sorted(folder.iterdir(), key=lambda p: natural_key(p.name)):
@@ -95,7 +98,7 @@ def index_clips(
         if named is None or not set(named) <= set(photo_names):
             named = parse_name(path.name if path.is_dir() else path.stem, keys)
         if named is None:
-            logger.warning("clip %s names no two photos of the collection and is not used", path)
+            logger.log(level, "clip %s names no two photos of the collection and is not used", path)
             continue
         files.append(ClipFile(path.name, path, *named))
     clips: dict[ImagePair, tuple[ClipFile, ...]] = {}
@@ -103,6 +106,16 @@ def index_clips(
         pair = ImagePair.sorted(file.first, file.last)
         clips[pair] = (*clips.get(pair, ()), file)
     return clips
+
+
+def check_clip_dir(folder: Path) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"clip folder {folder} does not exist or is no folder")
 
 
 def parse_name(text: str, photos_of_key: Mapping[str, frozenset[str]]) -> tuple[str, str] | None:
@@ -192,7 +205,7 @@ def clip_stem(first: str, last: str, suffix: str, photos_of_key: Mapping[str, fr
 # ---------------------------------------------------------------- clips.json
 
 
-def _from_json(folder: Path, photo_names: frozenset[str]) -> list[ClipFile]:
+def _from_json(folder: Path, photo_names: frozenset[str], level: int) -> list[ClipFile]:
     """The clips that ``clips.json`` lists, each below the folder and listed once for its pair."""
     index = folder / INDEX_NAME
     try:
@@ -207,7 +220,7 @@ def _from_json(folder: Path, photo_names: frozenset[str]) -> list[ClipFile]:
         a, b, clips = _checked_entry(entry, where)
         unknown = sorted({a, b} - photo_names)
         if unknown:
-            logger.warning("%s names %s, not in the collection, and is not used", where, ", ".join(unknown))
+            logger.log(level, "%s names %s, not in the collection, and is not used", where, ", ".join(unknown))
             continue
         files.extend(_checked_clip(folder, a, b, clip, where) for clip in clips)
     seen: dict[tuple[ImagePair, Path], str] = {}

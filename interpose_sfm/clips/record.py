@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,7 +223,7 @@ class _Fields:
 
     def number(self, name: str) -> float:
         value: Any = self.values.get(name)
-        if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        if not _is_number(value) or value < 0:
             raise ValueError(f"{self.where}: got {name} = {value!r}, expected a number of at least zero")
         return float(value)
 
@@ -241,10 +241,15 @@ class _Fields:
 
     def vector(self, name: str) -> tuple[float, float]:
         value = self.get(name, list)
-        numbers = [v for v in value if type(v) in (int, float) and math.isfinite(v)]
+        numbers = [v for v in value if _is_number(v)]
         if len(value) != 2 or len(numbers) != 2:
             raise ValueError(f"{self.where}: got {name} = {value!r}, expected two numbers")
         return float(numbers[0]), float(numbers[1])
 
     def inner(self, name: str) -> _Fields:
         return _Fields(f"{self.where}: {name}", self.get(name, dict))
+
+
+def _is_number(value: object) -> bool:
+    """Whether JSON gave a number that a float can hold."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,20 +12,56 @@ if TYPE_CHECKING:
 
 from interpose_sfm.colmap.camera_fitting import intrinsics_of
 from interpose_sfm.products import Intrinsics
+from interpose_sfm.storage.digests import reading
+
+_ROWS_FIT = {
+    "keypoints": "rows * cols * 4 = coalesce(length(data), 0) AND (cols >= 2 OR rows = 0)",
+    "descriptors": "coalesce(length(data), 0) IN (rows * cols, rows * cols * 2, rows * cols * 4)",
+    "matches": "rows * cols * 4 = coalesce(length(data), 0)",
+    "two_view_geometries": "rows * cols * 4 = coalesce(length(data), 0)",
+    "images": "camera_id IN (SELECT camera_id FROM cameras)",
+    "cameras": "width > 0 AND height > 0 AND length(params) % 8 = 0",
+}
+"""Table -> what holds of all its rows; COLMAP ends the process over some that it does not hold of."""
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that changes nothing on disk, though it sees what the write-ahead log holds."""
-    if not path.is_file():
-        raise ValueError(f"got the database {path}, expected a COLMAP database file")
-    has_log = path.with_name(path.name + "-wal").exists()
-    uri = f"{path.resolve().as_uri()}?{'mode=ro' if has_log else 'mode=ro&immutable=1'}"
+_ALWAYS_THERE = ("images", "cameras")
+
+
+def check(path: Path) -> None:
+    """Whether a COLMAP database is whole, by SQLite's own check and the sizes that its rows announce.
+
+    Raises:
+        ValueError: It is not, or is no COLMAP database; the message says why.
+    """
+    with reading(path) as connection:
+        (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise ValueError(f"the database {path} is damaged ({state})")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for table, condition in _ROWS_FIT.items():
+            if table not in tables and table not in _ALWAYS_THERE:  # COLMAP adds what a database lacks
+                continue
+            (number,) = connection.execute(f"SELECT count(*) FROM {table} WHERE NOT ({condition})").fetchone()
+            if number:
+                raise ValueError(f"the database {path} is damaged ({number} rows of {table} do not fit)")
+
+
+def check_free(path: Path) -> None:
+    """Whether a database of ours can be written.
+
+    Raises:
+        ValueError: Another program holds it.
+    """
     try:
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-            yield connection
-    except sqlite3.DatabaseError as error:
-        raise ValueError(f"got {path}, expected a COLMAP database ({error})") from error
+        with contextlib.closing(sqlite3.connect(path, timeout=1.0)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise ValueError(f"another program uses {path}; close it there and run again") from error
+    except sqlite3.DatabaseError:  # no database: `check` says so
+        return
 
 
 def copy_database(source: Path, target: Path) -> None:
@@ -37,7 +72,7 @@ def copy_database(source: Path, target: Path) -> None:
     Raises:
         ValueError: The source is no file or no SQLite database.
     """
-    with _reading(source) as reader, contextlib.closing(sqlite3.connect(target)) as writer:
+    with reading(source) as reader, contextlib.closing(sqlite3.connect(target)) as writer:
         reader.backup(writer)
 
 
@@ -47,7 +82,7 @@ def photo_names(path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The path is no file or no COLMAP database.
     """
-    with _reading(path) as connection:
+    with reading(path) as connection:
         return tuple(name for (name,) in connection.execute("SELECT name FROM images ORDER BY image_id"))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap.camera_fitting import intrinsics_of
+from interpose_sfm.colmap.model_files import check_model
 from interpose_sfm.products import FloatArray, Intrinsics, Pose
 
 if TYPE_CHECKING:
@@ -24,11 +25,25 @@ def sort_models(models: Iterable[pycolmap.Reconstruction], min_size: int) -> lis
 
 
 def read_models(folder: Path, min_size: int) -> list[pycolmap.Reconstruction]:
-    """Models in ``folder``/0, 1, ..., largest first."""
+    """Models in ``folder``/0, 1, ..., largest first.
+
+    Raises:
+        ValueError: One of them is not whole; the message names the folder to delete.
+    """
+    folders = [path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()]
+    return sort_models([_read_model(path) for path in sorted(folders, key=lambda path: int(path.name))], min_size)
+
+
+def _read_model(folder: Path) -> pycolmap.Reconstruction:
     import pycolmap
 
-    folders = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: int(path.name))
-    return sort_models([pycolmap.Reconstruction(path) for path in folders], min_size)
+    try:
+        check_model(folder)
+        return pycolmap.Reconstruction(folder)
+    except (ValueError, LookupError, RuntimeError, OSError) as error:
+        raise ValueError(
+            f"the model {folder} cannot be read ({error}); delete {folder.parent} and run again"
+        ) from error
 
 
 def registered_names(model: pycolmap.Reconstruction) -> frozenset[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from interpose_sfm._compat import StrEnum
-from interpose_sfm.options.checks import require
+from interpose_sfm.options.checks import refuse_nan, require
 
 
 class CameraMode(StrEnum):
@@ -82,6 +82,7 @@ class BaseOptions:
     mapper: Mapper = Mapper.INCREMENTAL
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         object.__setattr__(self, "mapper", Mapper(self.mapper))
         require(
             self.sift_max_image_px == -1 or self.sift_max_image_px >= 64,

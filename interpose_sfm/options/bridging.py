@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interpose_sfm._compat import StrEnum
-from interpose_sfm.options.checks import require
+from interpose_sfm.options.checks import refuse_nan, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class BridgingOptions:
     morph_min_matches: int = 12
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         names = [folder.absolute().name for folder in self.clip_dirs]
         require(
             len(set(names)) == len(names), "clips", names, "folders of different names, which tell their clips apart"
@@ -132,6 +133,7 @@ class GenerationOptions:
     dynamicrafter_python: Path | None = None
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         for name, kind in (("fit", Fit), ("video_dtype", NetworkDtype), ("video_memory", MemoryProfile)):
             object.__setattr__(self, name, kind(getattr(self, name)))
         require(bool(self.captioner), "captioner", self.captioner, "the name of a captioner")

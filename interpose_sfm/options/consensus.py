@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interpose_sfm.options.checks import require
+from interpose_sfm.options.checks import refuse_nan, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class ConsensusOptions:
     max_spread_deg: float = 10.0
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         require(self.min_inliers >= 8, "min-inliers", self.min_inliers, ">= 8")
         require(self.max_rival_proposed > 0, "max-rival-proposed", self.max_rival_proposed, "> 0")
         for name in ("min_agreement", "min_agreement_confirmed", "min_agreement_proposed", "max_silence"):

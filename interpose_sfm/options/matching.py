@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interpose_sfm.options.checks import require
+from interpose_sfm.options.checks import refuse_nan, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class ViewGraphOptions:
     max_bridged_pairs: int = 8
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         require(self.max_weak_pairs >= 0, "max-weak-pairs", self.max_weak_pairs, ">= 0")
         require(self.max_bridged_pairs >= 0, "max-bridged-pairs", self.max_bridged_pairs, ">= 0")
 
@@ -46,7 +47,10 @@ class MatchingOptions:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         require(self.learned_max_image_px >= 64, "learned-max-image-px", self.learned_max_image_px, ">= 64")
         require(self.max_keypoints >= 16, "max-keypoints", self.max_keypoints, ">= 16")
         require(self.max_frame_keypoints >= 16, "max-frame-keypoints", self.max_frame_keypoints, ">= 16")
+        require(0 <= self.detection_threshold < 1, "detection-threshold", self.detection_threshold, "in [0, 1)")
+        require(bool(self.device), "device", self.device, "a torch device")
         require(0 <= self.min_match_score < 1, "min-match-score", self.min_match_score, "in [0, 1)")

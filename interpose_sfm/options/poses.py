@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from interpose_sfm import geometry
 from interpose_sfm._compat import StrEnum
 from interpose_sfm.options.bridging import NetworkDtype
-from interpose_sfm.options.checks import require
+from interpose_sfm.options.checks import refuse_nan, require
 
 
 class Strategy(StrEnum):
@@ -53,6 +53,7 @@ class ConsistencyOptions:
     allow_pair_only: bool = True
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         object.__setattr__(self, "strategy", Strategy(self.strategy))
         least = {"frames_per_subset": 1, "min_hypotheses": 2, "min_baseline": geometry.NEAR_ZERO_BASELINE}
         for option in fields(self)[1:]:
@@ -105,6 +106,7 @@ class Dust3rOptions:
     alignment: AlignmentMethod = AlignmentMethod.OWN
 
     def __post_init__(self) -> None:
+        refuse_nan(self)
         for name, kind in (
             ("dust3r_dtype", NetworkDtype),
             ("dust3r_pairs", PairSelection),

@@ -58,10 +58,12 @@ class ReconstructOptions(FallbackOptions):
     Attributes:
         database: A COLMAP database with features and matches to use instead of our own; it is copied, never changed.
         camera_mode: Which photos share a camera, as in COLMAP.
+        overwrite: Whether an output folder of other photos is used, and its models replaced.
     """
 
     database: Path | None = None
     camera_mode: CameraMode = CameraMode.AUTO
+    overwrite: bool = False
     photos: PhotoOptions = field(default_factory=PhotoOptions)
     base: BaseOptions = field(default_factory=BaseOptions)
 

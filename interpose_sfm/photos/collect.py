@@ -1,9 +1,9 @@
 """First stage: from a folder of files to photos that every later stage, COLMAP included, can read.
 
-A photo that COLMAP reads right (`pictures` says which) is hard-linked; every other one is written anew, upright, 8-bit
-RGB, as JPEG or PNG under its unchanged name. COLMAP's database and binary models keep any name that is valid UTF-8,
-line breaks included, as measured with pycolmap 4.2.1; those and other control characters are refused for the sake of
-lists and logs. (Its *text* models cut names at the first space.)
+A photo that COLMAP reads right (`pictures` says which) is copied as it is; every other one is written anew, upright,
+8-bit RGB, as JPEG or PNG under its unchanged name. COLMAP's database and binary models keep any name that is valid
+UTF-8, line breaks included, as measured with pycolmap 4.2.1; those and other control characters are refused for the
+sake of lists and logs. (Its *text* models cut names at the first space.)
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def collect_photos(
     image_dir: Path,
     options: PhotoOptions,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> PhotoSet:
     """Find the usable photos of a folder and lay them out for COLMAP.
 
@@ -50,21 +52,22 @@ def collect_photos(
         image_dir: Folder to fill, created if need be; its photos are named by their path below ``photo_dir``.
         options: What counts as a photo.
         progress: Called with (files done, files) after every file.
+        overwrite: Whether images of other photos, of an earlier run, may give way.
 
     Returns:
         The photos sorted by name, and what was left out sorted by name. There may be no photo at all.
 
     Raises:
-        ValueError: ``photo_dir`` is no folder, ``image_dir`` is or holds ``photo_dir``, or a file that no earlier run
-            wrote is in the way.
+        ValueError: ``photo_dir`` is no folder, ``image_dir`` is or holds ``photo_dir``, holds images of other photos,
+            or a file that no earlier run wrote is in the way.
         OSError: ``image_dir`` cannot be written.
     """
     photo_dir, image_dir = Path(photo_dir), Path(image_dir)
-    _check_folders(photo_dir, image_dir)
+    check_folders(photo_dir, image_dir)
     image_dir.mkdir(parents=True, exist_ok=True)
     files, skipped = _walk(photo_dir, image_dir, options)  # name -> path
     ledger = PhotoLedger(image_dir, options)
-    ledger.claim(files)
+    ledger.claim(files, photo_dir, overwrite=overwrite)
     usable: dict[str, PhotoRecord] = {}
     for name, outcome in _process_all(files, ledger, options, progress):
         if isinstance(outcome, PhotoRecord):
@@ -82,8 +85,12 @@ def collect_photos(
     return PhotoSet(image_dir=image_dir, photos=photos, skipped=tuple(skipped))
 
 
-def _check_folders(photo_dir: Path, image_dir: Path) -> None:
-    """Refuse folders that cannot be what they are given as."""
+def check_folders(photo_dir: Path, image_dir: Path) -> None:
+    """Refuse folders that cannot be what they are given as; makes nothing.
+
+    Raises:
+        ValueError: See `collect_photos`.
+    """
     if not photo_dir.exists():
         raise ValueError(f"photo folder does not exist: {photo_dir}; give the folder that holds the photos")
     if not photo_dir.is_dir():

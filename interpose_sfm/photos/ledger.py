@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import filecmp
+import hashlib
 import json
 import os
 import shutil
@@ -17,20 +20,30 @@ from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos.pictures import Picture, UnusableError, exif_to_write
 from interpose_sfm.products import GpsPosition, Photo, SkipReason
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json
+from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.json_values import to_jsonable
+from interpose_sfm.storage.names import inside
 
 LEDGER_SUFFIX = ".interpose-photos.json"
 """What the name of a ledger has after the name of its image folder."""
 
-_LEDGER_VERSION = 2
+Stamp = tuple[int, ...]
+"""Size in bytes, times of the last change to the content and to anything (ns), and number of a file on its disk.
+
+`cp -p` and `mv` keep the first two of another file, but not the others.
+"""
+
+_LEDGER_VERSION = 3
 _SAVE_EVERY = 50  # photos
+_CLONE = 0x40049409  # FICLONE of Linux: a copy that shares its blocks until one of both is written to
 
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """What one file holds and where it was put. A stamp is (size in bytes, modification time in ns)."""
+    """What one file holds and where it was put."""
 
-    source_stamp: tuple[int, int]
-    target_stamp: tuple[int, int]
+    source_stamp: Stamp
+    target_stamp: Stamp
     width_px: int
     height_px: int
     focal_px: float | None
@@ -43,9 +56,16 @@ class PhotoRecord:
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> PhotoRecord:
         """The record that ``dataclasses.asdict`` and JSON made this of."""
-        stamps = {key: (int(row[key][0]), int(row[key][1])) for key in ("source_stamp", "target_stamp")}
+        stamps = {key: tuple(map(int, row[key])) for key in ("source_stamp", "target_stamp")}
         gps = None if row["gps"] is None else GpsPosition(**row["gps"])
         return cls(**{**row, **stamps, "gps": gps})
+
+    def is_of(self, path: Path) -> bool:
+        """Whether a file has the content that was read."""
+        try:
+            return path.stat().st_size == self.source_stamp[0] and _sha256(path) == self.sha256
+        except OSError:
+            return False
 
     def photo(self, name: str, path: Path) -> Photo:
         """The photo under the name and at the place that are given."""
@@ -68,6 +88,8 @@ class PhotoLedger:
         self._path = image_dir.parent / (image_dir.name + LEDGER_SUFFIX)
         self._key = {"version": _LEDGER_VERSION, "options": asdict(replace(options, recursive=True))}
         self._names: set[str] = set()
+        self._photo_dir = ""
+        self._earlier: dict[str, PhotoRecord] = {}  # of the last run, whatever its options
         self._num_unsaved = 0
         if self._path.exists():
             self._read()
@@ -75,22 +97,48 @@ class PhotoLedger:
     def _read(self) -> None:
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
-            names = {str(name) for name in content["names"]}
-            is_current = content["key"] == self._key
-            records = {name: PhotoRecord.from_json(row) for name, row in content["records"].items() if is_current}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            names, key, photo_dir, earlier = content["names"], content["key"], "", {}
+            for name in names:
+                inside(self.image_dir, name)
+            if key["version"] == _LEDGER_VERSION:
+                if content.pop("check") != content_key(content):
+                    raise ValueError("it was altered since it was written")
+                photo_dir = content["photo_dir"]
+                earlier = {name: PhotoRecord.from_json(row) for name, row in content["records"].items()}
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{self._path} is damaged ({error}); delete {self.image_dir} and it") from error
-        self._names, self.records = names, records
+        self._names, self._photo_dir, self._earlier = set(names), photo_dir, earlier
+        self.records = dict(earlier) if key == self._key else {}
 
-    def claim(self, files: dict[str, Path]) -> None:
-        """Announce what may be written before it is, so that a killed run leaves nothing of unknown origin."""
+    def claim(self, files: dict[str, Path], photo_dir: Path, *, overwrite: bool = False) -> None:
+        """Announce what may be written before it is, so that a killed run leaves nothing of unknown origin.
+
+        Args:
+            files: The photos by name.
+            photo_dir: Where they lie.
+            overwrite: Whether images of other photos may give way.
+
+        Raises:
+            ValueError: The folder holds images of other photos, or files of something else under the names of these.
+        """
+        if not overwrite and self._is_of_others(files, photo_dir):
+            raise ValueError(
+                f"{self.image_dir.parent} is the output of the photos in {self._photo_dir}, and {photo_dir} has none "
+                "of them; choose another output folder, or replace what is there with --overwrite"
+            )
         self._remove(self._names - files.keys())
         for name, path in files.items():
-            target = self.image_dir / name
-            if name not in self._names and os.path.lexists(target) and not _is_same_file(path, target):
+            target = inside(self.image_dir, name)
+            if name not in self._names and os.path.lexists(target) and not _is_equal(path, target):
                 raise ValueError(f"{target} is in the way and no earlier run wrote it; choose another output folder")
-        self._names = set(files)
+        self._names, self._photo_dir = set(files), str(photo_dir.resolve())
         self._write()
+
+    def _is_of_others(self, files: dict[str, Path], photo_dir: Path) -> bool:
+        """Whether the last run was of another folder, and none of its photos is in this one."""
+        if not self._earlier or self._photo_dir == str(photo_dir.resolve()):
+            return False
+        return not any(name in files and record.is_of(files[name]) for name, record in self._earlier.items())
 
     def remember(self, name: str, record: PhotoRecord) -> None:
         """Note a photo that is in its place; every so often on disk, for a run that follows a killed one."""
@@ -108,12 +156,14 @@ class PhotoLedger:
     def _write(self) -> None:
         self._num_unsaved = 0
         records = {name: asdict(record) for name, record in sorted(self.records.items())}
-        atomic_write_json(self._path, {"key": self._key, "names": sorted(self._names), "records": records})
+        names = sorted(self._names)
+        content = to_jsonable({"key": self._key, "photo_dir": self._photo_dir, "names": names, "records": records})
+        atomic_write_json(self._path, {**content, "check": content_key(content)})
 
     def _remove(self, names: Iterable[str]) -> None:
         """Remove images, and folders that are empty then."""
         for name in names:
-            target = self.image_dir / name
+            target = inside(self.image_dir, name)
             if os.path.lexists(target):
                 target.unlink()
             for folder in (self.image_dir / parent for parent in PurePosixPath(name).parents if parent.name):
@@ -134,7 +184,9 @@ def scratch_folder(image_dir: Path) -> Iterator[Path]:
 
 
 def place(source: Path, data: bytes, picture: Picture, target: Path, scratch: Path) -> None:
-    """Link, copy or write the photo into the image folder, as a whole or not at all.
+    """Copy or write the photo into the image folder, as a whole or not at all.
+
+    A hard link would need no room, but who changed the image, its permissions or times would change the user's photo.
 
     Raises:
         UnusableError: its path is too long for the file system.
@@ -143,12 +195,7 @@ def place(source: Path, data: bytes, picture: Picture, target: Path, scratch: Pa
     temporary = scratch / uuid.uuid4().hex
     try:
         if picture.is_readable_by_colmap:
-            if _is_same_file(source, target):
-                return
-            try:
-                os.link(os.path.realpath(source), temporary)
-            except OSError:  # another file system, or one without links
-                temporary.write_bytes(data)
+            _copy(source, data, temporary)
         else:
             options: dict[str, Any] = {"compress_level": 1}
             if picture.container == "JPEG":
@@ -162,18 +209,36 @@ def place(source: Path, data: bytes, picture: Picture, target: Path, scratch: Pa
         raise UnusableError(SkipReason.BAD_NAME, "the path in the output folder is too long; rename it") from error
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Size and modification time; (-1, -1) where there is no file."""
+def _copy(source: Path, data: bytes, target: Path) -> None:
+    """Write a new file with what was read of another, if the file system can, without taking up room."""
+    with target.open("xb") as copy:
+        try:
+            with source.open("rb") as original:
+                fcntl.ioctl(copy, _CLONE, original.fileno())
+        except OSError:
+            copy.write(data)
+
+
+def stamp(path: Path) -> Stamp:
+    """Of a file; empty where there is none."""
     try:
         status = os.stat(path)
     except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
+        return ()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _is_same_file(path: Path, other: Path) -> bool:
-    """Whether both names are one file on disk."""
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _is_equal(path: Path, other: Path) -> bool:
+    """Whether two files have one content."""
     try:
-        return os.path.samestat(os.stat(path), os.lstat(other))
+        return filecmp.cmp(path, other, shallow=False)
     except OSError:
         return False

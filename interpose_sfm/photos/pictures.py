@@ -13,10 +13,11 @@ import logging
 import math
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,35 @@ class Picture:
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Truncated files are errors, and the pixel limit is ours: Pillow's would refuse photos of 200 MP."""
+    """Truncated files are errors, and the pixel limit is ours: Pillow's would refuse photos of 200 MP.
+
+    The settings are those of the process. They are as before when the last of the threads that want them so is done.
+    """
+    with _strict.lock:
+        if not _strict.depth:
+            _strict.at_end.enter_context(_strict_settings())
+        _strict.depth += 1
+    try:
+        yield
+    finally:
+        with _strict.lock:
+            _strict.depth -= 1
+            if not _strict.depth:
+                _strict.at_end.close()
+
+
+@dataclass
+class _Strict:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    depth: int = 0
+    at_end: ExitStack = field(default_factory=ExitStack)
+
+
+_strict = _Strict()
+
+
+@contextmanager
+def _strict_settings() -> Iterator[None]:
     before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
     ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
     try:
@@ -323,5 +352,5 @@ def os_reason(error: OSError) -> str:
 
 def read_rgb(path: Path) -> ImageArray:
     """An image file as (height, width, 3) uint8 RGB, its pixels as stored."""
-    with Image.open(path) as image:
+    with strict_pillow(), Image.open(path) as image:
         return np.asarray(image.convert("RGB"))

@@ -16,7 +16,8 @@ from interpose_sfm.products import (
     PoseStatus,
     ViewPoses,
 )
-from interpose_sfm.storage.stores import Store, checked_array, put_array, put_texts
+from interpose_sfm.storage.arrays import checked_array, put_array, put_texts
+from interpose_sfm.storage.stores import Store
 
 _POINT_FIELDS = ("points_a_px", "points_b_px")
 _DEPTH_FIELDS = ("depths_a", "depths_b")

@@ -4,6 +4,9 @@ A store is one HDF5 file: a group per item, named by the hash of its key, with t
 dataset per array. HDF5 files that are open for writing do not survive a kill. So the file itself is never written in
 place: each item first becomes a small file in the folder ``<name>.h5.parts``, and closing the store (or opening it
 after a crash) folds these into a new version of the file that replaces the old one as a whole.
+
+Every file ends in a seal (`storage.digests`), and HDF5 sees none that is broken: what is damaged is named, set aside,
+and made again. Only a file that is sealed and yet not ours to read, of another kind or version, is refused.
 """
 
 from __future__ import annotations
@@ -16,17 +19,18 @@ import logging
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from interpose_sfm.products import Features, Matches
+from interpose_sfm.storage.arrays import check_sizes, get_array, is_storable, put_array
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, fsync_path
+from interpose_sfm.storage.digests import SealState, break_seal, seal, seal_state, sealed
 from interpose_sfm.storage.locks import LockHeldError, acquire_lock
 
 if TYPE_CHECKING:
@@ -39,6 +43,8 @@ FORMAT_VERSION = 1
 
 _T = TypeVar("_T")
 _LOCK = "lock"
+_SEALED = "is_sealed"  # attribute of files that have a seal
+_DAMAGED = ".damaged"  # what the name of a file is given that is set aside
 _COUNTER = itertools.count()
 
 
@@ -72,7 +78,7 @@ class Store(ABC, Generic[_T]):
             path: The HDF5 file; it need not exist.
 
         Raises:
-            StoreError: if the store is open elsewhere, or the file is damaged, of another kind or of another version.
+            StoreError: if the store is open elsewhere, or the file is of another kind or of another version.
             OSError: if the folder cannot be written.
         """
         self.path = Path(path).absolute()
@@ -87,6 +93,7 @@ class Store(ABC, Generic[_T]):
         try:
             for leftover in self._parts.glob(f"{TEMP_PREFIX}*"):
                 leftover.unlink()
+            self._set_aside_damaged()
             self._fold()
             self._file = self._open_file(self.path) if self.path.exists() else None
             self._is_open = True
@@ -105,18 +112,18 @@ class Store(ABC, Generic[_T]):
     # -------------------------------------------------------- mapping
 
     def get(self, key: str) -> _T | None:
-        """The value of a key, exactly as it was put; None if there is none.
-
-        Raises:
-            StoreError: if the stored value cannot be read.
-        """
+        """The value of a key, exactly as it was put; None if there is none, or if what is there is not one."""
         name = self._group_name(key)
-        if name in self._pending:
-            with self._open_file(self._part(name)) as part:
-                return self._read_item(part, name)
-        if self._file is None or name not in self._file:
+        try:
+            if name in self._pending:
+                with self._open_file(self._part(name)) as part:
+                    return self._read_item(part, name, key)
+            if self._file is None or name not in self._file:
+                return None
+            return self._read_item(self._file, name, key)
+        except StoreError as error:
+            logger.warning("%s", error)
             return None
-        return self._read_item(self._file, name)
 
     def put(self, key: str, value: _T) -> None:
         """Store a value, in place of an earlier one of the same key. When this returns the value is safe on disk.
@@ -126,7 +133,7 @@ class Store(ABC, Generic[_T]):
             OSError: if the disk is full or cannot be written.
         """
         name = self._group_name(key)
-        atomic_write_bytes(self._part(name), self._part_bytes(name, key, value))
+        atomic_write_bytes(self._part(name), sealed(self._part_bytes(name, key, value)))
         self._pending[name] = key
 
     def __contains__(self, key: str) -> bool:
@@ -191,7 +198,7 @@ class Store(ABC, Generic[_T]):
     def _group_name(self, key: object) -> str:
         """The hash by which a key is found."""
         self._require_open()
-        if not isinstance(key, str) or not _is_storable(key):
+        if not isinstance(key, str) or not is_storable(key):
             raise ValueError(f"got key {key!r}, expected text without NUL characters and lone surrogates")
         return hashlib.sha256(key.encode("utf-8")).hexdigest()
 
@@ -214,10 +221,32 @@ class Store(ABC, Generic[_T]):
     def _stamp(self, file: Any) -> None:
         file.attrs["format"] = f"interpose_sfm {self.kind}"
         file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs[_SEALED] = True
 
-    def _read_item(self, file: Any, name: str) -> _T:
-        with self._naming_damage(Path(file.filename)):
-            return self._read(file[name])
+    def _is_whole(self) -> bool:
+        """By its seal; a file of an earlier version has none, and does not say that it has one."""
+        state = seal_state(self.path)
+        if state is not SealState.NONE:
+            return state is SealState.WHOLE
+        try:
+            with self._open_file(self.path) as file, self._naming_damage(self.path):
+                return _SEALED not in file.attrs
+        except StoreError:
+            return False
+
+    def _read_item(self, file: Any, name: str, key: str | None = None) -> _T:
+        """Read a group; of another key, or of more data than its file has, it is no item.
+
+        Raises:
+            StoreError: it is none.
+        """
+        path = Path(file.filename)
+        with self._naming_damage(path):
+            group = file[name]
+            if key is not None and group.attrs["key"] != key:
+                raise ValueError(f"the item of {key} is that of {group.attrs['key']}")
+            check_sizes(group, path.stat().st_size)
+            return self._read(group)
 
     def _open_file(self, path: Path) -> Any:
         """Open a file for reading and check that it is one of this kind."""
@@ -232,7 +261,7 @@ class Store(ABC, Generic[_T]):
                 # HDF5's own lock fails on some network file systems. Ours suffices. (Not tried first: HDF5 refuses to
                 # open a file with and without lock in one process.)
                 file = h5py.File(path, "r", locking=False)
-        file_format, version = file.attrs.get("format"), file.attrs.get("format_version")
+            file_format, version = file.attrs.get("format"), file.attrs.get("format_version")
         if file_format == f"interpose_sfm {self.kind}" and version == FORMAT_VERSION:
             return file
         file.close()
@@ -250,13 +279,27 @@ class Store(ABC, Generic[_T]):
             yield
         except StoreError:
             raise
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        except (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise StoreError(
-                f"{path} is damaged ({error}); it holds only computed {self.kind}, so it is safe to delete it: they "
-                "will be made anew"
+                f"{path} is damaged ({error}); it holds only computed {self.kind}, which are made again: it is safe to "
+                "delete it"
             ) from error
+
+    def _set_aside_damaged(self) -> None:
+        """Move the file out of the way if it is not whole, and remove parts that are not."""
+        if self.path.exists() and not self._is_whole():
+            aside = self.path.with_name(self.path.name + _DAMAGED)
+            os.replace(self.path, aside)
+            logger.warning(
+                "%s is damaged: its %s are made again (it is kept as %s, and may be deleted)",
+                *(self.path, self.kind, aside.name),
+            )
+        for part in self._parts.glob("*.h5"):
+            if seal_state(part) is not SealState.WHOLE:
+                part.unlink()
+                logger.warning("%s is damaged: its %s are made again", part, self.kind)
 
     def _fold(self) -> None:
         """Move all parts into the file. A kill at any moment leaves every item in the file or in its part."""
@@ -266,6 +309,7 @@ class Store(ABC, Generic[_T]):
         temp = self._parts / f"{TEMP_PREFIX}fold"
         try:
             self._write_folded(temp, parts)
+            seal(temp)
             fsync_path(temp)
             os.replace(temp, self.path)
         finally:
@@ -284,6 +328,8 @@ class Store(ABC, Generic[_T]):
                 kept = [name for name in file if name not in parts] if any(name in file for name in parts) else None
         if kept is None:
             shutil.copyfile(self.path, temp)  # much faster than group by group
+            if seal_state(temp) is SealState.WHOLE:
+                break_seal(temp)
         try:
             with h5py.File(temp, "r+" if kept is None else "w", locking=False) as target:
                 self._stamp(target)
@@ -323,11 +369,13 @@ class FeatureStore(Store[Features]):
         put_array(group, "size_px", np.array(value.size_px, dtype=np.int64), np.int64, (2,))
 
     def _read(self, group: Any) -> Features:
-        width, height = group["size_px"][()].tolist()
+        width, height = get_array(group, "size_px", np.int64, (2,)).tolist()
+        keypoints_px = get_array(group, "keypoints_px", np.float64, (None, 2))
+        n = len(keypoints_px)
         return Features(
-            keypoints_px=group["keypoints_px"][()],
-            descriptors=group["descriptors"][()],
-            scores=group["scores"][()],
+            keypoints_px=keypoints_px,
+            descriptors=get_array(group, "descriptors", np.float32, (n, None)),
+            scores=get_array(group, "scores", np.float32, (n,)),
             size_px=(width, height),
         )
 
@@ -343,36 +391,5 @@ class MatchStore(Store[Matches]):
         put_array(group, "scores", value.scores, np.float32, (n,))
 
     def _read(self, group: Any) -> Matches:
-        return Matches(indices=group["indices"][()], scores=group["scores"][()])
-
-
-def put_array(
-    group: Any, name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int | None, ...]
-) -> None:
-    """Write an array as a dataset, if it has the type and the shape (None: any) with which it can be read back."""
-    group.create_dataset(name, data=checked_array(name, array, dtype, shape))
-
-
-def checked_array(name: str, array: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """The array, if it has the type and the shape (None: any) with which it can be read back exactly."""
-    values = np.asarray(array)
-    fits = len(values.shape) == len(shape) and all(b in (None, a) for a, b in zip(values.shape, shape, strict=True))
-    if values.dtype != dtype or not fits:
-        expected = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name}: got {values.dtype} {values.shape}, expected {np.dtype(dtype)} ({expected})")
-    return values
-
-
-def put_texts(group: Any, name: str, texts: Sequence[str]) -> None:
-    """Write texts as a dataset."""
-    import h5py
-
-    for text in texts:
-        if not _is_storable(text):
-            raise ValueError(f"{name}: got {text!r}, expected text without NUL characters and lone surrogates")
-    group.create_dataset(name, data=np.array(texts, dtype=object), shape=(len(texts),), dtype=h5py.string_dtype())
-
-
-def _is_storable(text: str) -> bool:
-    """Whether HDF5 can hold the text: it ends strings at NUL, and UTF-8 has no surrogates."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+        indices = get_array(group, "indices", np.uint32, (None, 2))
+        return Matches(indices=indices, scores=get_array(group, "scores", np.float32, (len(indices),)))

@@ -13,7 +13,9 @@ from typing import Any
 
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json, recover_directory, remove_path
 from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.digests import digest_of
 from interpose_sfm.storage.locks import LockHeldError, acquire_lock
+from interpose_sfm.storage.names import inside, refuse_links
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class Workspace:
             ValueError: if the folder cannot be used, see `Workspace`, or cannot be written.
         """
         self._check_root()
+        refuse_links(self.root)
         with ExitStack() as stack:
             try:
                 stack.callback(acquire_lock(self.root / _LOCK).release)
@@ -107,14 +110,27 @@ class Workspace:
     # -------------------------------------------------------- stages
 
     def is_done(self, stage: str, key: str) -> bool:
-        """Whether a stage was finished with this key and its recorded outputs are still there."""
+        """Whether a stage was finished with this key and what it wrote is still there, and whole."""
         record = self._stages().get(_checked(stage))
         if record is None or record["key"] != key:
             return False
-        missing = [name for name in record["outputs"] if not (self.root / name).exists()]
-        if missing:
-            logger.warning("stage %s is done again: %s is missing in %s", stage, ", ".join(missing), self.root)
-        return not missing
+        outputs = record["outputs"]
+        for name, digest in (outputs if isinstance(outputs, dict) else dict.fromkeys(outputs)).items():
+            problem = self._problem(name, digest)
+            if problem:
+                logger.warning("stage %s is done again: %s", stage, problem)
+                return False
+        return True
+
+    def _problem(self, name: str, digest: str | None) -> str:
+        """Why what a stage wrote cannot be used; empty if it can."""
+        try:
+            path = inside(self.root, name)
+            if digest is None:
+                return "" if path.exists() else f"{path} is missing"
+            return "" if digest_of(path) == digest else f"{path} was damaged or altered since it was written"
+        except (ValueError, OSError) as error:
+            return str(error)
 
     def mark_done(self, stage: str, key: str, *, outputs: Sequence[Path] = ()) -> None:
         """Record that a stage is finished; with another key than before, all later stages are forgotten.
@@ -122,13 +138,14 @@ class Workspace:
         Args:
             stage: One of `STAGES`.
             key: Content key of all that the stage depends on: inputs, options, versions, weights, seed.
-            outputs: Files and folders in the workspace without which the stage is not done.
+            outputs: Files and folders in the workspace without which, as they are now, the stage is not done.
         """
         stages = self._stages()
         if stages.get(_checked(stage), {}).get("key") != key:
             stages = _before(stages, stage)
-        names = [Path(path).absolute().relative_to(self.root).as_posix() for path in outputs]
-        self._write_stages({**stages, stage: {"key": key, "outputs": names}})
+        paths = [Path(path).absolute() for path in outputs]
+        digests = {path.relative_to(self.root).as_posix(): digest_of(path) for path in paths}
+        self._write_stages({**stages, stage: {"key": key, "outputs": digests}})
 
     def forget(self, stage: str) -> None:
         """Forget that a stage and all later ones are done.
@@ -150,12 +167,12 @@ class Workspace:
             document = json.loads(self.stages_path.read_text(encoding="utf-8"))
             stages = document["stages"]
             intact = document["format"] == FORMAT_VERSION and document["check"] == content_key(stages)
+            if intact:
+                return {name: record for name, record in stages.items() if _is_record(record)}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             intact = False
-        if intact:
-            return dict(stages)
         if not self._warned_of_stages:
             logger.warning("%s is damaged or was edited: all stages are done again", self.stages_path)
             self._warned_of_stages = True
@@ -186,7 +203,7 @@ class Workspace:
         marker = self.root / _MARKER
         try:
             version = json.loads(marker.read_text(encoding="utf-8"))["format"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{marker} cannot be read ({error}); delete the folder or choose another one") from error
         if type(version) is not int or version < 1:
             raise ValueError(f"{marker} holds format {version!r}; delete the folder or choose another one")
@@ -206,6 +223,15 @@ class Workspace:
             remove_path(leftover)
         remove_path(self.work_dir)
         self.work_dir.mkdir()
+
+
+def _is_record(record: object) -> bool:
+    """Whether it is what `Workspace.mark_done` writes, or earlier versions did: a list of names without digests."""
+    if not isinstance(record, dict) or not isinstance(record.get("key"), str):
+        return False
+    outputs = record.get("outputs")
+    texts = outputs.values() if isinstance(outputs, dict) else outputs if isinstance(outputs, list) else [None]
+    return all(isinstance(text, str) for text in texts)
 
 
 def _checked(stage: str) -> str:

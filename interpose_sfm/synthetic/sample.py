@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -167,14 +168,18 @@ def read_sample(folder: Path) -> SampleTruth:
     path = Path(folder) / TRUTH_FILE
     if not path.is_file():
         raise ValueError(f"{folder} is no sample collection: {TRUTH_FILE} is missing")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return _from_json(Path(folder), json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); write it anew") from error
+
+
+def _from_json(folder: Path, content: Any) -> SampleTruth:
     if content.get("format_version") != _FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format {content.get('format_version')}, expected {_FORMAT_VERSION}; write it anew"
-        )
+        raise ValueError(f"got format {content.get('format_version')}, expected {_FORMAT_VERSION}")
     clip = content["clip"]
     return SampleTruth(
-        folder=Path(folder),
+        folder=folder,
         seed=content["seed"],
         intrinsics=Intrinsics(**content["intrinsics"]),
         cam_from_world={name: _pose_from_json(pose) for name, pose in content["cam_from_world"].items()},

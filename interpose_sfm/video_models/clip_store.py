@@ -31,6 +31,7 @@ TASK_FORMAT = 1
 logger = logging.getLogger(__name__)
 _LOCK = ".interpose_sfm.lock"
 _TASKS = "tasks"
+_MAX_USD = 1e6
 _UNNAMED = "clip-"  # begins the names of clips whose photos no file name can tell apart
 
 
@@ -279,6 +280,8 @@ def _is_task(document: object) -> bool:
     return (
         isinstance(notes, dict)
         and all(isinstance(value, str) for value in notes.values())
-        and type(estimate) in (int, float)
+        and isinstance(estimate, (int, float))
+        and not isinstance(estimate, bool)
+        and 0 <= estimate <= _MAX_USD  # false for NaN; less than nothing would leave more to be spent
         and isinstance(refusal, str)
     )

@@ -63,6 +63,9 @@ def incremental_mapping(
     have the size that the database says, or are of a camera that a focal length and a radial coefficient do not
     describe; databases with rigs of several cameras are left to pycolmap.
 
+    Once pycolmap has answered, its answer is the least that is returned: what goes wrong in the fallback is told in one
+    warning.
+
     Args:
         database_path: COLMAP database; a copy of it is extended.
         image_path: Folder of the photos.
@@ -75,10 +78,43 @@ def incremental_mapping(
 
     Raises:
         InterruptedError: Cancelled; what pycolmap had finished is in ``output_path``.
-        ValueError, TypeError: As pycolmap does; ValueError for options or clips that cannot be used.
-        WorkspaceBusyError: Another run is extending the same database; pycolmap's models are in ``output_path``.
+        ValueError, TypeError: As pycolmap does; ValueError or MissingDependencyError, before it runs, for options that
+            cannot be used.
     """
     settings = interpose or InterposeOptions()
+    _check(settings)
+    return _mapped(
+        database_path,
+        image_path,
+        output_path,
+        options,
+        input_path,
+        initial_image_pair_callback,
+        next_image_callback,
+        cancellation_token,
+        settings,
+    )
+
+
+def _check(settings: InterposeOptions) -> None:
+    if settings.enabled and settings != InterposeOptions():  # what is checked loads several stages
+        from interpose_sfm.workflows.start_checks import check_options
+
+        check_options(settings)
+
+
+def _mapped(
+    database_path: AnyPath,
+    image_path: AnyPath,
+    output_path: AnyPath,
+    options: AnyOptions = None,
+    input_path: AnyPath = "",
+    initial_image_pair_callback: Callable[[], None] | None = None,
+    next_image_callback: Callable[[], None] | None = None,
+    cancellation_token: pycolmap.CancellationToken | None = None,
+    interpose: InterposeOptions | None = None,
+) -> dict[int, pycolmap.Reconstruction]:
+    """See `incremental_mapping`; the options have been checked."""
     models = incremental_mapper.incremental_mapping(
         database_path,
         image_path,
@@ -89,8 +125,27 @@ def incremental_mapping(
         next_image_callback=next_image_callback,
         cancellation_token=cancellation_token,
     )
-    output = Path(os.fsdecode(output_path)), bool(os.fspath(input_path))
-    return _extended(models, database_path, image_path, options, cancellation_token, settings, output)
+    try:
+        output = Path(os.fsdecode(output_path)), bool(os.fspath(input_path))
+        settings = interpose or InterposeOptions()
+        return _extended(models, database_path, image_path, options, cancellation_token, settings, output)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if isinstance(error, InterruptedError) and cancellation_token is not None and cancellation_token.is_cancelled:
+            raise
+        _tell_failure(error)
+        return models
+
+
+def _tell_failure(error: BaseException) -> None:
+    from interpose_sfm.workflows.run_report import failure_text
+
+    logger.warning(
+        "pycolmap's models are returned as they are, since what was to extend them failed: %s",
+        failure_text(error),
+        exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
+    )
 
 
 def extend(
@@ -113,10 +168,13 @@ def extend(
         written to disk.
 
     Raises:
-        InterruptedError, ValueError, TypeError, WorkspaceBusyError: See `incremental_mapping`.
+        InterruptedError, TypeError: See `incremental_mapping`.
+        WorkspaceBusyError: Another run is extending the same database.
+        BaseException: Whatever else goes wrong; the models that were handed in are as before.
     """
     numbered = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
     settings = interpose or InterposeOptions()
+    _check(settings)
     return _extended(numbered, database_path, image_path, options, cancellation_token, settings, None)
 
 
@@ -139,10 +197,14 @@ def installed(options: InterposeOptions | None = None) -> Iterator[None]:
 
     Args:
         options: Of the fallback.
+
+    Raises:
+        ValueError, MissingDependencyError: Options that cannot be used.
     """
     import pycolmap
 
     settings = options or InterposeOptions()
+    _check(settings)
     with _lock:
         _active.append(settings)
         if not hasattr(pycolmap.incremental_mapping, incremental_mapper.REPLACED):
@@ -169,7 +231,7 @@ def _stand_in(original: Any) -> Any:
             settings = own[-1] if own else (_active[-1] if _active else None)
         if settings is None:
             return original(*args, **kwargs)
-        return incremental_mapping(*args, **{"interpose": settings, **kwargs})
+        return _mapped(*args, **{"interpose": settings, **kwargs})
 
     setattr(call, incremental_mapper.REPLACED, original)
     return call

@@ -18,7 +18,7 @@ from PIL import Image
 from interpose_sfm.colmap import camera_fitting, databases, reconstruction
 from interpose_sfm.options import CallerOptions, FallbackOptions, InterposeOptions, ReconstructOptions
 from interpose_sfm.photos import gps
-from interpose_sfm.photos.pictures import read_position
+from interpose_sfm.photos.pictures import read_position, strict_pillow
 from interpose_sfm.products import Photo, PhotoSet
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_directory, atomic_write_json, remove_path
@@ -118,10 +118,15 @@ def extended(
         # 1.-2. the user's database, photos and models -> what the fallback starts from
         photo_set, base = run.prepare(wanted)
         # 3.-9. base -> links -> extended models
-        extension = fallback.extend_base(base, workspace.root, workspace.work_dir, run.options, run.log)
+        extension = fallback.attempt(
+            lambda: fallback.extend_base(base, workspace.root, workspace.work_dir, run.options, run.log), base, run.log
+        )
         call.check()
         # 10. models and report on disk
-        return run.finish(photo_set, base, extension)
+        extended_models = run.finish(photo_set, base, extension)
+        if extension.failure is not None:
+            raise extension.failure
+        return extended_models
 
 
 def _stage_options(
@@ -210,7 +215,8 @@ class _Run:
         """Stage 10: write what was gained and the report."""
         before = [reconstruction.registered_names(model) for model in self.models]
         models = _in_order(found.models, before)
-        has_gained = _is_gain(before, [reconstruction.registered_names(model) for model in models])
+        after = [reconstruction.registered_names(model) for model in models]
+        has_gained = found.failure is None and _is_gain(before, after)
         if not has_gained:
             if found.database_path is not None:
                 self._warn("links were accepted but gained nothing: pycolmap's models are kept")
@@ -224,6 +230,8 @@ class _Run:
             remove_path(self.workspace.database_path)
             remove_path(self.workspace.base_dir)
         atomic_write_json(self.workspace.report_path, summary)
+        if found.failure is not None:
+            return None
         logger.info(
             "photos in models: %d -> %d, in the largest: %d -> %d; links: %d accepted, %d refused; %s says more",
             *(summary.num_registered_before_any, summary.num_registered_after_any),
@@ -248,9 +256,9 @@ class _Run:
 def _problem(path: Path, camera: pycolmap.Camera) -> str:
     """Why a photo cannot be matched with learned features; empty if it can."""
     try:
-        with Image.open(path) as image:
+        with strict_pillow(), Image.open(path) as image:
             size = image.size
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - Pillow raises almost anything
         return f"it cannot be read ({error})"
     if size != (camera.width, camera.height):
         return f"it has {size[0]} x {size[1]} px, the database says {camera.width} x {camera.height}"

@@ -6,8 +6,9 @@ behind pycolmap's mapper.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,6 +51,8 @@ from interpose_sfm.workflows.posers import Posers, opened_posers
 if TYPE_CHECKING:
     import pycolmap
 
+logger = logging.getLogger(__name__)
+
 UNCONFIRMED = "the models that it would join do not confirm it"
 """Why a link that was matched late is not accepted. It is no contradiction that others would have to answer."""
 
@@ -90,12 +93,31 @@ class Extension:
         models: Final models, largest first; the base models themselves where nothing was gained.
         database_path: The extended copy of the database; None where no link was accepted.
         warnings: What the user should know of the models.
+        failure: What kept it from making anything; the models are those of the base then.
     """
 
     records: tuple[PairRecord, ...]
     models: tuple[pycolmap.Reconstruction, ...]
     database_path: Path | None = None
     warnings: tuple[str, ...] = ()
+    failure: BaseException | None = None
+
+
+def attempt(extend: Callable[[], Extension], base: Base, log: RunLog) -> Extension:
+    """What extends a base, or the base itself if that fails: COLMAP's models are never lost to what comes after them.
+
+    Raises:
+        BaseException: What the user or the progress callback stopped the run by.
+    """
+    try:
+        return extend()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if log.stopped_by is not None:
+            raise
+        logger.debug("the fallback failed", exc_info=True)
+        return Extension((), base.models, failure=error)
 
 
 def build_graph(base: Base, options: ReconstructOptions, log: RunLog) -> ViewGraph:

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from interpose_sfm.bridging.factory import AUTO, VIDEO_MODELS, create_clip_maker, local_model
+from interpose_sfm.bridging.factory import AUTO, VIDEO_MODELS, check_makes_clips, create_clip_maker, local_model
 from interpose_sfm.clips.protocol import clip_requests
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ClipFlag, ClipState, ImageArray, ImagePair, PhotoSet
 from interpose_sfm.run_log import Progress, RunLog
-from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
 from interpose_sfm.video_models.protocol import GenerationContext
 from interpose_sfm.workflows import fallback
-from interpose_sfm.workflows.reconstruct import PhotoRun, output_folder
+from interpose_sfm.workflows.reconstruct import PhotoRun, workspace_of
+from interpose_sfm.workflows.start_checks import check_run
 
 MAX_NAMED_FILES = 3  # in an error message
 
@@ -135,8 +135,13 @@ def bridge_photos(
         WorkspaceBusyError: Another run works in the output folder or in the clip store.
     """
     start = time.monotonic()
-    photo_dir, options = Path(photo_dir), options or ReconstructOptions()
-    workspace = Workspace(output_folder(photo_dir, output))
+    options = options or ReconstructOptions()
+    workspace = workspace_of(photo_dir, output)
+    photo_dir = Path(photo_dir)
+    check_run(photo_dir, workspace, options)
+    check_makes_clips(options.generator)
+    if isinstance(pairs, Path) and not pairs.is_file():
+        raise ValueError(f"there is no pair file {pairs}")
     with workspace.locked():
         run = PhotoRun(workspace, options, RunLog(progress))
         # 1. photos -> the model that makes clips of them

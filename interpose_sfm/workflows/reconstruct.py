@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ from interpose_sfm.workflows import base_models, fallback, folded_models
 from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
+from interpose_sfm.workflows.start_checks import check_clips, check_path, check_run
+
+logger = logging.getLogger(__name__)
 
 
 def reconstruct(
@@ -51,19 +55,27 @@ def reconstruct(
     Raises:
         ValueError: Bad input; the message says what was got, what was expected and what to do.
         WorkspaceBusyError: Another run works in the output folder.
+        FallbackError: COLMAP has mapped, and what follows failed; its models and the report are on disk.
     """
-    photo_dir = Path(photo_dir)
-    workspace = Workspace(output_folder(photo_dir, output))
+    options = options or ReconstructOptions()
+    workspace = workspace_of(photo_dir, output)
+    check_run(Path(photo_dir), workspace, options)
     with workspace.locked():
-        return PhotoRun(workspace, options or ReconstructOptions(), RunLog(progress)).execute(photo_dir)
+        return PhotoRun(workspace, options, RunLog(progress)).execute(Path(photo_dir))
 
 
-def output_folder(photo_dir: Path, output: Path | None) -> Path:
-    """The output folder that a user named, else ``<photo_dir>_interpose`` beside the photos."""
+def workspace_of(photo_dir: Path, output: Path | None) -> Workspace:
+    """The output folder that a user named, else ``<photo_dir>_interpose`` beside the photos; makes nothing.
+
+    Raises:
+        ValueError: See `check_path`; or a folder of something else.
+    """
+    check_path(photo_dir)
     if output is not None:
-        return Path(output)
-    resolved = photo_dir.resolve()
-    return resolved.with_name(f"{resolved.name}_interpose")
+        check_path(output)
+        return Workspace(Path(output))
+    resolved = Path(photo_dir).resolve()
+    return Workspace(resolved.with_name(f"{resolved.name}_interpose"))
 
 
 def find_weak_pairs(
@@ -72,8 +84,11 @@ def find_weak_pairs(
     """The view graph of a folder of photos with its weak pairs; leaves nothing on disk."""
     with TemporaryDirectory(prefix="interpose_sfm-") as folder:
         workspace = Workspace(Path(folder) / "run")
+        options = options or ReconstructOptions()
+        check_path(photo_dir)
+        check_run(Path(photo_dir), workspace, options)
         with workspace.locked():
-            run = PhotoRun(workspace, options or ReconstructOptions(), RunLog(progress))
+            run = PhotoRun(workspace, options, RunLog(progress))
             photo_set = run.collect(Path(photo_dir))
             return fallback.build_graph(run.map_base(photo_set), run.options, run.log)
 
@@ -99,15 +114,16 @@ class PhotoRun:
         """All stages."""
         # 1. photos -> images/ and the list of what is usable
         photo_set = self.collect(photo_dir)
+        check_clips(self.options, [photo.name for photo in photo_set.photos])
         # 2. photos -> database and base models, plain COLMAP
         base = self.map_base(photo_set)
         # 3.-9. what the base models leave apart -> links -> final models
-        extension = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
-        extension = replace(extension, models=tuple(base_models.without_false(extension.models, base)))
-        if self.options.base.split_lookalikes:
-            extension = folded_models.kept_apart(base, extension, self.workspace.base_dir / "database.db", self.log)
+        extension = fallback.attempt(lambda: self.extend(base), base, self.log)
         # 10. models and report on disk
-        return self.finish(photo_set, base, extension)
+        result = self.finish(photo_set, base, extension)
+        if extension.failure is not None:
+            raise report.FallbackError(result.report.failure, result) from extension.failure
+        return result
 
     # ------------------------------------------------------------ stages
 
@@ -119,6 +135,7 @@ class PhotoRun:
                 self.workspace.images_dir,
                 self.options.photos,
                 lambda done, total: self.log.tell("photos", done, total),
+                overwrite=self.options.overwrite,
             )
         if self.options.database is not None:
             photo_set = self._only_in_database(photo_set, self.options.database)
@@ -140,17 +157,12 @@ class PhotoRun:
             "" if options.database is None else hashlib.sha256(options.database.read_bytes()).hexdigest(),
             report.versions()["pycolmap"],
         )
-        if not workspace.is_done("photos", photo_key):
-            workspace.forget("photos")
-            shutil.rmtree(workspace.base_dir, ignore_errors=True)
-            workspace.base_dir.mkdir(parents=True)
-            if options.database is not None:
-                databases.copy_database(options.database, database_path)
-            else:
-                import_cameras(database_path, photo_set, options.camera_mode)
-            workspace.mark_done("photos", photo_key, outputs=[database_path])
         models_dir = workspace.base_dir / "models"
-        if not workspace.is_done("base", photo_key):
+        if database_path.is_file():
+            databases.check_free(database_path)
+        if not (workspace.is_done("base", photo_key) and self._is_whole(database_path)):
+            if not (workspace.is_done("photos", photo_key) and self._is_whole(database_path)):
+                self._import_photos(database_path, photo_set, photo_key)
             if options.database is None:
                 with self.log.stage("features"):
                     features.extract_and_match(
@@ -158,7 +170,7 @@ class PhotoRun:
                     )
             with self.log.stage("mapping"):
                 self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
-            workspace.mark_done("base", photo_key, outputs=[models_dir])
+            workspace.mark_done("base", photo_key, outputs=[models_dir, database_path])
         models = reconstruction.read_models(models_dir, options.base.min_model_size)
         registered = tuple(map(reconstruction.registered_names, models))
         second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
@@ -181,6 +193,27 @@ class PhotoRun:
             look_alikes,
             positions,
         )
+
+    def _import_photos(self, database_path: Path, photo_set: PhotoSet, photo_key: str) -> None:
+        """A database with the photos and their cameras, in a new folder of the base stage."""
+        options, workspace = self.options, self.workspace
+        workspace.forget("photos")
+        shutil.rmtree(workspace.base_dir, ignore_errors=True)
+        workspace.base_dir.mkdir(parents=True)
+        if options.database is not None:
+            databases.copy_database(options.database, database_path)
+        else:
+            import_cameras(database_path, photo_set, options.camera_mode)
+        workspace.mark_done("photos", photo_key)  # what it wrote grows with the next stage, so it has no digest
+
+    def _is_whole(self, database_path: Path) -> bool:
+        """Whether what a killed run has put into the database can be gone on with."""
+        try:
+            databases.check(database_path)
+        except ValueError as error:
+            logger.warning("%s; it is made again", error)
+            return False
+        return True
 
     def _unfolded(
         self, second: SecondMapping, look_alikes: Sequence[LookAlike]
@@ -206,6 +239,14 @@ class PhotoRun:
             incremental_mapper.map_base(
                 database_path, image_dir, folder, self.options.base, self.options.seed, on_image
             )
+
+    def extend(self, base: Base) -> Extension:
+        """Stages 3 to 9: base models -> final models."""
+        extension = fallback.extend_base(base, self.workspace.root, self.workspace.work_dir, self.options, self.log)
+        extension = replace(extension, models=tuple(base_models.without_false(extension.models, base)))
+        if self.options.base.split_lookalikes:
+            extension = folded_models.kept_apart(base, extension, self.workspace.base_dir / "database.db", self.log)
+        return extension
 
     def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> report.ReconstructionResult:
         """Stage 10: models, point cloud and report."""
@@ -234,6 +275,7 @@ class PhotoRun:
         """The photos that a handed-in database holds; says which it does not."""
         with TemporaryDirectory(prefix="interpose_sfm-") as folder:
             databases.copy_database(database_path, Path(folder) / "copy.db")
+            databases.check(Path(folder) / "copy.db")
             cameras = databases.cameras(Path(folder) / "copy.db")
         kept = []
         for photo in photo_set.photos:

@@ -21,6 +21,7 @@ from interpose_sfm.photos import collect
 from interpose_sfm.products import Evidence, ImagePair, LinkVerdict, Pose, PoseChoice, WeakPair
 from interpose_sfm.run_log import Progress
 from interpose_sfm.workflows.posers import opened_posers
+from interpose_sfm.workflows.start_checks import check_options
 
 CLIP_STORE = "interpose_clips"
 """Folder beside the first photo in which generated clips are kept if the options name none."""
@@ -69,6 +70,7 @@ def relative_pose(
         ValueError: A file that is no usable photo, or twice the same.
     """
     options = options or ReconstructOptions()
+    check_options(options)
     with opened_pair(path_a, path_b, options, progress) as (poser, pair):
         return _solve(poser, pair, options, progress)
 

@@ -69,11 +69,19 @@ def run_report(
         options=report.option_values(options),
         seed=options.seed,
         warnings=tuple(log.warnings),
+        failure="" if extension.failure is None else failure_text(extension.failure),
         look_alikes=tuple(
             report.LookAlikeReport(one.pair.a, one.pair.b, round(one.silent_share, 3), one.num_verified)
             for one in base.look_alikes
         ),
     )
+
+
+def failure_text(error: BaseException) -> str:
+    """What went wrong in one line; messages of errors that a user can mend speak for themselves."""
+    text = " ".join(str(error).split())
+    is_plain = isinstance(error, (ValueError, ImportError)) and text
+    return text if is_plain else f"{type(error).__name__}{text and f': {text}'}"
 
 
 def _warn_of_apart(

@@ -144,3 +144,37 @@ def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
             databases.photo_names(path)
         with pytest.raises(ValueError, match=message):
             databases.copy_database(path, tmp_path / "copy.db")
+
+
+# ---------------------------------------------------------------- damage
+
+
+def test_a_whole_database_passes_and_one_without_some_tables_too(tmp_path: Path) -> None:
+    path = database(tmp_path)
+    databases.check(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE descriptors")  # COLMAP makes it anew
+    databases.check(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE keypoints SET rows = rows + 1 WHERE image_id = 4",
+        "UPDATE keypoints SET rows = 1000000000, cols = 1000000000",
+        "UPDATE keypoints SET cols = 1, rows = rows * cols",
+        "UPDATE descriptors SET data = x'00'",
+        "UPDATE matches SET data = NULL",
+        "UPDATE two_view_geometries SET rows = rows - 1",
+        "UPDATE cameras SET width = 0",
+        "UPDATE cameras SET params = x'0000'",
+        "DROP TABLE images",
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(tmp_path: Path, change: str) -> None:
+    path = database(tmp_path)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute(change)
+    with pytest.raises(ValueError, match=r"database\.db"):
+        databases.check(path)

@@ -14,8 +14,10 @@ import pytest
 import bad_photos
 from bad_photos import exif, picture, pixels
 from interpose_sfm.options import PhotoOptions
+from interpose_sfm.photos import collect as collect_module
 from interpose_sfm.photos.collect import collect_photos
 from interpose_sfm.products import SkipReason
+from interpose_sfm.storage.content_keys import content_key
 from paths import ROOT
 from photo_folders import (
     OPTIONS,
@@ -50,15 +52,20 @@ def test_second_run_writes_nothing(folder: Path) -> None:
     assert stamps(first.image_dir) == before
 
 
-def test_unchanged_files_are_not_read_again(folder: Path) -> None:
+def test_unchanged_files_are_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(folder, "a.jpg", "b.jpg")
-    first = collect(folder)
-    status = (folder / "a.jpg").stat()
-    (folder / "a.jpg").write_bytes(b"x" * status.st_size)  # would be no image, if anybody looked
-    os.utime(folder / "a.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    first, read, real = collect(folder), [], collect_module.read_picture_bytes
+
+    def noted(path: Path, options: PhotoOptions) -> bytes:
+        read.append(path.name)
+        return real(path, options)
+
+    monkeypatch.setattr(collect_module, "read_picture_bytes", noted)
     assert collect(folder) == first
-    os.utime(folder / "a.jpg", ns=(0, 0))
+    assert read == []
+    (folder / "a.jpg").write_bytes(b"x" * 1000)
     assert reasons_of(collect(folder)) == {"a.jpg": SkipReason.NOT_AN_IMAGE}
+    assert read == ["a.jpg"]
     assert files_in(first.image_dir) == ["b.jpg"]
 
 
@@ -172,24 +179,111 @@ def test_files_of_others_are_never_touched(folder: Path) -> None:
     shutil.rmtree(folder / "sub")
     collect(folder)
     assert files_in(image_dir) == ["a.jpg", "mine.jpg", "sub/mine.jpg"]
-    put(folder, "mine.jpg")
+    picture("theirs").save(folder / "mine.jpg")
     before = digests(image_dir)
     with pytest.raises(ValueError, match=r"mine\.jpg is in the way"):
         collect(folder)
     assert digests(image_dir) == before
 
 
-def test_originals_survive_when_a_link_becomes_a_conversion(folder: Path) -> None:
-    """The target is a hard link to the original: writing into it would destroy the photo."""
+def test_what_is_done_to_the_images_leaves_the_originals_alone(folder: Path) -> None:
     put(folder, "a.jpg")
+    original = folder / "a.jpg"
+    original.chmod(0o600)
+    before = original.read_bytes(), original.stat()
+    image = collect(folder).photos[0].path
+    assert image.read_bytes() == before[0]
+    image.chmod(0o444)
+    os.utime(image, (0, 0))
+    image.chmod(0o644)
+    image.write_bytes(b"")
+    after = original.stat()
+    assert original.read_bytes() == before[0]
+    for name in ("st_mode", "st_mtime_ns", "st_ctime_ns", "st_nlink"):
+        assert getattr(after, name) == getattr(before[1], name)
+
+
+def test_a_photo_of_equal_size_and_time_is_noticed(folder: Path) -> None:
+    """`cp -p` and `mv` of another file keep its time, and damage to an image need not change its size."""
+    put(folder, "a.bmp.jpg", "b.jpg")
+    first = collect(folder)
+    times = (folder / "b.jpg").stat().st_atime_ns, (folder / "b.jpg").stat().st_mtime_ns
+    data = (folder / "b.jpg").read_bytes()
+    changed = data.replace(data[-60:-50], bytes(10))  # another picture in as many bytes
+    for replace_by in ("copy", "move"):
+        (folder / "b.jpg").write_bytes(data)
+        os.utime(folder / "b.jpg", ns=times)
+        collect(folder)
+        if replace_by == "copy":
+            (folder / "b.jpg").write_bytes(changed)
+        else:
+            (folder.parent / "other.jpg").write_bytes(changed)
+            os.replace(folder.parent / "other.jpg", folder / "b.jpg")
+        os.utime(folder / "b.jpg", ns=times)
+        assert (folder / "b.jpg").stat().st_mtime_ns == times[1]
+        again = collect(folder)
+        assert [p.sha256 for p in again.photos] != [p.sha256 for p in first.photos], replace_by
+        assert (again.image_dir / "b.jpg").read_bytes() == changed
+    image, stat = again.image_dir / "b.jpg", (again.image_dir / "b.jpg").stat()
+    image.write_bytes(bytes(len(changed)))
+    os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     collect(folder)
-    other_name = folder.parent / "kept.jpg"
-    os.link(folder / "a.jpg", other_name)
-    before = other_name.read_bytes()
-    (folder / "a.jpg").unlink()
+    assert image.read_bytes() == changed
+
+
+@pytest.mark.parametrize("kind", ["../../victim/precious.txt", "{}/victim/precious.txt", "link/precious.txt", "", "."])
+def test_no_name_in_a_ledger_leads_out(folder: Path, kind: str) -> None:
+    put(folder, "a.jpg")
+    image_dir = collect(folder).image_dir
+    victim = folder.parent / "victim" / "precious.txt"
+    victim.parent.mkdir()
+    victim.write_text("precious")
+    (image_dir / "link").symlink_to(victim.parent)
+    path = image_dir.parent / "images.interpose-photos.json"
+    content = json.loads(path.read_text())
+    for version in (2, 3):  # a ledger of an earlier version has no check
+        content.pop("check", None)
+        content["key"]["version"] = version
+        content["names"] = ["a.jpg", kind.format(folder.parent)]
+        path.write_text(json.dumps({**content, "check": content_key(content)}))
+        with pytest.raises(ValueError, match=r"images\.interpose-photos\.json is damaged .*delete"):
+            collect(folder)
+        assert victim.read_text() == "precious"
+
+
+def test_an_output_of_other_photos_is_not_replaced_unasked(folder: Path) -> None:
+    put(folder, "a.jpg", "sub/b.jpg")
+    image_dir = collect(folder).image_dir
+    before = digests(image_dir)
+    moved = folder.rename(folder.parent / "moved")
+    assert names_of(collect(moved, image_dir.parent)) == ["a.jpg", "sub/b.jpg"]
+    (moved / "a.jpg").unlink()
+    put(moved, "c.jpg")
+    assert names_of(collect(moved, image_dir.parent)) == ["c.jpg", "sub/b.jpg"]  # some are the same
+    (moved / "c.jpg").rename(moved / "a.jpg")
+    assert names_of(collect(moved, image_dir.parent)) == ["a.jpg", "sub/b.jpg"]
+    others = folder.parent / "others"
+    others.mkdir()
+    picture("other").save(others / "a.jpg")  # of the same name
+    before = digests(image_dir)
+    with pytest.raises(ValueError, match=f"is the output of the photos in {moved}, .*--overwrite"):
+        collect(others, image_dir.parent)
+    assert digests(image_dir) == before
+    photo_set = collect_photos(others, image_dir, OPTIONS, overwrite=True)
+    assert names_of(photo_set) == files_in(image_dir) == ["a.jpg"]
+
+
+def test_originals_survive_when_a_link_becomes_a_conversion(folder: Path) -> None:
+    """Earlier versions linked the image to the original: writing into it would destroy the photo."""
+    put(folder, "a.jpg")
+    image_dir = collect(folder).image_dir
+    (image_dir / "a.jpg").unlink()
+    os.link(folder / "a.jpg", image_dir / "a.jpg")
+    before = (folder / "a.jpg").read_bytes()
+    (folder / "a.jpg").rename(folder.parent / "kept.jpg")
     picture("a").save(folder / "a.jpg", "WEBP")
     photo_set = collect(folder)
-    assert other_name.read_bytes() == before
+    assert (folder.parent / "kept.jpg").read_bytes() == before
     assert read_by_colmap(photo_set.photos[0].path).shape == (120, 160, 3)
 
 
@@ -198,11 +292,15 @@ def test_lost_ledger_and_damaged_ledger(folder: Path) -> None:
     image_dir = collect(folder).image_dir
     ledger = image_dir.parent / "images.interpose-photos.json"
     ledger.unlink()
-    assert names_of(collect(folder)) == ["a.jpg"]  # a link to the photo is no file of somebody else
-    for content in ("{", "[]", '{"names": ["a.jpg"]}', json.dumps({"names": [], "key": {}, "records": {"a": 1}})):
+    assert names_of(collect(folder)) == ["a.jpg"]  # a copy of the photo is no file of somebody else
+    earlier = json.dumps({"names": ["a.jpg"], "key": {"version": 2}, "records": {"a.jpg": 1}})
+    whole = json.loads(ledger.read_text())
+    wide = {"a.jpg": {**whole["records"]["a.jpg"], "width_px": 10**30}}
+    altered = json.dumps({**whole, "records": wide})
+    for content in ("{", "[]", '{"names": ["a.jpg"]}', "[" * 100_000, '{"key": 1, "names": [1]}', altered, earlier):
         ledger.write_text(content)
-        if "key" in content:
-            assert names_of(collect(folder)) == ["a.jpg"]  # made with other options
+        if content == earlier:
+            assert names_of(collect(folder)) == ["a.jpg"]
             continue
         with pytest.raises(ValueError, match="is damaged"):
             collect(folder)

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import IFDRational
 
 from bad_photos import exif, picture
+from interpose_sfm.photos.pictures import strict_pillow
 from photo_folders import (
     collect,
     difference,
@@ -113,3 +114,16 @@ def test_digest_is_that_of_the_original(folder: Path) -> None:
     picture("a").save(folder / "a.webp")
     (photo,) = collect(folder).photos
     assert photo.sha256 == hashlib.sha256((folder / "a.webp").read_bytes()).hexdigest()
+
+
+def test_threads_leave_pillow_as_it_was() -> None:
+    """Also where the first that came in is the first to go."""
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    first, second = strict_pillow(), strict_pillow()
+    first.__enter__()
+    second.__enter__()
+    assert Image.MAX_IMAGE_PIXELS is None
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS is None
+    second.__exit__(None, None, None)
+    assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from interpose_sfm.storage.locks import acquire_lock
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from processes import kill, start
 
@@ -92,8 +93,10 @@ def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".interpose_sfm.lock").symlink_to(tmp_path / "mine")
-    with pytest.raises(ValueError, match="cannot write to the output folder"), Workspace(tmp_path / "run").locked():
+    with pytest.raises(ValueError, match="is a symbolic link"), Workspace(tmp_path / "run").locked():
         pass
+    with pytest.raises(OSError, match="symbolic links"):
+        acquire_lock(tmp_path / "run" / ".interpose_sfm.lock")
     assert (tmp_path / "mine").read_text() == "mine"
 
 

@@ -384,22 +384,31 @@ def test_cancelled_within_the_fallback(apart: Apart, tmp_path: Path, monkeypatch
     assert not list((tmp_path / "database_interpose").glob("work"))
 
 
-def test_two_calls_on_one_database_exclude_each_other(apart: Apart, tmp_path: Path) -> None:
+def test_two_calls_on_one_database_exclude_each_other(
+    apart: Apart, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     database = apart.copy(tmp_path)
-    with Workspace(tmp_path / "database_interpose").locked(), pytest.raises(WorkspaceBusyError):
-        interpose_sfm.incremental_mapping(database, apart.photo_dir, tmp_path / "out", OPTIONS, interpose=QUICK)
+    with Workspace(tmp_path / "database_interpose").locked():
+        found = interpose_sfm.incremental_mapping(database, apart.photo_dir, tmp_path / "out", OPTIONS, interpose=QUICK)
+        with pytest.raises(WorkspaceBusyError):
+            interpose_sfm.extend(found, database, apart.photo_dir, OPTIONS, interpose=QUICK)
+    assert sizes(found) == [3, 3]
+    assert "in use by another run" in caplog.text
     assert (tmp_path / "out" / "1" / "images.bin").is_file()  # pycolmap's models are there
 
 
-def test_a_side_folder_of_somebody_else_is_left_alone(apart: Apart, tmp_path: Path) -> None:
+def test_a_side_folder_of_somebody_else_is_left_alone(
+    apart: Apart, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     database = apart.copy(tmp_path, with_stores=False)
     theirs = tmp_path / "notes" / "mine.txt"
     theirs.parent.mkdir()
     theirs.write_text("mine")
-    with pytest.raises(ValueError, match="holds files of something else"):
-        interpose_sfm.incremental_mapping(
-            database, apart.photo_dir, tmp_path / "out", OPTIONS, interpose=replace(QUICK, side_folder="notes")
-        )
+    found = interpose_sfm.incremental_mapping(
+        database, apart.photo_dir, tmp_path / "out", OPTIONS, interpose=replace(QUICK, side_folder="notes")
+    )
+    assert sizes(found) == [3, 3]
+    assert "holds files of something else" in caplog.text
     assert listing(tmp_path / "notes") == ["mine.txt"]
 
 

@@ -1,0 +1,71 @@
+"""What can be known at the start of a run is asked at its start, not after COLMAP has mapped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from interpose_sfm.bridging.factory import check_generator
+from interpose_sfm.clips.files import index_clips
+from interpose_sfm.clips.record import recorded_ends
+from interpose_sfm.colmap import databases
+from interpose_sfm.options import FallbackOptions, ReconstructOptions
+from interpose_sfm.options.devices import check_device
+from interpose_sfm.photos.collect import check_folders
+from interpose_sfm.pose.devices import AUTO as AUTO_DEVICE
+from interpose_sfm.pose.factory import AUTO, POSE_ESTIMATORS
+from interpose_sfm.storage.workspace import Workspace
+
+
+def check_options(options: FallbackOptions) -> None:
+    """Look at what options name: backends, devices, files and folders. Makes nothing, and loads no weights.
+
+    Raises:
+        ValueError: An unknown name, a device that is not there, a file or folder that cannot be used.
+        MissingDependencyError: A backend needs what is not installed.
+    """
+    check_generator(options.generator, options.bridging, options.generation)
+    if options.pose_estimator != AUTO:
+        POSE_ESTIMATORS.resolve(options.pose_estimator)
+    check_device("device", options.matching.device)
+    for names, option, device in (
+        (("dust3r",), "dust3r-device", options.dust3r.dust3r_device),
+        ((AUTO, "da3"), "da3-device", options.da3.da3_device),
+    ):
+        if options.pose_estimator in names and device != AUTO_DEVICE:
+            check_device(option, device)
+    if isinstance(options, ReconstructOptions) and options.database is not None:
+        databases.photo_names(options.database)
+
+
+def check_path(path: Path) -> None:
+    """Refuse what stands for another folder than was meant.
+
+    Raises:
+        ValueError: It is empty, or begins with a ``~`` that no shell has replaced.
+    """
+    if not os.fspath(path):
+        raise ValueError("got an empty path, expected a folder; '.' is the current one")
+    if Path(path).parts[:1] == ("~",) and not os.path.lexists("~"):
+        raise ValueError(f"got {path}, and there is no folder ~ here: no shell has put your home folder in its place")
+
+
+def check_run(photo_dir: Path, workspace: Workspace, options: ReconstructOptions) -> None:
+    """Look at options and at the photo folder, before the output folder is made.
+
+    Raises:
+        ValueError, MissingDependencyError: See `check_options`; or the photo folder is none.
+    """
+    check_folders(photo_dir, workspace.images_dir)
+    check_options(options)
+
+
+def check_clips(options: FallbackOptions, photo_names: Sequence[str]) -> None:
+    """Look at the clip folders once the names of the photos are known.
+
+    Raises:
+        ValueError: An ambiguous file name or a faulty ``clips.json``.
+    """
+    for folder in options.bridging.clip_dirs:
+        index_clips(folder, photo_names, recorded_ends, is_quiet=True)
