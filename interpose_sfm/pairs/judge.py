@@ -68,11 +68,20 @@ def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float 
         )
     if net < limits.min_agreement_confirmed:
         return LinkVerdict.LOW_AGREEMENT, f"{share}, needs {limits.min_agreement:.0%}"
-    if net < limits.min_agreement and not (evidence.inlier_share >= SURE_SHARE and silence <= NOTHING_MISSING):
+    if net < limits.min_agreement and not _is_sure_near_miss(evidence, silence, limits):
         return LinkVerdict.POSSIBLE, f"{share}, needs {limits.min_agreement:.0%}"
     if evidence.num_inliers < limits.min_inliers:
         return LinkVerdict.POSSIBLE, f"{evidence.num_inliers} inliers, needs {limits.min_inliers}"
     return LinkVerdict.ACCEPTED, f"{evidence.num_inliers} inliers, {share}"
+
+
+def _is_sure_near_miss(evidence: Evidence, silence: float, limits: ConsensusOptions) -> bool:
+    """Whether at most half as much is lacking as third photos could mend, and next to nothing speaks against it."""
+    return (
+        net_agreement(evidence, silence) >= (limits.min_agreement + limits.min_agreement_confirmed) / 2
+        and evidence.inlier_share >= SURE_SHARE
+        and silence <= NOTHING_MISSING
+    )
 
 
 def net_agreement(evidence: Evidence, silence: float) -> float:

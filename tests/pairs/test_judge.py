@@ -108,11 +108,13 @@ def test_each_cue_has_its_limit(name: str, limit: float, refusal: LinkVerdict) -
 
 def test_a_near_miss_of_which_hardly_any_match_contradicts_is_believed_where_nothing_is_missing() -> None:
     near_miss = evidence(agreement=OPTIONS.min_agreement - 0.05, share=SURE_SHARE)
+    halfway = (OPTIONS.min_agreement + OPTIONS.min_agreement_confirmed) / 2
     for found, silence, verdict in (
         (near_miss, 0.0, ACCEPTED),
         (near_miss, NOTHING_MISSING + EPSILON, POSSIBLE),
         (replace(near_miss, inlier_share=SURE_SHARE - EPSILON), 0.0, POSSIBLE),
-        (replace(near_miss, agreement=OPTIONS.min_agreement_confirmed - EPSILON), 0.0, LinkVerdict.LOW_AGREEMENT),
+        (replace(near_miss, agreement=halfway + EPSILON), 0.0, ACCEPTED),
+        (replace(near_miss, agreement=halfway - EPSILON), 0.0, POSSIBLE),
     ):
         assert judge_evidence(found, OPTIONS, silence)[0] is verdict
 
