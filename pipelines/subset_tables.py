@@ -245,12 +245,13 @@ def run_plain(photos: Path, output: Path) -> int:
 
     output.mkdir(parents=True)
     database = output / "database.db"
+    names = sorted(path.name for path in photos.iterdir())  # else the file system's order, which may decide a model
     sizes = set()
-    for path in photos.iterdir():
-        with Image.open(path) as image:
+    for name in names:
+        with Image.open(photos / name) as image:
             sizes.add(image.size)
     cameras = pycolmap.CameraMode.SINGLE if len(sizes) == 1 else pycolmap.CameraMode.AUTO
-    pycolmap.extract_features(database, photos, camera_mode=cameras)
+    pycolmap.extract_features(database, photos, names, camera_mode=cameras)
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = SEED
     pycolmap.match_exhaustive(database, verification_options=verification)
