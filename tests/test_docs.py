@@ -21,7 +21,7 @@ DOCUMENTS = sorted(
 )
 MAX_README_WORDS = 900
 COMMAND_FLAGS = {"dry-run", "help", "json", "output", "pair-file", "pairs", "quiet", "verbose"}
-PIPELINE_FLAGS = {"data", "score", "frames-per-clip", "models", "pairs"}
+PIPELINE_FLAGS = {"data", "score", "frames-per-clip", "models", "pairs", "unseen"}
 
 
 def text_of(path: Path) -> str:
