@@ -80,16 +80,15 @@ def check_generator(name: str, bridging: BridgingOptions, generation: Generation
     create_captioner(generation)
     for folder in bridging.clip_dirs:
         check_clip_dir(folder)
-    if generation.video_device != AUTO:
+    key = name.partition(":")[0]
+    model = None if name in (NO_BRIDGING, AUTO) or _table_of(key) is GENERATORS else VIDEO_MODELS.resolve(key)
+    if generation.video_device != AUTO and not (model is not None and model.has_own_torch):
         for device in worker_devices(generation.video_device):
             check_device("video-device", device)
-    if name in (NO_BRIDGING, AUTO):
-        return
-    key = name.partition(":")[0]
-    if _table_of(key) is VIDEO_MODELS:
-        model = VIDEO_MODELS.resolve(key)
+    if model is not None:
         for device in worker_devices(generation.video_device) if model.runs_here else ("",):
             model(name, generation, device)
+    if model is not None or name in (NO_BRIDGING, AUTO):
         return
     _resolved(name)
     if key == "clips" and not bridging.clip_dirs:

@@ -141,7 +141,9 @@ def judge_proposed(found: JudgedProposal, limits: ConsensusOptions) -> tuple[Lin
     found_alone = _found_alone(found, limits)
     if found_alone is not None:
         return found_alone
-    if found.rival_surprise >= limits.min_surprise and found.rival_surprise > surprise:
+    has_better = doubts.far_rival > limits.max_rival_proposed
+    is_rivalled = found.rival_surprise >= limits.min_surprise and found.rival_surprise > surprise
+    if is_rivalled and has_better:
         return (
             LinkVerdict.RIVAL,
             f"{agreeing}, which luck explains once in 1e{surprise:.0f} pairs; another pose explains "
@@ -152,9 +154,8 @@ def judge_proposed(found: JudgedProposal, limits: ConsensusOptions) -> tuple[Lin
         least = max(least, limits.min_agreement_confirmed)
     net = net_agreement(evidence, doubts.silence)
     detail = f"{agreeing}, {net:.0%} net agreement"
-    has_better = doubts.far_rival > limits.max_rival_proposed
     too_few = evidence.num_inliers < MIN_VERIFIED_MATCHES or surprise < limits.min_surprise
-    if too_few or has_better or net < least:
+    if too_few or has_better or is_rivalled or net < least:
         return (
             LinkVerdict.UNSEEN,
             f"{detail}, needs {MIN_VERIFIED_MATCHES} matches and {least:.0%}; luck explains them once in "

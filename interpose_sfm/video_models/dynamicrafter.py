@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from PIL import Image
 
@@ -72,6 +73,8 @@ class DynamiCrafterModel(VideoModel):
 
     Other sizes, lengths and number formats than the published ones are not offered, and it takes no negative prompt.
     """
+
+    has_own_torch: ClassVar[bool] = True
 
     def __init__(self, name: str, options: GenerationOptions, device: str) -> None:
         """Find code, environment and checkpoint; loads nothing.

@@ -75,7 +75,7 @@ def test_options_reject_nonsense() -> None:
         ("max_d_bias_deg", -1.0),
         ("min_baseline", 0.0),
     ]:
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(ValueError, match=name.replace("_", ".")):  # options are named as on the command line
             ConsistencyOptions(**{name: bad})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no subsets"):
         ConsistencyOptions(num_random_subsets=0, num_uniform_subsets=0)

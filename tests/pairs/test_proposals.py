@@ -187,13 +187,14 @@ def shown(
         (shown(agreement=0.61, far_rival=0.9), LinkVerdict.ACCEPTED),
         (shown(agreement=0.61, far_rival=1.2), LinkVerdict.UNSEEN),
         (shown(replace(GOOD, surprise=9.0, rival_surprise=11.0)), LinkVerdict.UNSEEN),
-        (shown(replace(GOOD, surprise=9.0, rival_surprise=13.0)), LinkVerdict.RIVAL),
+        (shown(replace(GOOD, surprise=9.0, rival_surprise=13.0), far_rival=1.2), LinkVerdict.RIVAL),
         (shown(agreement=0.7, silence=0.4), LinkVerdict.UNSEEN),
         (shown(silence=0.2), LinkVerdict.LOOK_ALIKE),
         (shown(num_inliers=14), LinkVerdict.UNSEEN),
         (shown(replace(GOOD, surprise=11.0)), LinkVerdict.UNSEEN),
         (shown(replace(GOOD, surprise=11.0), surprise=13.0), LinkVerdict.ACCEPTED),
-        (shown(replace(GOOD, rival_surprise=41.0)), LinkVerdict.RIVAL),
+        (shown(replace(GOOD, rival_surprise=41.0), far_rival=1.2), LinkVerdict.RIVAL),
+        (shown(replace(GOOD, rival_surprise=41.0), far_rival=1.1), LinkVerdict.UNSEEN),
         (shown(replace(GOOD, rival_surprise=39.0)), LinkVerdict.ACCEPTED),
         (replace(GOOD, link=replace(GOOD.link, spread_deg=11.0)), LinkVerdict.UNSURE_POSE),
     ],
@@ -296,7 +297,7 @@ def test_trust_in_a_clip_does_not_overrule_the_pixels() -> None:
 
 def test_any_clip_pose_that_the_pixels_refute_vetoes_its_clip() -> None:
     """An undecided one beside it does not hide that."""
-    refuted = shown(replace(GOOD, rival_surprise=50.0), agreement=0.3)
+    refuted = shown(replace(GOOD, rival_surprise=50.0), agreement=0.3, far_rival=2.0)
     undecided = shown(num_inliers=5, agreement=0.9)
     both = outcome(undecided, refuted, reason=ChoiceReason.ACCEPTED)
     assert decide(Findings(bridged=both), ConsensusOptions(accept_unseen=True)).verdict is LinkVerdict.RIVAL
@@ -305,7 +306,7 @@ def test_any_clip_pose_that_the_pixels_refute_vetoes_its_clip() -> None:
 def test_a_clip_that_is_not_believed_leaves_a_near_miss_what_it_is() -> None:
     link = replace(offered("a", "b"), evidence=evidence(num_inliers=60, agreement=0.65))
     matched = PairMatch(TwoView(PoseStatus.OK, link.b_from_a, np.zeros(60, np.uint32), link.evidence, 1.0), link)
-    for found in (shown(num_inliers=5), shown(replace(GOOD, rival_surprise=50.0))):
+    for found in (shown(num_inliers=5), shown(replace(GOOD, rival_surprise=50.0), far_rival=2.0)):
         alone = decide(Findings(matched=matched, bridged=outcome(found, reason=ChoiceReason.ACCEPTED)), LIMITS)
         assert alone.verdict is LinkVerdict.POSSIBLE
         assert alone.link is link
