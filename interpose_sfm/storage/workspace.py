@@ -208,6 +208,11 @@ class Workspace:
         self.work_dir.mkdir()
 
 
+def is_output_folder(path: Path) -> bool:
+    """Whether a run has written into a folder; nothing is changed."""
+    return (path / _MARKER).is_file()
+
+
 def _checked(stage: str) -> str:
     if stage not in STAGES:
         raise ValueError(f"got stage {stage!r}, expected one of {', '.join(STAGES)}")
