@@ -46,7 +46,7 @@ def check(source: ExportSource) -> None:
     """Raise a ValueError if a photo is missing, or nerfstudio has no camera model, or needs two, for the cameras."""
     source.check_photos()
     names = {camera.model_name for camera in source.cameras()}
-    remedy = "leave nerfstudio out of the formats, and give it those of undistorted, which its colmap parser reads"
+    remedy = "leave nerfstudio out of the formats, and let its colmap parser read what undistorted writes"
     unknown = sorted(names - _MODELS.keys())
     if unknown:
         raise ValueError(
@@ -83,6 +83,7 @@ def _document(turned: ExportSource) -> dict[str, Any]:
     """The content of transforms.json; intrinsics stand at its top where one camera took all photos."""
     cameras = turned.cameras()
     is_shared = len(cameras) == 1
+    # The kind of camera stands at the top in any case: nerfstudio reads it nowhere else, and would miss a fisheye.
     document: dict[str, Any] = {"camera_model": _MODELS[cameras[0].model_name][0]}
     if is_shared:
         document.update(_intrinsics(cameras[0]))
