@@ -62,14 +62,10 @@ def write(source: ExportSource, folder: Path) -> None:
     """Write transforms.json, sparse_pc.ply and images/ into an empty folder.
 
     The photos are linked where the file system can do that. All cameras and points are turned by `APPLIED_TRANSFORM`;
-    units are those of the model.
-
-    Raises:
-        ValueError: A photo is missing, or the cameras are none of nerfstudio's.
+    units are those of the model, which `check` has let pass.
     """
     import pycolmap
 
-    check(source)
     for image in source.images():
         link_or_copy(source.image_dir / image.name, folder / IMAGES_NAME / image.name)
     turned = pycolmap.Reconstruction(source.model)

@@ -44,16 +44,14 @@ def check(source: ExportSource) -> None:
 def write(source: ExportSource, folder: Path) -> None:
     """Write images/ and sparse/0 into an empty folder: photos of PINHOLE cameras, all names and points kept.
 
-    WebP photos are written as WebP, whatever data they had. World frame and units are those of the model; each picture
-    is cut to where it has no blank pixels, so its size may differ from that of the photo.
+    WebP photos are written as WebP, whatever data they had. World frame and units are those of the model, which `check`
+    has let pass; each picture is cut to where it has no blank pixels, so its size may differ from that of the photo.
 
     Raises:
-        ValueError: A photo is missing, or has no form without distortion.
         OSError: A picture could not be written.
     """
     import pycolmap
 
-    check(source)
     names = {image.image_id: image.name for image in source.images()}
     with TemporaryDirectory(dir=folder) as name:
         scratch = Path(name)

@@ -100,8 +100,10 @@ def test_without_a_model_it_says_so_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_format_that_does_not_fit_stops_all_before_anything_is_written(tmp_path: Path) -> None:
     output = make_workspace(tmp_path / "out", model="FULL_OPENCV").root
     before = tree(output)
+    told: list[tuple[str, int, int]] = []
     with pytest.raises(ValueError, match="no camera model for FULL_OPENCV"):
-        export_models(output)
+        export_models(output, progress=lambda *state: told.append(state))
+    assert not told
     assert tree(output) == before
     export_models(output, ["undistorted", "text", "ply"])
 
