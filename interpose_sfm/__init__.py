@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     # isort: off
     from interpose_sfm.clips.protocol import BudgetError as BudgetError
     from interpose_sfm.doctor import BackendCheck as BackendCheck, CheckKind as CheckKind, diagnose as diagnose
+    from interpose_sfm.export.formats import ExportFormat as ExportFormat
     from interpose_sfm.options import (
         AlignmentMethod as AlignmentMethod, BaseOptions as BaseOptions, BridgingOptions as BridgingOptions,
         CameraMode as CameraMode, ConsensusOptions as ConsensusOptions, ConsistencyOptions as ConsistencyOptions,
@@ -45,6 +46,9 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     from interpose_sfm.workflows.drop_in import (
         extend as extend, incremental_mapping as incremental_mapping, installed as installed,
     )
+    from interpose_sfm.workflows.export_models import (
+        ExportedModel as ExportedModel, ExportResult as ExportResult, export_models as export_models,
+    )
     from interpose_sfm.workflows.make_clips import (
         BridgeClip as BridgeClip, BridgeEstimate as BridgeEstimate, BridgeResult as BridgeResult,
         bridge_photos as bridge_photos,
@@ -61,6 +65,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "clips.protocol": "BudgetError",
     "doctor": "BackendCheck CheckKind diagnose",
+    "export.formats": "ExportFormat",
     "options": (
         "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Da3Options "
         "Dust3rOptions FallbackOptions Fit GenerationOptions InterposeOptions Mapper MatchingOptions MemoryProfile "
@@ -78,6 +83,7 @@ _NAMES = {
     "storage.stores": "StoreError",
     "storage.workspace": "WorkspaceBusyError",
     "workflows.drop_in": "extend incremental_mapping installed",
+    "workflows.export_models": "ExportedModel ExportResult export_models",
     "workflows.make_clips": "BridgeClip BridgeEstimate BridgeResult bridge_photos",
     "workflows.reconstruct": "find_weak_pairs reconstruct",
     "workflows.relative_pose": "RelativePoseResult relative_pose",

@@ -20,7 +20,9 @@ DOCUMENTS = sorted(
     ]
 )
 MAX_README_WORDS = 900
-COMMAND_FLAGS = {"dry-run", "help", "json", "output", "pair-file", "pairs", "quiet", "verbose"}
+COMMAND_FLAGS = {
+    *("dry-run", "export", "formats", "help", "json", "output", "pair-file", "pairs", "quiet", "to", "verbose")
+}
 PIPELINE_FLAGS = {"data", "score", "frames-per-clip", "models", "pairs", "unseen"}
 
 

@@ -24,8 +24,10 @@ from tyro.conf import Positional
 
 from interpose_sfm import __version__
 from interpose_sfm.cli import console, text
+from interpose_sfm.cli.command import FAILED, NOT_EXTENDED, OK, UNUSABLE, Command, Outcome
 from interpose_sfm.cli.console import PROGRAM
 from interpose_sfm.cli.demo import DemoOptions, run_demo
+from interpose_sfm.cli.export import Export, FormatList, split
 from interpose_sfm.cli.options import UsageError, first_line, option_rules
 from interpose_sfm.cli.script import missing_script, run_script
 from interpose_sfm.doctor import CheckKind, diagnose
@@ -40,8 +42,6 @@ from interpose_sfm.storage.workspace import WorkspaceBusyError
 
 if TYPE_CHECKING:
     from interpose_sfm.pose.da3.architectures import Published
-
-OK, FAILED, UNUSABLE, NOT_EXTENDED = 0, 1, 2, 4
 
 logger = logging.getLogger(__name__)
 
@@ -69,47 +69,6 @@ _CHOICE_OPTIONS = frozenset(option.name for option in dataclasses.fields(Consist
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
-    """What all commands have in common.
-
-    Attributes:
-        verbose: Say more, COLMAP's own messages and tracebacks included.
-        quiet: Say less: errors, and results that are not written to a file.
-        json: Print the result as JSON; everything else goes to stderr.
-    """
-
-    verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
-    quiet: Annotated[bool, tyro.conf.arg(aliases=["-q"])] = False
-    json: bool = False
-
-    hidden_options: ClassVar[frozenset[str]] = frozenset()
-    """Options, and groups of them, that would have no effect."""
-    keeps_its_work: ClassVar[bool] = False
-    """Whether the same command goes on where an interrupted one stopped."""
-
-    def run(self, progress: Progress) -> Outcome:
-        """Do the work."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command has to say.
-
-    Attributes:
-        code: Exit code.
-        text: For people.
-        data: For programs, anything that `to_jsonable` takes.
-        is_optional: True if the text tells nothing that is not on disk.
-    """
-
-    code: int
-    text: str
-    data: object
-    is_optional: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Reconstruct(Command):
     """Reconstruct a folder of photos.
 
@@ -119,17 +78,22 @@ class _Reconstruct(Command):
     Attributes:
         photos: Folder of the photos, sub-folders included.
         output: Output folder (default: PHOTOS_interpose beside the photos).
+        export: Write the models for other programs as well, as the command export does: some of nerfstudio,
+            undistorted, text and ply, apart by commas.
     """
 
     photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
     output: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    export: FormatList = ""
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     keeps_its_work: ClassVar[bool] = True
 
     def run(self, progress: Progress) -> Outcome:
+        from interpose_sfm.workflows.export_models import export_models
         from interpose_sfm.workflows.reconstruct import reconstruct
 
+        formats = split(self.export) if self.export else ()  # a wrong name is told before the work begins
         start = time.monotonic()
         result = reconstruct(self.photos, self.output, self.options, progress)
         for warning in result.report.warnings:
@@ -137,7 +101,9 @@ class _Reconstruct(Command):
         if not result.model_dirs:
             logger.error("no model could be built; %s says why for every photo", result.output / "report.json")
             return Outcome(FAILED, "", result)
-        return Outcome(OK, text.reconstruction(result, time.monotonic() - start), result, is_optional=True)
+        exported = export_models(result.output, formats, progress=progress).folder if formats else None
+        summary = text.reconstruction(result, time.monotonic() - start, exported)
+        return Outcome(OK, summary, result, is_optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,6 +299,7 @@ _COMMANDS: Mapping[str, type[Command]] = {
     "pairs": _Pairs,
     "bridge": _Bridge,
     "relpose": _RelativePose,
+    "export": Export,
     "fetch": _Fetch,
     "doctor": _Doctor,
     "demo": _Demo,
@@ -423,7 +390,7 @@ def parse(arguments: Sequence[str]) -> Command | None:
             tyro.conf.DisallowNone,
             tyro.conf.EnumChoicesFromValues,
         ),
-        registry=option_rules(kind.hidden_options, __name__),
+        registry=option_rules(kind.hidden_options, Command),
     )
     if command.verbose and command.quiet:
         raise UsageError("got both --verbose and --quiet, expected one of them")
@@ -451,11 +418,11 @@ def _help_text() -> str:
 def _unknown_command(name: str) -> str:
     if name.startswith("-"):
         return f"got {name} before the command, expected: {PROGRAM} COMMAND ... {name}"
+    if os.path.isdir(name):  # first: a path may end like a command
+        return f"got a folder and no command; did you mean: {PROGRAM} reconstruct {name}"
     near = difflib.get_close_matches(name, _COMMANDS, n=1)
     if near:
         return f"unknown command {name!r}; did you mean {near[0]}?"
-    if os.path.isdir(name):
-        return f"got a folder and no command; did you mean: {PROGRAM} reconstruct {name}"
     return f"unknown command {name!r}, expected one of: {', '.join(_COMMANDS)}"
 
 

@@ -15,19 +15,19 @@ class UsageError(Exception):
     """Arguments that make no sense; the message says what would."""
 
 
-def option_rules(hidden: frozenset[str], commands: str) -> ConstructorRegistry:
+def option_rules(hidden: frozenset[str], commands: type) -> ConstructorRegistry:
     """How tyro turns the package's option dataclasses into flags.
 
     Args:
         hidden: Options, and groups of them, that would have no effect.
-        commands: Name of the module with the commands themselves, which tyro treats as it does.
+        commands: Base of the commands themselves, which tyro treats as it does.
     """
     registry = ConstructorRegistry()
 
     @registry.struct_rule
     def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
         kind: Any = info.type
-        if not dataclasses.is_dataclass(info.type) or kind.__module__ == commands:
+        if not dataclasses.is_dataclass(info.type) or issubclass(kind, commands):
             return None
         hints, texts = get_type_hints(kind, include_extras=True), attribute_texts(kind)
         defaults = info.default if isinstance(info.default, kind) else kind()

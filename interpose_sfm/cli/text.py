@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from interpose_sfm.pose.da3.architectures import Published
     from interpose_sfm.products import ViewGraph
     from interpose_sfm.report import PairReport, ReconstructionResult
+    from interpose_sfm.workflows.export_models import ExportResult
     from interpose_sfm.workflows.make_clips import BridgeResult
     from interpose_sfm.workflows.relative_pose import RelativePoseResult
 
@@ -27,7 +29,7 @@ def licence(item: Published) -> str:
     return f"{item.repo} at {item.revision[:12]}: {item.num_bytes / 1e6:.0f} MB, licence {item.licence}"
 
 
-def reconstruction(result: ReconstructionResult, seconds: float) -> str:
+def reconstruction(result: ReconstructionResult, seconds: float, exported: Path | None = None) -> str:
     """What a run came to: photos before and after the fallback, links, time, where the model lies."""
     report, model = result.report, result.report.models[0]
     num_used = sum(photo.is_used for photo in report.photos)
@@ -47,7 +49,20 @@ def reconstruction(result: ReconstructionResult, seconds: float) -> str:
     if len(result.model_dirs) > 1:
         facts.append(("further models", ", ".join(str(path) for path in result.model_dirs[1:])))
     facts.append(("report", str(result.output / "report.json")))
+    if exported is not None:
+        facts.append(("exported to", str(exported)))
     return f"{table(rows)}\n\n{table(facts)}"
+
+
+def export(result: ExportResult) -> str:
+    """Where each form of each model lies, and which model is the largest."""
+    rows = [("model", "photos", "points", "exported to")]
+    for model in result.models:
+        name = f"{model.folder.name} (largest)" if model.is_largest and len(result.models) > 1 else model.folder.name
+        for index, kind in enumerate(result.formats):
+            sizes = ("", "", "") if index else (name, str(model.num_photos), str(model.num_points))
+            rows.append((*sizes, str(model.folder / kind)))
+    return table(rows)
 
 
 def _counts(label: str, before: int, after: int, total: int) -> tuple[str, str, str]:

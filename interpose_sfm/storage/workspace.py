@@ -234,6 +234,11 @@ def _is_record(record: object) -> bool:
     return all(isinstance(text, str) for text in texts)
 
 
+def is_output_folder(path: Path) -> bool:
+    """Whether a run has written into a folder; nothing is changed."""
+    return (path / _MARKER).is_file()
+
+
 def _checked(stage: str) -> str:
     if stage not in STAGES:
         raise ValueError(f"got stage {stage!r}, expected one of {', '.join(STAGES)}")

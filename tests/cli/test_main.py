@@ -34,7 +34,7 @@ from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleTruth
 from paths import ROOT
 
-COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "fetch", "doctor", "demo", "hook")
+COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "export", "fetch", "doctor", "demo", "hook")
 
 FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
 
@@ -182,7 +182,7 @@ def test_defaults_are_those_of_the_library_and_flags_reach_it() -> None:
          "--max-bridged-pairs", "3", "--min-agreement=0.9", "--database", "d.db", "-v", "--json"]
     )  # fmt: skip
     assert vars(plain) == {
-        "photos": Path("x"), "output": None, "verbose": False, "quiet": False, "json": False,
+        "photos": Path("x"), "output": None, "export": "", "verbose": False, "quiet": False, "json": False,
         "options": ReconstructOptions(),
     }  # fmt: skip
     assert (changed.output, changed.verbose, changed.quiet, changed.json) == (Path("o"), True, False, True)
@@ -210,6 +210,8 @@ def test_defaults_are_those_of_the_library_and_flags_reach_it() -> None:
         (("reconstruct", "x", "--sed", "3"), "--seed"),
         (("reconstruct", "x", "--seed", "three"), "three"),
         (("reconstruct", "x", "--seed", "-3"), "error: option seed: got -3, expected in [0, 2^31)"),
+        (("reconstruct", "x", "--export", "text,colmap"), "error: got the export format 'colmap', expected some of"),
+        (("export", "x", "--formats", ","), "error: got no format to export to, expected some of nerfstudio,"),
         (("reconstruct", "x", "--camera-mode", "many"), "'auto', 'single', 'per_folder', 'per_image'"),
         (("reconstruct", "x", "--min-inliers", "2"), "error: option min-inliers: got 2, expected >= 8"),
         (("reconstruct", "x", "--morph-frames", "0"), "morph_frames must lie between 1 and 100, got 0"),
@@ -474,10 +476,13 @@ def test_reconstruct(sample: SampleTruth, tmp_path: Path) -> None:
     assert result["report"] == json.loads((output / "report.json").read_text(encoding="utf-8"))
     assert all((Path(folder) / "images.bin").is_file() for folder in result["model_dirs"])
     assert result["report"]["options"]["bridging"]["clip_dirs"] == [sample.clip_dir.as_posix()]
-    # The same command again takes what is there, and says what came of it.
-    again = run(*arguments)
+    # The same command again takes what is there, exports it, and says what came of it.
+    again = run(*arguments, "--export", "nerfstudio,undistorted")
     assert again.code == 0, again.err
-    for shown in (f"{result['report']['num_registered_after']} of 6", "plain COLMAP", "links", "time", str(output)):
+    assert (output / "export" / "0" / "nerfstudio" / "transforms.json").is_file()
+    assert (output / "export" / "0" / "undistorted" / "sparse" / "0" / "images.bin").is_file()
+    shown_of_all = ("plain COLMAP", "links", "time", str(output), "exported to", str(output / "export"))
+    for shown in (f"{result['report']['num_registered_after']} of 6", *shown_of_all):
         assert shown in again.out
     quiet = run(*arguments, "-q")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")

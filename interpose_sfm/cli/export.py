@@ -1,0 +1,55 @@
+"""The command export: models in the forms that other programs read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from interpose_sfm.cli import text
+from interpose_sfm.cli.command import OK, Command, Outcome
+from interpose_sfm.export.formats import ExportFormat, formats_of
+from interpose_sfm.run_log import Progress
+
+FormatList = Annotated[str, tyro.conf.arg(metavar="FORMAT,...", help_behavior_hint="")]
+"""Names of formats as one word, apart by commas."""
+
+_ALL = ",".join(ExportFormat)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Command):
+    """Write the models of an output folder for other programs: nerfstudio, gsplat, Brush, OpenSplat, Postshot.
+
+    nerfstudio is transforms.json with photos and points; undistorted is photos of pinhole cameras with their COLMAP
+    model in sparse/0; text is COLMAP's text model; ply is the points with colours. Every model gets a folder of its
+    own, 0, 1, ...; export.json says which is the largest. What an earlier export wrote is replaced.
+
+    Attributes:
+        output: Output folder of reconstruct.
+        formats: Some of nerfstudio, undistorted, text and ply, apart by commas (default: all).
+        to: Folder to write (default: OUTPUT/export).
+    """
+
+    output: Annotated[Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
+    formats: FormatList = _ALL
+    to: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+
+    def run(self, progress: Progress) -> Outcome:
+        """Write them."""
+        from interpose_sfm.workflows.export_models import export_models
+
+        result = export_models(self.output, split(self.formats), self.to, progress)
+        return Outcome(OK, text.export(result), result, is_optional=True)
+
+
+def split(formats: str) -> tuple[ExportFormat, ...]:
+    """The formats that a word of the command line names.
+
+    Raises:
+        ValueError: It names none, or one that there is not.
+    """
+    return formats_of(formats.split(","))
