@@ -242,14 +242,17 @@ def photo_reports(
     ]
     for photo in photo_set.photos:
         model = next((index for index, names in enumerate(after) if photo.name in names), None)
-        reason = "" if model is not None else (known or {}).get(photo.name) or _why_unregistered(photo.name, verdicts)
+        reason = (known or {}).get(photo.name) or _why_unregistered(photo.name, verdicts, bool(after))
+        reason = "" if model is not None else reason
         was_registered = any(photo.name in names for names in before)
         rows.append(PhotoReport(photo.name, True, was_registered, model is not None, model, reason))
     return tuple(sorted(rows, key=lambda row: row.name))
 
 
-def _why_unregistered(name: str, verdicts: Sequence[tuple[ImagePair, LinkVerdict]]) -> str:
+def _why_unregistered(name: str, verdicts: Sequence[tuple[ImagePair, LinkVerdict]], is_model: bool) -> str:
     own = [verdict for pair, verdict in verdicts if name in (pair.a, pair.b)]
+    if LinkVerdict.ACCEPTED in own and not is_model:
+        return "linked, but the links make no model; `relpose` gives the pose of two photos, and a third one may do"
     if LinkVerdict.ACCEPTED in own:
         return "linked, but too few points in common with a model to be placed in it"
     if not own:

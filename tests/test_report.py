@@ -116,6 +116,8 @@ def test_unregistered_photos_count_the_reasons_of_their_own_pairs() -> None:
     assert found["é.jpg"].reason == f"no link: {LinkVerdict.POSSIBLE} (2), {LinkVerdict.NO_GEOMETRY} (1)"
     assert found["d.jpg"].reason.startswith("linked, but too few points")
     assert found["b.jpg"].reason == ""
+    without_model = rows([], [], verdicts)
+    assert "the links make no model" in without_model["b.jpg"].reason
 
 
 def test_a_photo_without_any_pair_says_so() -> None:

@@ -55,6 +55,9 @@ class Photo:
     gps: GpsPosition | None = None
 
 
+_MAX_NAMED_FILES = 3  # in a message
+
+
 @dataclass(frozen=True)
 class SkippedFile:
     """A file that was left out, and why."""
@@ -80,3 +83,15 @@ class PhotoSet:
     image_dir: Path
     photos: tuple[Photo, ...]
     skipped: tuple[SkippedFile, ...]
+
+    @property
+    def lack(self) -> str:
+        """What is wrong with fewer than two photos, for messages; empty if there are enough."""
+        if len(self.photos) >= 2:
+            return ""
+        left_out = "; ".join(f"{file.name}: {file.why}" for file in self.skipped[:_MAX_NAMED_FILES])
+        more = len(self.skipped) - _MAX_NAMED_FILES
+        return (
+            f"{len(self.photos)} usable photo{'' if len(self.photos) == 1 else 's'}, expected at least two"
+            f"{f'; left out: {left_out}' if left_out else ''}{f' and {more} more' if more > 0 else ''}"
+        )

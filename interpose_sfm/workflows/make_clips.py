@@ -22,8 +22,6 @@ from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.reconstruct import PhotoRun, workspace_of
 from interpose_sfm.workflows.start_checks import check_run
 
-MAX_NAMED_FILES = 3  # in an error message
-
 
 @dataclass(frozen=True, kw_only=True)
 class BridgeClip:
@@ -146,7 +144,8 @@ def bridge_photos(
         run = PhotoRun(workspace, options, RunLog(progress))
         # 1. photos -> the model that makes clips of them
         photo_set = run.collect(photo_dir)
-        _check_number(photo_set, photo_dir)
+        if photo_set.lack:
+            raise ValueError(f"{photo_dir}: got {photo_set.lack}")
         generator = _clip_maker(photo_set, run, is_dry_run)
         # 2. photos -> pairs
         if isinstance(pairs, Path):
@@ -177,17 +176,6 @@ def bridge_photos(
             time_s=time.monotonic() - start,
             cost_usd=generator.store.spent_usd() - spent_before,
         )
-
-
-def _check_number(photo_set: PhotoSet, photo_dir: Path) -> None:
-    if len(photo_set.photos) >= 2:
-        return
-    left_out = "; ".join(f"{file.name}: {file.why}" for file in photo_set.skipped[:MAX_NAMED_FILES])
-    more = len(photo_set.skipped) - MAX_NAMED_FILES
-    raise ValueError(
-        f"got {len(photo_set.photos)} usable photos in {photo_dir}, expected at least two"
-        f"{f'; left out: {left_out}' if left_out else ''}{f' and {more} more' if more > 0 else ''}"
-    )
 
 
 def _clip_maker(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> GeneratedClips:

@@ -81,7 +81,11 @@ def workspace_of(photo_dir: Path, output: Path | None) -> Workspace:
 def find_weak_pairs(
     photo_dir: Path, options: ReconstructOptions | None = None, progress: Progress | None = None
 ) -> ViewGraph:
-    """The view graph of a folder of photos with its weak pairs; leaves nothing on disk."""
+    """The view graph of a folder of photos with its weak pairs; leaves nothing on disk.
+
+    Raises:
+        ValueError: There are fewer than two photos; or see `reconstruct`.
+    """
     with TemporaryDirectory(prefix="interpose_sfm-") as folder:
         workspace = Workspace(Path(folder) / "run")
         options = options or ReconstructOptions()
@@ -90,6 +94,8 @@ def find_weak_pairs(
         with workspace.locked():
             run = PhotoRun(workspace, options, RunLog(progress))
             photo_set = run.collect(Path(photo_dir))
+            if photo_set.lack:
+                raise ValueError(f"{photo_dir}: got {photo_set.lack}")
             return fallback.build_graph(run.map_base(photo_set), run.options, run.log)
 
 
@@ -147,7 +153,7 @@ class PhotoRun:
         names = tuple(photo.name for photo in photo_set.photos)
         database_path = workspace.base_dir / "database.db"
         if len(names) < 2:
-            self.log.warnings.append(f"{len(names)} usable photos: a model needs at least two")
+            self.log.warnings.append(f"got {photo_set.lack}")
             return Base(database_path, photo_set.image_dir, names)
         photo_key = content_key(
             [(p.name, p.sha256, p.focal_px) for p in photo_set.photos],

@@ -26,8 +26,9 @@ def check_options(options: FallbackOptions) -> None:
         MissingDependencyError: A backend needs what is not installed.
     """
     check_generator(options.generator, options.bridging, options.generation)
-    if options.pose_estimator != AUTO:
-        POSE_ESTIMATORS.resolve(options.pose_estimator)
+    name = options.pose_estimator
+    if name != AUTO and not POSE_ESTIMATORS.resolve(name).has_weights(options.estimator_options.get(name)):
+        raise ValueError(f"pose estimator {name}: its weights are not here; `python -m interpose_sfm doctor` says how")
     check_device("device", options.matching.device)
     for names, option, device in (
         (("dust3r",), "dust3r-device", options.dust3r.dust3r_device),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from interpose_sfm.cli.main import main
 from interpose_sfm.options import (
@@ -29,6 +30,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     put(tmp_path / "photos", "a.jpg", "b.jpg")
     (tmp_path / "script.py").write_text("print('the script ran')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(collect, "collect_photos", lambda *_, **__: pytest.fail("photos were read"))
     monkeypatch.setattr(reconstruct.PhotoRun, "map_base", lambda *_: pytest.fail("COLMAP mapped"))
     return tmp_path / "photos"
@@ -41,6 +43,7 @@ BAD_OPTIONS: dict[str, tuple[Sequence[str], str]] = {
     "colon": (["--generator", "morph:x"], "without a colon"),
     "clips without a folder": (["--generator", "clips"], "needs a folder with clips"),
     "estimator": (["--pose-estimator", "nope"], "unknown pose estimator 'nope'"),
+    "estimator without weights": (["--pose-estimator", "da3"], "pose estimator da3: its weights are not here"),
     "device": (["--device", "foo"], "device: got 'foo', expected a torch device"),
     "CUDA": (["--device", "cuda:99"], "device: got 'cuda:99'"),
     "video device": (["--generator", "wan-vace", "--video-device", "cuda:99"], "video-device: got 'cuda:99'"),
@@ -58,7 +61,15 @@ VERBS: dict[str, Sequence[str]] = {
     "hook": ["hook"],
 }
 NOT_OF = {
-    "bridge": {"estimator", "DUSt3R's device", "clips without a folder", "colon", "clip folder", "clip file"},
+    "bridge": {
+        "estimator",
+        "estimator without weights",
+        "DUSt3R's device",
+        "clips without a folder",
+        "colon",
+        "clip folder",
+        "clip file",
+    },
 }
 
 

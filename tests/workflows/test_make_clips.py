@@ -224,8 +224,8 @@ def test_a_generator_that_is_no_video_model_is_refused_with_the_choice(
 @pytest.mark.parametrize(
     ("kept", "message"),
     [
-        (0, "got 0 usable photos in {}, expected at least two; left out: notes.txt: not an image"),
-        (1, "got 1 usable photos in {}, expected at least two"),
+        (0, "{}: got 0 usable photos, expected at least two; left out: notes.txt: not an image"),
+        (1, "{}: got 1 usable photo, expected at least two"),
     ],
 )
 def test_a_folder_with_too_few_photos_is_refused(

@@ -200,6 +200,12 @@ def test_missing_folder_says_what_to_do(tmp_path: Path) -> None:
         reconstruct.reconstruct(tmp_path / "nowhere", tmp_path / "out")
 
 
+def test_weak_pairs_of_too_few_photos_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no photo")
+    with pytest.raises(ValueError, match=r"got 0 usable photos, expected at least two; left out: notes\.txt"):
+        reconstruct.find_weak_pairs(tmp_path)
+
+
 def test_weak_pairs_leave_nothing_behind(sample: SampleTruth, tmp_path: Path) -> None:
     before = sorted(sample.photo_dir.parent.rglob("*"))
     graph = reconstruct.find_weak_pairs(sample.photo_dir)
