@@ -245,13 +245,15 @@ def run_plain(photos: Path, output: Path) -> int:
 
     output.mkdir(parents=True)
     database = output / "database.db"
-    names = sorted(path.name for path in photos.iterdir())  # else the file system's order, which may decide a model
+    names = sorted(path.name for path in photos.iterdir())  # ids in another order may make another model
     sizes = set()
     for name in names:
         with Image.open(photos / name) as image:
             sizes.add(image.size)
     cameras = pycolmap.CameraMode.SINGLE if len(sizes) == 1 else pycolmap.CameraMode.AUTO
-    pycolmap.extract_features(database, photos, names, camera_mode=cameras)
+    pycolmap.Database.open(database).close()
+    pycolmap.import_images(database, photos, camera_mode=cameras, image_names=names)
+    pycolmap.extract_features(database, photos, names)
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = SEED
     pycolmap.match_exhaustive(database, verification_options=verification)
