@@ -9,8 +9,8 @@ Usage: python pipelines/evidence.py [--data DIR] [--work DIR] [--scenes NAME ...
 
 Features and matches are kept in the work folder: a run that was stopped goes on, and another takes minutes.
 ``--scenes`` measures some collections only, into the work folder, and writes no document. ``--unseen`` measures, in
-place of the data folder's, collections that ``thinned.py`` laid out, which no limit was chosen on, and writes
-``docs/results/unseen_pairs.md``.
+place of the data folder's, collections that ``thinned.py`` laid out in its work folder, which no limit was chosen on, and
+writes ``docs/results/unseen_pairs.md``.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> int:
     work = Path(tempfile.gettempdir()) / "interpose_sfm_evidence"
     parser.add_argument("--work", type=Path, default=work, help="folder that keeps features and matches")
     parser.add_argument("--scenes", nargs="+", help="measure these only, and write no document")
-    parser.add_argument("--unseen", type=Path, metavar="DIR", help="measure the collections of this folder instead")
+    parser.add_argument("--unseen", type=Path, metavar="DIR", help="measure those of thinned.py's work folder instead")
     arguments = parser.parse_args()
     unseen: Path | None = arguments.unseen
     everything = collections(arguments.data) if unseen is None else collections_in(unseen, MOST_UNSEEN)
@@ -253,7 +253,7 @@ def unseen_document(rows: list[Row]) -> str:
     lines = [
         "# Pairs of collections that no limit was chosen on",
         "",
-        "Made by `python pipelines/evidence.py --unseen DIR` on what `pipelines/thinned.py` laid out in DIR (see",
+        "Made by `python pipelines/evidence.py --unseen DIR` after `python pipelines/thinned.py FOLDER ... --work DIR` (see",
         f"[thinned](thinned.md) for the collections); at most {MOST_UNSEEN} photos of each, all pairs. Seed {SEED},",
         f"{platform.machine()}, {os.cpu_count()} cores. Versions: {names}.",
         "",

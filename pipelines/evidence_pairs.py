@@ -148,8 +148,8 @@ def collections(data: Path) -> list[Collection]:
 
 
 def collections_in(folder: Path, most: int) -> list[Collection]:
-    """Those of a folder that ``thinned.py`` laid out."""
-    return [Collection(path.parent.name, path.parent, most) for path in sorted(folder.glob("*/cameras.json"))]
+    """Those that ``thinned.py`` laid out in its work folder."""
+    return [Collection(path.parent.name, path.parent, most) for path in sorted(folder.glob("thinned/*/cameras.json"))]
 
 
 def across(everything: list[Collection], number: int = NUM_ACROSS) -> list[tuple[str, str]]:
