@@ -9,8 +9,8 @@ Usage: python pipelines/evidence.py [--data DIR] [--work DIR] [--scenes NAME ...
 
 Features and matches are kept in the work folder: a run that was stopped goes on, and another takes minutes.
 ``--scenes`` measures some collections only, into the work folder, and writes no document. ``--unseen`` measures, in
-place of the data folder's, collections that ``thinned.py`` laid out in its work folder, which no limit was chosen on, and
-writes ``docs/results/unseen_pairs.md``.
+place of the data folder's, collections that ``thinned.py`` laid out in its work folder, which no limit was chosen on,
+and writes ``docs/results/unseen_pairs.md``.
 """
 
 from __future__ import annotations
@@ -253,8 +253,8 @@ def unseen_document(rows: list[Row]) -> str:
     lines = [
         "# Pairs of collections that no limit was chosen on",
         "",
-        "Made by `python pipelines/evidence.py --unseen DIR` after `python pipelines/thinned.py FOLDER ... --work DIR` (see",
-        f"[thinned](thinned.md) for the collections); at most {MOST_UNSEEN} photos of each, all pairs. Seed {SEED},",
+        "Made by `python pipelines/evidence.py --unseen DIR` after `python pipelines/thinned.py FOLDER ... --work DIR`",
+        f"(see [thinned](thinned.md) for the collections); at most {MOST_UNSEEN} photos of each, all pairs. Seed {SEED},",
         f"{platform.machine()}, {os.cpu_count()} cores. Versions: {names}.",
         "",
         f"{len(rows)} pairs, {len(with_pose)} of which have a pose. The truth is plain pycolmap's model of all photos.",
