@@ -254,7 +254,7 @@ def unseen_document(rows: list[Row]) -> str:
         "# Pairs of collections that no limit was chosen on",
         "",
         "Made by `python pipelines/evidence.py --unseen DIR` after `python pipelines/thinned.py FOLDER ... --work DIR`",
-        f"(see [thinned](thinned.md) for the collections); at most {MOST_UNSEEN} photos of each, all pairs. Seed {SEED},",
+        f"(see [thinned](thinned.md) for the collections); at most {MOST_UNSEEN} photos of each. Seed {SEED},",
         f"{platform.machine()}, {os.cpu_count()} cores. Versions: {names}.",
         "",
         f"{len(rows)} pairs, {len(with_pose)} of which have a pose. The truth is plain pycolmap's model of all photos.",
