@@ -47,17 +47,13 @@ shrunk to 1600 pixels on the longer side. The collections are folders of public 
 | freiburg | magicleap/SuperGluePretrainedNetwork: assets/freiburg_sequence | desk, hand-held VGA |
 | kitchen | facebookresearch/vggsfm: examples/kitchen/images | toy on a table |
 | monstree | alicevision/dataset_monstree: full (files below 4 MB) | tree trunk, phone |
-| mpsfm | cvg/mpsfm: local/example/images | room |
 | museum | facebookresearch/vggsfm: examples/british_museum/images | building, many cameras |
 | openmvs | cdcseacave/openMVS_sample: images (without 00010) | castle courtyard |
-| room | yyfz/Pi3: examples/room/rgb | room, 434 x 350 pixels |
-| house, valley | yyfz/Pi3: examples/house, examples/valley | frames of imagined videos |
 | sacre | cvg/Hierarchical-Localization: datasets/sacre_coeur/mapping | building, many cameras |
-| sceaux | openMVG/ImageDataset_SceauxCastle: images | castle front |
 | seneca | OpenDroneMap/odm_data_seneca: images (the first 40) | drone over fields, with GPS |
 | statue | facebookresearch/vggsfm: examples/statue/images | statue, phone |
 | street | CUT3R/CUT3R: examples/001 | video |
-| tower | naver/mast3r: assets/NLE_tower | tower, phone |"""
+| valley | yyfz/Pi3: examples/valley | frames of an imagined video |"""
 
 
 def collection_name(folder: Path) -> str:

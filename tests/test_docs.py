@@ -23,7 +23,7 @@ MAX_README_WORDS = 900
 COMMAND_FLAGS = {
     *("dry-run", "export", "formats", "help", "json", "output", "pair-file", "pairs", "quiet", "to", "verbose")
 }
-PIPELINE_FLAGS = {"data", "score", "frames-per-clip", "models", "pairs", "unseen", "work"}
+PIPELINE_FLAGS = {"data", "score", "frames-per-clip", "models", "pairs", "unseen", "work", "collections"}
 
 
 def text_of(path: Path) -> str:
