@@ -55,7 +55,8 @@ exit codes:
        for doctor: reconstruct cannot run
   2    wrong arguments, unusable input, or something that is not installed
   4    the models are those before the fallback, which failed; report.json says how
-  130  stopped by Ctrl-C"""
+  130  stopped by Ctrl-C
+  143  stopped by a signal to terminate"""
 
 # What a user can mend; everything else is a defect and keeps its traceback.
 _EXPECTED_ERRORS = (ValueError, OSError, ImportError, MissingDependencyError, WorkspaceBusyError, StoreError)
