@@ -191,13 +191,7 @@ def document(rows: list[Row]) -> str:
         f"Right pairs are those with {MIN_TRUE} or more inliers. *Before* is the rule of share, score by angle and",
         "density that was tuned on facades; *by itself* the pair's own evidence; *then* after third photos were heard.",
         "",
-        "| scene | right: pairs / before / by itself / then | wrong: pairs / with a pose / before / by itself / then "
-        "| inaccurate: pairs / then | between: pairs / then |",
-        "|---|---|---|---|---|",
-        *(scene_line(name, rows, believed) for name in scenes_of(rows)),
-        scene_line("all", rows, believed),
-        "",
-        *accepted_wrong_lines(rows, believed),
+        *accepted_lines(rows, believed),
         *look_alike_lines(rows, believed),
         "## Leave one scene out",
         "",
@@ -244,6 +238,19 @@ def document(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def accepted_lines(rows: Sequence[Row], believed: Rule) -> list[str]:
+    """What is accepted per scene, and what should not have been."""
+    return [
+        "| scene | right: pairs / before / by itself / then | wrong: pairs / with a pose / before / by itself / then "
+        "| inaccurate: pairs / then | between: pairs / then |",
+        "|---|---|---|---|---|",
+        *(scene_line(name, rows, believed) for name in scenes_of(rows)),
+        scene_line("all", rows, believed),
+        "",
+        *accepted_wrong_lines(rows, believed),
+    ]
+
+
 def unseen_document(rows: list[Row]) -> str:
     """What the judge does on collections that none of its limits was chosen on, as Markdown."""
     options = ConsensusOptions()
@@ -261,13 +268,7 @@ def unseen_document(rows: list[Row]) -> str:
         "Columns and words are those of [evidence](../evidence.md). Of the limits, the exemptions from hesitation were",
         "chosen after freiburg, kitchen and statue had been looked at; all others were measured afterwards.",
         "",
-        "| scene | right: pairs / before / by itself / then | wrong: pairs / with a pose / before / by itself / then "
-        "| inaccurate: pairs / then | between: pairs / then |",
-        "|---|---|---|---|---|",
-        *(scene_line(name, rows, believed) for name in scenes_of(rows)),
-        scene_line("all", rows, believed),
-        "",
-        *accepted_wrong_lines(rows, believed),
+        *accepted_lines(rows, believed),
         "Why right pairs are not accepted by themselves:",
         "",
         "| verdict | right pairs | accepted after third photos were heard |",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from interpose_sfm.clips.files import ClipFile, index_clips
+from interpose_sfm.clips.files import ClipFile, check_any_clip_dir, index_clips
 from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, no_clip
 from interpose_sfm.clips.reading import ClipReader
 from interpose_sfm.clips.record import record_of, recorded_ends
@@ -45,8 +45,7 @@ class ClipsGenerator(VideoGenerator):
             ValueError: No folder is given or one does not exist, ambiguous file names, or a faulty ``clips.json``.
         """
         folders = context.options.clip_dirs
-        if not folders:
-            raise ValueError("the generator 'clips' needs a folder with clips: set clip_dirs")
+        check_any_clip_dir(folders)
         self._files: dict[ImagePair, list[_SourcedFile]] = {}
         for folder in folders:
             source = folder.absolute().name

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from interpose_sfm.clips.files import check_clip_dir
+from interpose_sfm.clips.files import check_any_clip_dir, check_clip_dir
 from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator
 from interpose_sfm.options import BridgingOptions, GenerationOptions
 from interpose_sfm.options.devices import check_device
@@ -80,19 +80,18 @@ def check_generator(name: str, bridging: BridgingOptions, generation: Generation
     create_captioner(generation)
     for folder in bridging.clip_dirs:
         check_clip_dir(folder)
-    key = name.partition(":")[0]
-    model = None if name in (NO_BRIDGING, AUTO) or _table_of(key) is GENERATORS else VIDEO_MODELS.resolve(key)
-    if generation.video_device != AUTO and not (model is not None and model.has_own_torch):
+    key, is_named = name.partition(":")[0], name not in (NO_BRIDGING, AUTO)
+    model = VIDEO_MODELS.resolve(key) if is_named and _table_of(key) is VIDEO_MODELS else None
+    if generation.video_device != AUTO and (model is None or not model.has_own_torch):
         for device in worker_devices(generation.video_device):
             check_device("video-device", device)
     if model is not None:
         for device in worker_devices(generation.video_device) if model.runs_here else ("",):
             model(name, generation, device)
-    if model is not None or name in (NO_BRIDGING, AUTO):
-        return
-    _resolved(name)
-    if key == "clips" and not bridging.clip_dirs:
-        raise ValueError("the generator 'clips' needs a folder with clips: set clip_dirs")
+    elif is_named:
+        _resolved(name)
+        if key == "clips":
+            check_any_clip_dir(bridging.clip_dirs)
 
 
 def _table_of(key: str) -> BackendTable[VideoGenerator] | BackendTable[VideoModel]:

@@ -108,6 +108,12 @@ def index_clips(
     return clips
 
 
+def check_any_clip_dir(folders: Sequence[Path]) -> None:
+    """Raise a ValueError if the generator ``clips`` is given no folder."""
+    if not folders:
+        raise ValueError("the generator 'clips' needs a folder with clips: set clip_dirs")
+
+
 def check_clip_dir(folder: Path) -> None:
     """Refuse what is no folder.
 

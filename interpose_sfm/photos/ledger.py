@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import filecmp
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos.pictures import Picture, UnusableError, exif_to_write
 from interpose_sfm.products import GpsPosition, Photo, SkipReason
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json
-from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.content_keys import content_key, file_sha256
 from interpose_sfm.storage.json_values import to_jsonable
 from interpose_sfm.storage.names import inside
 
@@ -63,7 +62,7 @@ class PhotoRecord:
     def is_of(self, path: Path) -> bool:
         """Whether a file has the content that was read."""
         try:
-            return path.stat().st_size == self.source_stamp[0] and _sha256(path) == self.sha256
+            return path.stat().st_size == self.source_stamp[0] and file_sha256(path) == self.sha256
         except OSError:
             return False
 
@@ -226,14 +225,6 @@ def stamp(path: Path) -> Stamp:
     except OSError:
         return ()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _is_equal(path: Path, other: Path) -> bool:

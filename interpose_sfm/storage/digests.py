@@ -15,6 +15,8 @@ from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
+from interpose_sfm.storage.content_keys import file_sha256
+
 DATABASE_SUFFIX = ".db"
 
 _CHUNK_BYTES = 1 << 20
@@ -34,17 +36,12 @@ def digest_of(path: Path) -> str:
     if path.is_symlink() or not (path.is_dir() or path.is_file()):
         raise ValueError(f"{path} is {'a symbolic link' if path.is_symlink() else 'missing'}")
     if path.is_file():
-        return _database_digest(path) if path.suffix == DATABASE_SUFFIX else _file_digest(path)
+        return _database_digest(path) if path.suffix == DATABASE_SUFFIX else file_sha256(path)
     digest = hashlib.sha256()
     for entry in sorted(path.iterdir(), key=lambda entry: os.fsencode(entry.name)):
         digest.update(hashlib.sha256(os.fsencode(entry.name)).digest())
         digest.update(f"{'folder' if entry.is_dir() else 'file'} {digest_of(entry)}".encode())
     return digest.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return _hashed(file, os.fstat(file.fileno()).st_size).hexdigest()
 
 
 def _hashed(file: BinaryIO, size: int) -> hashlib._Hash:
