@@ -27,6 +27,8 @@ from pathlib import Path
 import numpy as np
 from evidence_pairs import (
     ACROSS,
+    NUM_ACROSS,
+    NUM_ACROSS_UNSEEN,
     RIGHT_DEG,
     RING,
     RING_FAR,
@@ -90,10 +92,11 @@ def main() -> int:
     unknown = sorted(set(arguments.scenes or []) - set(scenes))
     if unknown:
         parser.error(f"got {unknown[0]!r}, expected one of: {', '.join(scenes)}")
+    num_across = NUM_ACROSS if unseen is None else NUM_ACROSS_UNSEEN
     rows = [
         row
         for scene in arguments.scenes or scenes
-        for row in measure(everything, scene, arguments.work, lambda line: print(line, flush=True))
+        for row in measure(everything, scene, arguments.work, lambda line: print(line, flush=True), num_across)
     ]
     text = document(rows) if unseen is None else unseen_document(rows)
     if arguments.scenes:

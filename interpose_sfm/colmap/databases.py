@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pycolmap
@@ -107,6 +110,29 @@ def stored_cameras(path: Path) -> dict[str, pycolmap.Camera]:
     with pycolmap.Database.open(path) as database:
         by_id = {camera.camera_id: camera for camera in database.read_all_cameras()}
         return {image.name: by_id[image.camera_id] for image in database.read_all_images()}
+
+
+def guess_focal_lengths(path: Path, known: Mapping[str, Intrinsics]) -> None:
+    """Let cameras that no prior fixes start from what is known of their photos by now; they remain guesses.
+
+    Args:
+        path: A database of ours.
+        known: Photo name -> camera; of photos that share one, the median counts.
+    """
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database:
+        focal_px: dict[int, list[float]] = {}
+        for image in database.read_all_images():
+            if image.name in known:
+                focal_px.setdefault(image.camera_id, []).append(known[image.name].focal_px)
+        for camera in database.read_all_cameras():
+            if camera.has_prior_focal_length or camera.camera_id not in focal_px:
+                continue
+            params = np.array(camera.params)
+            params[list(camera.focal_length_idxs())] = np.median(focal_px[camera.camera_id])
+            camera.params = params.tolist()
+            database.update_camera(camera)
 
 
 def has_rigs(path: Path) -> bool:

@@ -309,6 +309,7 @@ class FallbackRun:
             work_dir.mkdir(exist_ok=True)
             database_path = work_dir / "database.db"
             databases.copy_database(self._base.database_path, database_path)
+            databases.guess_focal_lengths(database_path, self._views.cameras)
             kind = GlobalFinalMapper if self._options.base.mapper is Mapper.GLOBAL else FinalMapper
             run = MappingRun(
                 database_path=database_path,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,15 @@ def database(folder: Path, **options: object) -> Path:
         NAMES,
         DatabaseOptions(rows={(0, 1): SCENE.true_rows(0, 1)}, ids=IDS, **options),  # type: ignore[arg-type]
     )
+
+
+def guess(path: Path, camera_id: int) -> None:
+    """Let a camera have a focal length of 500 px that nobody knows."""
+    with pycolmap.Database.open(path) as stored:
+        camera = stored.read_camera(camera_id)
+        camera.focal_length = 500.0
+        camera.has_prior_focal_length = False
+        stored.update_camera(camera)
 
 
 def rename(path: Path, old: str, new: str) -> None:
@@ -87,11 +97,7 @@ def test_photos_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shares_camera", [True, False])
 def test_every_photo_has_its_camera(tmp_path: Path, shares_camera: bool) -> None:
     path = database(tmp_path, shares_camera=shares_camera)
-    with pycolmap.Database.open(path) as stored:
-        changed = stored.read_camera(1 if shares_camera else 9)
-        changed.focal_length = 500.0
-        changed.has_prior_focal_length = False
-        stored.update_camera(changed)
+    guess(path, 1 if shares_camera else 9)
     ids = databases.camera_ids(path)
     assert ids == (dict.fromkeys(NAMES, 1) if shares_camera else dict(zip(NAMES, IDS, strict=True)))
     found = databases.cameras(path)
@@ -101,6 +107,30 @@ def test_every_photo_has_its_camera(tmp_path: Path, shares_camera: bool) -> None
         assert found[name].is_trusted == (not is_changed)  # a focal length that is no prior is a guess
     stored_cameras = databases.stored_cameras(path)
     assert {name: camera.camera_id for name, camera in stored_cameras.items()} == ids
+
+
+def test_what_is_learned_of_a_focal_length_replaces_a_guess_and_no_prior(tmp_path: Path) -> None:
+    path = database(tmp_path, shares_camera=False)
+    guess(path, 9)
+    learned = {name: replace(camera, focal_px=700.0) for name, camera in databases.cameras(path).items()}
+    databases.guess_focal_lengths(path, learned)
+    found = databases.cameras(path)
+    assert {name: camera.focal_px for name, camera in found.items()} == {
+        "z.jpg": FOCAL_PX,
+        "sub/é.jpg": 700.0,
+        "a.jpg": FOCAL_PX,
+    }
+    assert not found["sub/é.jpg"].is_trusted
+
+
+def test_of_photos_that_share_a_guessed_camera_the_median_counts(tmp_path: Path) -> None:
+    path = database(tmp_path)
+    guess(path, 1)
+    camera = databases.cameras(path)["a.jpg"]
+    databases.guess_focal_lengths(
+        path, {name: replace(camera, focal_px=px) for name, px in zip(NAMES, (9000.0, 610.0, 600.0), strict=True)}
+    )
+    assert {camera.focal_px for camera in databases.cameras(path).values()} == {610.0}
 
 
 def test_only_frames_of_several_photos_are_rigs(tmp_path: Path) -> None:
