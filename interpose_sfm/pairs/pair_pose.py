@@ -12,6 +12,7 @@ from interpose_sfm import geometry
 from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
+from interpose_sfm.matching.ahead import MatchingAhead, num_workers
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import weights_id
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
@@ -96,6 +97,14 @@ class PairPoser:
     def match(self, pair: ImagePair) -> PairMatch:
         """The pair alone, by learned matches: its two-view geometry, and the link it offers if there is a pose."""
         return self._matched(pair, self._views(pair.a), self._views(pair.b))
+
+    def matching_ahead(self) -> MatchingAhead:
+        """What matches pairs on the other cores before `match` is asked for them."""
+
+        def compute(pair: ImagePair) -> None:
+            self._cache.features_and_matches(self._views(pair.a), self._views(pair.b))
+
+        return MatchingAhead(compute, num_workers(self._cache.options.device))
 
     def has_guessed_focal(self, pair: ImagePair) -> bool:
         """Whether nothing tells the focal length of either photo."""

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,6 +186,11 @@ def pairs_to_bridge(base: Base, store_dir: Path, options: ReconstructOptions, lo
     return tuple(record.pair for record in records[: options.view_graph.max_bridged_pairs])
 
 
+def _is_needless(pair: ImagePair, group: Mapping[str, object], tries: Counter[str]) -> bool:
+    """Whether links connect two photos, and one of them has had its share of tries."""
+    return group[pair.a] is group[pair.b] and max(tries[pair.a], tries[pair.b]) >= TRIES_ONCE_CONNECTED
+
+
 def _share_photos(models: Sequence[pycolmap.Reconstruction]) -> bool:
     """Whether two models hold one photo, so that all but the scale between them is known."""
     names = [reconstruction.registered_names(model) for model in models]
@@ -232,15 +238,18 @@ class FallbackRun:
 
     def match_weak_pairs(self) -> None:
         """Stage 4: in rank order, until every photo is connected and has had its share of tries."""
-        with self._log.stage("learned matching"):
+        with self._log.stage("learned matching"), self.poser.matching_ahead() as ahead:
             tries: Counter[str] = Counter()
             for index, record in enumerate(self.records):
                 self._log.tell("learned matching", index, len(self.records))
                 pair = record.pair
                 group = connected_groups(self._graph, accepted_links(self.records))
-                if group[pair.a] is group[pair.b] and max(tries[pair.a], tries[pair.b]) >= TRIES_ONCE_CONNECTED:
+                if _is_needless(pair, group, tries):
                     self._add(index, skipped="not needed: other links connect the photos already")
                     continue
+                following = (r.pair for r in self.records[index + 1 :] if not _is_needless(r.pair, group, tries))
+                ahead.begin([pair, *islice(following, ahead.num_ahead)])
+                ahead.wait(pair)
                 tries.update((pair.a, pair.b))
                 self.match_pair(index)
             self._log.tell("learned matching", len(self.records), len(self.records))
@@ -348,9 +357,11 @@ class FallbackRun:
             for index, record in enumerate(self.records)
             if record.findings.skipped and {record.pair.a, record.pair.b} & (linked - held)
         ]
-        with self._log.stage("learned matching"):
+        with self._log.stage("learned matching"), self.poser.matching_ahead() as ahead:
             for done, index in enumerate(left):
                 self._log.tell("learned matching", done, len(left))
+                ahead.begin(self.records[i].pair for i in left[done : done + 1 + ahead.num_ahead])
+                ahead.wait(self.records[index].pair)
                 self._add(index, skipped="")
                 self.match_pair(index)
         return any(self.records[index].verdict is LinkVerdict.ACCEPTED for index in left)

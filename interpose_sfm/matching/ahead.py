@@ -1,0 +1,72 @@
+"""Learned matches of the pairs that come next, computed on the other cores while the present one is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from interpose_sfm.products import ImagePair
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+MAX_WORKERS = 4  # a pair of 2048 key points takes some 300 MB
+
+
+def num_workers(device: str) -> int:
+    """How many pairs are matched at once: as many as torch may use threads, which a pair uses badly; 1 on a GPU."""
+    import torch
+
+    return min(torch.get_num_threads(), MAX_WORKERS) if device == "cpu" else 1
+
+
+class MatchingAhead:
+    """Computes what `wait` will be asked for.
+
+    Two pairs with a thread each are done sooner than one after the other with two threads each, and what is judged
+    meanwhile costs nothing. A pair that turns out not to be needed is computed in vain, so few are begun ahead.
+
+    Args:
+        compute: Matches a pair, and keeps what it finds; called in other threads.
+        num_workers: How many pairs are matched at once; with 1 nothing is done ahead.
+    """
+
+    def __init__(self, compute: Callable[[ImagePair], object], num_workers: int) -> None:
+        self.num_ahead = num_workers if num_workers > 1 else 0
+        """Pairs that are worth to be begun besides the present one."""
+        self._compute = compute
+        self._pool = ThreadPoolExecutor(num_workers, "matching", _use_one_thread) if self.num_ahead else None
+        self._begun: dict[ImagePair, Future[object]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, pairs: Iterable[ImagePair]) -> None:
+        """Begin the pairs that are not begun yet, in their order."""
+        if self._pool is not None:
+            for pair in pairs:
+                if pair not in self._begun:
+                    self._begun[pair] = self._pool.submit(self._compute, pair)
+
+    def wait(self, pair: ImagePair) -> None:
+        """Wait for a pair if it was begun.
+
+        Raises:
+            Exception: What computing it raised.
+        """
+        if pair in self._begun:
+            self._begun[pair].result()
+
+
+def _use_one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)  # of this worker: OpenMP counts them for each thread that starts some
