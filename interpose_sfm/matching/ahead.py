@@ -1,16 +1,22 @@
-"""Learned matches of the pairs that come next, computed on the other cores while the present one is judged."""
+"""Learned features and matches on several cores.
+
+Two pairs with a thread each are done sooner than one after the other with two threads each: the networks use more
+threads badly.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from interpose_sfm.products import ImagePair
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+T = TypeVar("T")
 
 MAX_WORKERS = 4  # a pair of 2048 key points takes some 300 MB
 
@@ -23,10 +29,9 @@ def num_workers(device: str) -> int:
 
 
 class MatchingAhead:
-    """Computes what `wait` will be asked for.
+    """Matches the pairs that come next while the present one is judged.
 
-    Two pairs with a thread each are done sooner than one after the other with two threads each, and what is judged
-    meanwhile costs nothing. A pair that turns out not to be needed is computed in vain, so few are begun ahead.
+    A pair that turns out not to be needed is matched in vain, so few are begun ahead.
 
     Args:
         compute: Matches a pair, and keeps what it finds; called in other threads.
@@ -37,7 +42,7 @@ class MatchingAhead:
         self.num_ahead = num_workers if num_workers > 1 else 0
         """Pairs that are worth to be begun besides the present one."""
         self._compute = compute
-        self._pool = ThreadPoolExecutor(num_workers, "matching", _use_one_thread) if self.num_ahead else None
+        self._pool = _pool(num_workers) if self.num_ahead else None
         self._begun: dict[ImagePair, Future[object]] = {}
 
     def __enter__(self) -> Self:
@@ -64,6 +69,24 @@ class MatchingAhead:
         """
         if pair in self._begun:
             self._begun[pair].result()
+
+
+def at_once(compute: Callable[[T], object], items: Sequence[T], num_workers: int) -> None:
+    """Compute all items, as many at a time as there are workers.
+
+    Raises:
+        Exception: What computing one of them raised; those that are not begun by then are left out.
+    """
+    pool = _pool(num_workers)
+    try:
+        for _ in pool.map(compute, items):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pool(num_workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_workers, "matching", _use_one_thread)
 
 
 def _use_one_thread() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from interpose_sfm.matching.ahead import at_once, num_workers
 from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
 from interpose_sfm.options import MatchingOptions
 from interpose_sfm.photos.pictures import read_rgb
@@ -79,6 +80,12 @@ class LearnedCache:
     def features_and_matches(self, a: View, b: View) -> tuple[Features, Features, Matches]:
         """Features of both views, and putative matches from a to b, of any score."""
         return self.features(a), self.features(b), self.matches(a, b)
+
+    def prepare(self, pairs: Sequence[tuple[View, View]]) -> None:
+        """Compute features and matches of pairs of views on all cores, where there are several."""
+        workers = min(num_workers(self.options.device), len(pairs))
+        if workers > 1:
+            at_once(lambda pair: self.features_and_matches(*pair), pairs, workers)
 
     def forget_frames(self) -> None:
         """Drop what is held in memory for frames."""

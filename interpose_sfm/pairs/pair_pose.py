@@ -261,6 +261,7 @@ class PairPoser:
         context = EstimatorContext(
             features=self._cache.features,
             matches=self._cache.matches,
+            prepare=self._cache.prepare,
             seed=self._seed,
             min_match_score=self._cache.options.min_match_score,
         )

@@ -56,8 +56,8 @@ def _clip_scale(frames: Sequence[View], context: EstimatorContext) -> float | No
         return None
     camera = frames[chosen[len(chosen) // 2]].intrinsics
     views = [replace(frames[index], intrinsics=camera) for index in chosen]
+    edges = usable(VerifiedEdges(context).between(views, with_ends=False))
     features = [context.features(view) for view in views]
-    edges = usable(VerifiedEdges(context).between(views, features, with_ends=False))
     model = reconstruct_views(features, [camera] * len(views), edges, context.seed, finds_focal=True)
     if model is None:
         return None

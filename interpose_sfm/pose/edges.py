@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from interpose_sfm.matching import verification
 from interpose_sfm.pose.protocol import EstimatorContext
-from interpose_sfm.products import Features, Matches, TwoView, View
+from interpose_sfm.products import Matches, TwoView, View
 
 MIN_STEP_STRENGTH = 0.1  # weaker steps lead astray: wrong links of look-alike facades reach 0.2, right ones start there
 MAX_STEP = 2  # frames are matched with their neighbours and the next but one: further ones add cost, not tracks
@@ -21,36 +21,29 @@ class VerifiedEdges:
         self._context = context
         self._verified: dict[object, tuple[Matches, TwoView]] = {}
 
-    def between(self, views: Sequence[View], features: Sequence[Features], *, with_ends: bool = True) -> Edges:
+    def between(self, views: Sequence[View], *, with_ends: bool = True) -> Edges:
         """(i, j) with i < j -> matches and two-view geometry.
 
         Args:
             views: In the order of the way.
-            features: Of each view.
             with_ends: Whether the first view is matched with the last one as well.
         """
         last = len(views) - 1
         wanted = {(i, j) for i in range(last) for j in range(i + 1, min(i + MAX_STEP, last) + 1)}
         if with_ends:
             wanted.add((0, last))
-        edges = {}
-        for i, j in sorted(wanted):
-            a, b = views[i], views[j]
-            key = a.key, b.key, a.intrinsics, b.intrinsics
-            if key not in self._verified:
-                matches = self._context.matches(a, b)
-                two_view = verification.verify(
-                    features[i],
-                    a.intrinsics,
-                    features[j],
-                    b.intrinsics,
-                    matches,
-                    self._context.seed,
-                    self._context.min_match_score,
-                )
-                self._verified[key] = matches, two_view
-            edges[i, j] = self._verified[key]
-        return edges
+        keys = {(i, j): (views[i].key, views[j].key, views[i].intrinsics, views[j].intrinsics) for i, j in wanted}
+        missing = sorted(step for step in wanted if keys[step] not in self._verified)
+        self._context.prepare([(views[i], views[j]) for i, j in missing])
+        for i, j in missing:
+            self._verified[keys[i, j]] = self._verify(views[i], views[j])
+        return {step: self._verified[keys[step]] for step in sorted(wanted)}
+
+    def _verify(self, a: View, b: View) -> tuple[Matches, TwoView]:
+        context = self._context
+        matches, features_a, features_b = context.matches(a, b), context.features(a), context.features(b)
+        sides = features_a, a.intrinsics, features_b, b.intrinsics
+        return matches, verification.verify(*sides, matches, context.seed, context.min_match_score)
 
 
 def usable(edges: Edges) -> Edges:

@@ -45,9 +45,9 @@ class MatcherEstimator(PoseEstimator):
         """See `PoseEstimator`."""
         if len(views) < 2:
             raise ValueError(f"got {len(views)} views, expected at least A and B")
-        features = [self._context.features(view) for view in views]
         last = len(views) - 1
-        edges = self._edges.between(views, features, with_ends=last == 1)
+        edges = self._edges.between(views, with_ends=last == 1)
+        features = [self._context.features(view) for view in views]
         edges = {key: edge for key, edge in edges.items() if key != (0, last) or last == 1}
         way = _best_way(usable(edges), last)
         if way is None:

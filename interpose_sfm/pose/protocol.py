@@ -45,6 +45,7 @@ class EstimatorContext:
     Attributes:
         features: View -> learned features; computed once per distinct image.
         matches: Two views -> putative matches of any score; computed once per distinct pair.
+        prepare: Computes features and matches of many pairs on all cores, so that asking for them costs nothing more.
         seed: Equal seeds give equal results.
         min_match_score: Matches with a lower score are too doubtful to propose a pose.
         options: The options of this estimator; None if it has none, or for its defaults.
@@ -54,6 +55,7 @@ class EstimatorContext:
 
     features: Callable[[View], Features]
     matches: Callable[[View, View], Matches]
+    prepare: Callable[[Sequence[tuple[View, View]]], None] = lambda pairs: None
     seed: int = 0
     min_match_score: float = 0.0
     options: object | None = None

@@ -113,6 +113,7 @@ def opened_posers(
         context = EstimatorContext(
             features=cache.features,
             matches=cache.matches,
+            prepare=cache.prepare,
             seed=options.seed,
             min_match_score=options.matching.min_match_score,
             store_dir=store_dir,
