@@ -19,12 +19,15 @@ class PhotoReport:
     """What became of one file of the photo folder.
 
     Attributes:
-        name: Path below the photo folder.
+        name: Path below the photo folder; of a photo that is used, the name that its image has in models.
         is_used: False if the file was left out before the first stage.
         was_registered: True if plain COLMAP registered it.
         is_registered: True if a final model holds it.
         model: Index of the largest final model that holds it, None where there is none.
         reason: Why it is left out or unregistered; empty for a registered photo.
+        source: Path of the file below the photo folder where its image has another name; else empty.
+        orientation: EXIF orientation by which the picture was turned upright, to which poses then refer; 1 where it has
+            the pixels of the file as they are.
     """
 
     name: str
@@ -33,6 +36,8 @@ class PhotoReport:
     is_registered: bool
     model: int | None
     reason: str
+    source: str = ""
+    orientation: int = 1
 
 
 @dataclass(frozen=True)
@@ -245,7 +250,11 @@ def photo_reports(
         reason = (known or {}).get(photo.name) or _why_unregistered(photo.name, verdicts, bool(after))
         reason = "" if model is not None else reason
         was_registered = any(photo.name in names for names in before)
-        rows.append(PhotoReport(photo.name, True, was_registered, model is not None, model, reason))
+        rows.append(
+            PhotoReport(
+                photo.name, True, was_registered, model is not None, model, reason, photo.source, photo.orientation
+            )
+        )
     return tuple(sorted(rows, key=lambda row: row.name))
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ PHOTOS = PhotoSet(
     tuple(photo(name) for name in ("b.jpg", "c.jpg", "d.jpg", "é.jpg")),
     (SkippedFile("a.txt", SkipReason.NOT_AN_IMAGE, "no picture inside"), SkippedFile("c2.jpg", SkipReason.EMPTY, "")),
 )
+
+
+def test_a_photo_tells_its_file_and_how_it_was_turned() -> None:
+    turned = replace(photo("a.png"), source="a.webp", orientation=6)
+    (row,) = report.photo_reports(PhotoSet(Path("images"), (turned,), ()), [], [], [])
+    assert (row.name, row.source, row.orientation) == ("a.png", "a.webp", 6)
 
 
 def rows(

@@ -35,11 +35,15 @@ class PhotoOptions:
         max_megapixels: Size above which a picture is left out unread; above any camera sold today, below what a
             decompression bomb would cost (three bytes a pixel).
         recursive: Whether sub-folders are searched.
+        keep_orientation: Whether photos stay turned as their files store them, so that poses and cameras are those of
+            the files' own pixels. Otherwise they are turned upright by EXIF, and poses refer to the upright pictures
+            that the output folder holds. Learned features know upright photos best.
     """
 
     min_side_px: int = 64
     max_megapixels: float = 250.0
     recursive: bool = True
+    keep_orientation: bool = False
 
     def __post_init__(self) -> None:
         if self.min_side_px < 1:

@@ -1,7 +1,8 @@
 """First stage: from a folder of files to photos that every later stage, COLMAP included, can read.
 
-A photo that COLMAP reads right (`pictures` says which) is copied as it is; every other one is written anew, upright,
-8-bit RGB, as JPEG or PNG under its unchanged name. COLMAP's database and binary models keep any name that is valid
+A photo that COLMAP reads right (`pictures` says which) is copied as it is; every other one is written anew, upright
+unless it was asked for as stored, 8-bit RGB, as JPEG or PNG under its own name, or under one that tells what it is
+where COLMAP writes no format of that name (`formats`). COLMAP's database and binary models keep any name that is valid
 UTF-8, line breaks included, as measured with pycolmap 4.2.1; those and other control characters are refused for the
 sake of lists and logs. (Its *text* models cut names at the first space.)
 """
@@ -12,21 +13,20 @@ import functools
 import hashlib
 import logging
 import os
-import stat
-import unicodedata
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from interpose_sfm.options import PhotoOptions
-from interpose_sfm.photos.ledger import LEDGER_SUFFIX, PhotoLedger, PhotoRecord, place, scratch_folder, stamp
-from interpose_sfm.photos.pictures import UnusableError, decode, focal_px, os_reason, read_picture_bytes, strict_pillow
+from interpose_sfm.photos.formats import UnusableError, names_to_write
+from interpose_sfm.photos.ledger import PhotoLedger, PhotoRecord, place, scratch_folder, stamp
+from interpose_sfm.photos.pictures import decode, focal_px, read_picture_bytes, strict_pillow
+from interpose_sfm.photos.walk import printable, walk
 from interpose_sfm.products import PhotoSet, SkippedFile, SkipReason
 
 logger = logging.getLogger(__name__)
 
 _MAX_WORKERS = 4  # a decoded photo may take hundreds of megabytes
-_JUNK_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
 
 
 def collect_photos(
@@ -36,6 +36,7 @@ def collect_photos(
     progress: Callable[[int, int], None] | None = None,
     *,
     overwrite: bool = False,
+    keep_names: bool = False,
 ) -> PhotoSet:
     """Find the usable photos of a folder and lay them out for COLMAP.
 
@@ -53,6 +54,7 @@ def collect_photos(
         options: What counts as a photo.
         progress: Called with (files done, files) after every file.
         overwrite: Whether images of other photos, of an earlier run, may give way.
+        keep_names: Whether every image has the name of its photo, whatever COLMAP can write, as a database wants it.
 
     Returns:
         The photos sorted by name, and what was left out sorted by name. There may be no photo at all.
@@ -65,24 +67,49 @@ def collect_photos(
     photo_dir, image_dir = Path(photo_dir), Path(image_dir)
     check_folders(photo_dir, image_dir)
     image_dir.mkdir(parents=True, exist_ok=True)
-    files, skipped = _walk(photo_dir, image_dir, options)  # name -> path
+    files, skipped = walk(photo_dir, image_dir, options)  # name -> path
+    image_names = {name: name for name in files} if keep_names else names_to_write(files)
+    images = {image_names[name]: path for name, path in sorted(files.items(), key=lambda file: image_names[file[0]])}
     ledger = PhotoLedger(image_dir, options)
-    ledger.claim(files, photo_dir, overwrite=overwrite)
+    ledger.claim(images, photo_dir, overwrite=overwrite)
+    sources = {image_name: name for name, image_name in image_names.items()}
     usable: dict[str, PhotoRecord] = {}
-    for name, outcome in _process_all(files, ledger, options, progress):
+    for name, outcome in _process_all(images, ledger, options, progress):
         if isinstance(outcome, PhotoRecord):
             usable[name] = outcome
             ledger.remember(name, outcome)
         else:
-            skipped.append(outcome)
-    kept, duplicates = _split_duplicates(usable)
+            skipped.append(SkippedFile(printable(sources[name]), outcome.reason, str(outcome)))
+    kept, repeated = _split_duplicates(usable, sources)
     ledger.finish(kept)
-    skipped.extend(duplicates)
+    skipped.extend(repeated)
     skipped.sort(key=lambda file: file.name)
     for file in skipped:
         logger.info("left out %s: %s (%s)", file.name, file.reason, file.detail)
-    photos = tuple(record.photo(name, image_dir / name) for name, record in sorted(kept.items()))
-    return PhotoSet(image_dir=image_dir, photos=photos, skipped=tuple(skipped))
+    notes = _notes(kept, sources)
+    for note in notes:
+        logger.info("%s", note)
+    photos = tuple(record.photo(name, image_dir / name, sources[name]) for name, record in sorted(kept.items()))
+    return PhotoSet(image_dir=image_dir, photos=photos, skipped=tuple(skipped), notes=notes)
+
+
+def _notes(kept: dict[str, PhotoRecord], sources: dict[str, str]) -> tuple[str, ...]:
+    """What was done to photos that nobody might expect, with the first of them."""
+    notes = []
+    stretched = sorted(name for name, record in kept.items() if record.num_bits is not None)
+    if stretched:
+        bits = sorted({record.num_bits for record in kept.values() if record.num_bits is not None})
+        notes.append(
+            f"{len(stretched)} of the photos have 16 bits a channel and use {' or '.join(map(str, bits))} of them, "
+            f"such as {sources[stretched[0]]}; these were spread over eight bits, so that it is not dark"
+        )
+    renamed = sorted(name for name in kept if sources[name] != name)
+    if renamed:
+        notes.append(
+            f"{len(renamed)} of the photos are in a format that COLMAP does not write; their images have names that "
+            f"say what they are, such as {renamed[0]} for {sources[renamed[0]]}"
+        )
+    return tuple(notes)
 
 
 def check_folders(photo_dir: Path, image_dir: Path) -> None:
@@ -104,7 +131,7 @@ def check_folders(photo_dir: Path, image_dir: Path) -> None:
 
 def _process_all(
     files: dict[str, Path], ledger: PhotoLedger, options: PhotoOptions, progress: Callable[[int, int], None] | None
-) -> Iterator[tuple[str, PhotoRecord | SkippedFile]]:
+) -> Iterator[tuple[str, PhotoRecord | UnusableError]]:
     """Outcomes in name order; the decoders release the interpreter lock, so threads help."""
     workers = min(_MAX_WORKERS, os.cpu_count() or 1)
     with strict_pillow(), scratch_folder(ledger.image_dir) as scratch:
@@ -121,7 +148,7 @@ def _process_all(
 
 def _process(
     name: str, path: Path, ledger: PhotoLedger, scratch: Path, options: PhotoOptions
-) -> PhotoRecord | SkippedFile:
+) -> PhotoRecord | UnusableError:
     """Read one file, judge it, and put it into the image folder."""
     try:
         source_stamp = stamp(path)
@@ -133,7 +160,7 @@ def _process(
         picture = decode(data, path, options)
         place(path, data, picture, target, scratch)
     except UnusableError as error:
-        return SkippedFile(_printable(name), error.reason, str(error))
+        return error
     width, height = picture.image.size
     pixels = hashlib.sha256(f"{width}x{height}".encode())
     pixels.update(picture.image.convert("RGB").tobytes())
@@ -148,10 +175,14 @@ def _process(
         sha256=hashlib.sha256(data).hexdigest(),
         pixels_sha256=pixels.hexdigest(),
         gps=picture.exif.gps,
+        orientation=picture.orientation,
+        num_bits=picture.num_bits,
     )
 
 
-def _split_duplicates(usable: dict[str, PhotoRecord]) -> tuple[dict[str, PhotoRecord], list[SkippedFile]]:
+def _split_duplicates(
+    usable: dict[str, PhotoRecord], sources: dict[str, str]
+) -> tuple[dict[str, PhotoRecord], list[SkippedFile]]:
     """The photos without those that repeat another; of equal ones one with a focal length and a short path stays."""
     kept: dict[str, PhotoRecord] = {}
     first_by_pixels: dict[str, str] = {}
@@ -163,77 +194,5 @@ def _split_duplicates(usable: dict[str, PhotoRecord]) -> tuple[dict[str, PhotoRe
             kept[name] = record
         else:
             what = "file" if record.sha256 == usable[first].sha256 else "picture"
-            duplicates.append(SkippedFile(name, SkipReason.DUPLICATE, f"same {what} as {first}"))
+            duplicates.append(SkippedFile(sources[name], SkipReason.DUPLICATE, f"same {what} as {sources[first]}"))
     return kept, duplicates
-
-
-def _walk(root: Path, image_dir: Path, options: PhotoOptions) -> tuple[dict[str, Path], list[SkippedFile]]:
-    """All files below the folder in name order, and those that need not be opened to be refused.
-
-    Every folder is entered once, by its own path rather than by a symbolic link where it has both.
-    """
-    files: dict[str, Path] = {}
-    skipped: list[SkippedFile] = []
-    entered = {_identity(image_dir)}
-    if image_dir.resolve().parent.is_relative_to(root.resolve()) and _identity(image_dir.parent) != _identity(root):
-        entered.add(_identity(image_dir.parent))
-    folders, linked_folders = [""], list[str]()
-    while folders or linked_folders:
-        folder = folders.pop() if folders else linked_folders.pop(0)
-        try:
-            identity = _identity(root / folder)
-            entries = [] if identity in entered else sorted(os.scandir(root / folder), key=lambda entry: entry.name)
-        except OSError as error:
-            skipped.append(SkippedFile(_printable(folder) + "/", SkipReason.UNREADABLE, os_reason(error)))
-            continue
-        entered.add(identity)
-        ledgers = [entry.name for entry in entries if entry.name.endswith(LEDGER_SUFFIX)]
-        if ledgers and folder:
-            detail = "output folder of an earlier run"
-            skipped.append(SkippedFile(_printable(folder) + "/", SkipReason.NOT_AN_IMAGE, detail))
-            continue
-        litter = {*ledgers, *(name.removesuffix(LEDGER_SUFFIX) for name in ledgers)}
-        for entry in entries:
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith(".") or entry.name.lower() in _JUNK_NAMES or entry.name in litter:
-                continue
-            if entry.is_symlink() and os.path.isdir(entry.path):
-                linked_folders.append(name)
-            elif entry.is_dir(follow_symlinks=False):
-                folders.append(name)
-            elif refusal := _refusal(name, entry.path):
-                skipped.append(refusal)
-            else:
-                files[name] = Path(entry.path)
-        if not options.recursive:
-            break
-    return dict(sorted(files.items())), skipped
-
-
-def _refusal(name: str, path: str) -> SkippedFile | None:
-    """Why a file must not even be opened: its name, or that it is none (opening a named pipe would wait forever)."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return SkippedFile(_printable(name), SkipReason.BAD_NAME, "the name is not valid UTF-8; rename the file")
-    if any(unicodedata.category(char) == "Cc" for char in name):
-        return SkippedFile(_printable(name), SkipReason.BAD_NAME, "control character in the name; rename the file")
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        what = "broken symbolic link" if os.path.islink(path) else os_reason(error)
-        return SkippedFile(name, SkipReason.UNREADABLE, what)
-    if not stat.S_ISREG(status.st_mode):
-        return SkippedFile(name, SkipReason.UNREADABLE, "a pipe, socket or device, not a file")
-    return None
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
-
-
-def _printable(name: str) -> str:
-    """The name with everything escaped that a report or a terminal could choke on."""
-    name = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c for c in name)

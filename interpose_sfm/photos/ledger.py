@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from interpose_sfm.options import PhotoOptions
-from interpose_sfm.photos.pictures import Picture, UnusableError, exif_to_write
+from interpose_sfm.photos.formats import UnusableError, format_of_changed_name
+from interpose_sfm.photos.pictures import Picture, exif_to_write
 from interpose_sfm.products import GpsPosition, Photo, SkipReason
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json
 from interpose_sfm.storage.content_keys import content_key, file_sha256
@@ -32,7 +33,7 @@ Stamp = tuple[int, ...]
 `cp -p` and `mv` keep the first two of another file, but not the others.
 """
 
-_LEDGER_VERSION = 3
+_LEDGER_VERSION = 4
 _SAVE_EVERY = 50  # photos
 _CLONE = 0x40049409  # FICLONE of Linux: a copy that shares its blocks until one of both is written to
 
@@ -51,6 +52,8 @@ class PhotoRecord:
     sha256: str
     pixels_sha256: str
     gps: GpsPosition | None
+    orientation: int
+    num_bits: int | None
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> PhotoRecord:
@@ -66,10 +69,20 @@ class PhotoRecord:
         except OSError:
             return False
 
-    def photo(self, name: str, path: Path) -> Photo:
-        """The photo under the name and at the place that are given."""
+    def photo(self, name: str, path: Path, source: str) -> Photo:
+        """The photo whose image has the name and the place that are given, and whose file had the name ``source``."""
         return Photo(
-            name, path, self.width_px, self.height_px, self.focal_px, self.make, self.model, self.sha256, self.gps
+            name,
+            path,
+            self.width_px,
+            self.height_px,
+            self.focal_px,
+            self.make,
+            self.model,
+            self.sha256,
+            self.gps,
+            source="" if source == name else source,
+            orientation=self.orientation,
         )
 
 
@@ -193,13 +206,15 @@ def place(source: Path, data: bytes, picture: Picture, target: Path, scratch: Pa
     """
     temporary = scratch / uuid.uuid4().hex
     try:
-        if picture.is_readable_by_colmap:
+        named = format_of_changed_name(source.name, target.name)
+        if picture.is_readable_by_colmap and named in ("", picture.file_format):
             _copy(source, data, temporary)
         else:
+            container = named or picture.container
             options: dict[str, Any] = {"compress_level": 1}
-            if picture.container == "JPEG":
+            if container == "JPEG":
                 options = {"quality": 98, "subsampling": 0}
-            picture.image.save(temporary, picture.container, exif=exif_to_write(picture.exif), **options)
+            picture.image.save(temporary, container, exif=exif_to_write(picture.exif), **options)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, target)
     except OSError as error:

@@ -15,7 +15,7 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -26,20 +26,14 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from interpose_sfm.options import PhotoOptions
-from interpose_sfm.photos import gps
+from interpose_sfm.photos import deep, gps
 from interpose_sfm.photos.exif_values import text_of
+from interpose_sfm.photos.formats import RAW_HINT, UnusableError, check_signature, os_reason
 from interpose_sfm.products import GpsPosition, ImageArray, SkipReason
 
 logger = logging.getLogger(__name__)
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # JPEG includes MPO, a JPEG followed by further ones
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_RAW_SUFFIXES = (".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f")
-_OTHER_FORMATS = (  # offset, bytes, name
-    (4, b"ftyphei", "HEIC"), (4, b"ftyphev", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"ftypmsf1", "HEIF"),
-    (4, b"ftypavi", "AVIF"), (0, b"GIF8", "GIF"), (0, b"8BPS", "Photoshop"), (4, b"jP  ", "JPEG 2000"),
-    (4, b"JXL ", "JPEG XL"), (0, b"\xff\x0a", "JPEG XL"), (4, b"ftypcrx", "camera raw"),
-)  # fmt: skip
 _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,17 +43,10 @@ _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_AS_STORED = {**_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}  # the way back
 _ORIENTATION, _MAKE, _MODEL, _EXIF_IFD = 0x0112, 0x010F, 0x0110, 0x8769
 _FOCAL_MM, _FOCAL_35MM, _PLANE_RESOLUTION, _PLANE_UNIT = 0x920A, 0xA405, 0xA20E, 0xA210
 _UNITS_PER_MM = {2: 1 / 25.4, 3: 0.1, 4: 1.0, 5: 1000.0}  # by FocalPlaneResolutionUnit
-
-
-class UnusableError(Exception):
-    """A file cannot be used; ends as a SkippedFile."""
-
-    def __init__(self, reason: SkipReason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -81,16 +68,22 @@ class Picture:
     """A decoded photo.
 
     Attributes:
-        image: Upright, 8 bit, RGB or grey.
+        image: Upright unless it was asked for as stored, 8 bit, RGB or grey.
         is_readable_by_colmap: Whether COLMAP reads the same pixels from the file as it is.
+        file_format: The format of the file, by Pillow's name.
         container: The format in which to write it where COLMAP does not; lossy only where the file is.
         exif: What the camera says.
+        orientation: EXIF orientation by which the file's pixels were turned, 1 where they were not.
+        num_bits: Of a deep picture whose top bits are not used: how many are, of which the top eight are kept.
     """
 
     image: Image.Image
     is_readable_by_colmap: bool
+    file_format: str
     container: str
     exif: Exif
+    orientation: int = 1
+    num_bits: int | None = None
 
 
 @contextmanager
@@ -146,7 +139,7 @@ def read_picture_bytes(path: Path, options: PhotoOptions) -> bytes:
             if size == 0:
                 raise UnusableError(SkipReason.EMPTY, "the file has no content")
             head = file.read(64)
-            _check_signature(head, path)
+            check_signature(head, path)
             if size > options.max_megapixels * 8e6:  # eight bytes a pixel: four channels of 16 bit, uncompressed
                 raise UnusableError(SkipReason.TOO_LARGE, f"{size / 1e9:.1f} GB")
             return head + file.read()
@@ -154,22 +147,8 @@ def read_picture_bytes(path: Path, options: PhotoOptions) -> bytes:
         raise UnusableError(SkipReason.UNREADABLE, os_reason(error)) from error
 
 
-def _check_signature(head: bytes, path: Path) -> None:
-    """Refuse a file that does not begin as one of the formats that are read, and say what it is."""
-    if path.name.lower().endswith(_RAW_SUFFIXES):
-        raise UnusableError(SkipReason.NOT_AN_IMAGE, "camera raw is not supported; convert it to JPEG or TIFF")
-    if head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
-        return
-    for offset, magic, name in _OTHER_FORMATS:
-        if head.startswith(magic, offset):
-            raise UnusableError(SkipReason.NOT_AN_IMAGE, f"{name} is not supported; convert it to JPEG or PNG")
-    if not head.strip(b"\0"):
-        raise UnusableError(SkipReason.CORRUPT, "only zero bytes, as a failed copy leaves them")
-    raise UnusableError(SkipReason.NOT_AN_IMAGE, "no JPEG, PNG, TIFF or WebP data; convert it if it is a photo")
-
-
 def decode(data: bytes, path: Path, options: PhotoOptions) -> Picture:
-    """Decode the first picture of the file, all of it, and turn it upright.
+    """Decode the first picture of the file, all of it, and turn it upright unless the options keep it as it is stored.
 
     Raises:
         UnusableError: it is damaged, too small, too large, or of an unsupported kind.
@@ -178,15 +157,23 @@ def decode(data: bytes, path: Path, options: PhotoOptions) -> Picture:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_header(image, data, options)
             # Pillow turns a TIFF upright by itself and drops the tag, so whether it did must be found out before.
-            is_turned = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_ORIENTATION) in _UPRIGHT
+            turned_by_pillow = image.tag_v2.get(_ORIENTATION) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
+            packed = deep.packing(image)
             image.load()
             exif = _read_exif(image, path)
-            is_plain = not is_turned and exif.orientation not in _UPRIGHT and _is_plain(image, data)
-            upright: Image.Image = image if is_plain else _as_rgb8(image)
-            if exif.orientation in _UPRIGHT:
-                upright = upright.transpose(_UPRIGHT[exif.orientation])
-            container = "JPEG" if image.format in ("JPEG", "MPO") else "PNG"
-            return Picture(upright, is_plain, container, exif)
+            is_stored_upright = turned_by_pillow not in _UPRIGHT and exif.orientation not in _UPRIGHT
+            is_plain = turned_by_pillow not in _UPRIGHT and _is_plain(image, data)
+            is_plain &= is_stored_upright or options.keep_orientation
+            eight_bits, num_bits = (image, None) if is_plain else _as_rgb8(image, data, packed)
+            file_format = "JPEG" if image.format in ("JPEG", "MPO") else str(image.format)
+            container = "JPEG" if file_format == "JPEG" else "PNG"
+            if options.keep_orientation:
+                stored = _turned(eight_bits, turned_by_pillow, _AS_STORED)
+                return Picture(stored, is_plain, file_format, container, exif, num_bits=num_bits)
+            orientation = turned_by_pillow if turned_by_pillow in _UPRIGHT else exif.orientation
+            orientation = orientation if orientation in _UPRIGHT else 1
+            upright = _turned(eight_bits, exif.orientation, _UPRIGHT)
+            return Picture(upright, is_plain, file_format, container, exif, orientation, num_bits)
     except UnusableError:
         raise
     except MemoryError as error:
@@ -209,7 +196,7 @@ def _check_header(image: Image.Image, data: bytes, options: PhotoOptions) -> Non
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         is_preview = image.tag_v2.get(254, 0) & 1  # NewSubfileType: a reduced version of another picture in the file
         if is_preview or 50706 in image.tag_v2 or data[8:10] == b"CR":  # DNGVersion; Canon's CR2
-            raise UnusableError(SkipReason.NOT_AN_IMAGE, "camera raw is not supported; convert it to JPEG or TIFF")
+            raise UnusableError(SkipReason.NOT_AN_IMAGE, RAW_HINT)
     elif image.format != "PNG":
         # A preallocated file whose copy broke off ends in zeros, which decode to grey.
         content = data.rstrip(b"\0")
@@ -235,18 +222,33 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     return image.format in ("JPEG", "MPO")
 
 
-def _as_rgb8(image: Image.Image) -> Image.Image:
-    """Eight bits a channel, without alpha (COLMAP drops it, too)."""
+def _as_rgb8(image: Image.Image, data: bytes, packed: str) -> tuple[Image.Image, int | None]:
+    """Eight bits a channel, without alpha (COLMAP drops it, too); and `Picture.num_bits`.
+
+    Args:
+        image: As Pillow has loaded it.
+        data: The file.
+        packed: What `deep.packing` says of it.
+    """
+    pixels: ImageArray | None = None
+    num_bits = deep.FULL_BITS
     if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.clip(np.asarray(image).astype(np.int64), 0, None)
-        # Many 16-bit files hold 10 or 12 bits: the top eight that are used are kept.
-        shift = max(int(values.max()).bit_length() - 8, 0)
-        return Image.fromarray((values >> shift).astype(np.uint8)).convert("RGB")
+        pixels, num_bits = deep.top_eight_bits(np.asarray(image).astype(np.int64))
+    elif packed:
+        pixels, num_bits = deep.stretched(image, data, _FORMATS, packed)
+    if pixels is not None:
+        return Image.fromarray(pixels).convert("RGB"), num_bits if num_bits != deep.FULL_BITS else None
     if image.mode == "F":
         raise UnusableError(SkipReason.NOT_AN_IMAGE, "floating-point pixels are not supported; export it with 8 bit")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image.convert("RGB"), None
+
+
+def _turned(image: Image.Image, orientation: object, methods: Mapping[int, Image.Transpose]) -> Image.Image:
+    """A picture turned by what belongs to an EXIF orientation; as it is where nothing does."""
+    method = methods.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
 
 
 def _read_exif(image: Image.Image, path: Path) -> Exif:
@@ -343,11 +345,6 @@ def _rational(number: float | None) -> TiffImagePlugin.IFDRational | None:
         return None
     fraction = Fraction(number).limit_denominator(1_000_000)
     return TiffImagePlugin.IFDRational(fraction.numerator, fraction.denominator)
-
-
-def os_reason(error: OSError) -> str:
-    """What the system says of an error, for the detail of a skipped file."""
-    return (error.strerror or str(error)).lower()
 
 
 def read_rgb(path: Path) -> ImageArray:

@@ -35,13 +35,17 @@ class Photo:
     """One usable photo.
 
     Attributes:
-        name: POSIX path below the photo folder.
-        path: The image file that the stages read; upright (EXIF orientation already applied).
-        width_px, height_px: Size of the upright image.
-        focal_px: Focal length from EXIF in pixels of the upright image, None where EXIF does not tell.
+        name: Name of its image, as COLMAP knows it: a POSIX path below the image folder.
+        path: The image file that the stages read; upright (EXIF orientation already applied) unless photos were asked
+            for as their files store them.
+        width_px, height_px: Size of that image.
+        focal_px: Focal length from EXIF in pixels of that image, None where EXIF does not tell.
         make, model: Camera from EXIF, empty where EXIF does not tell.
         sha256: Hex digest of the original file.
         gps: Where it was taken, None where EXIF does not tell.
+        source: POSIX path of the original file below the photo folder, which has the name of the image unless COLMAP
+            writes no format of such a name; empty where it is the name.
+        orientation: EXIF orientation by which the pixels of the original were turned, 1 where they were not.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Photo:
     model: str
     sha256: str
     gps: GpsPosition | None = None
+    source: str = ""
+    orientation: int = 1
 
 
 _MAX_NAMED_FILES = 3  # in a message
@@ -78,11 +84,17 @@ class PhotoSet:
 
     Attributes:
         image_dir: Folder that holds every photo under its name; handed to COLMAP as the image path.
+        notes: What was done to photos or with folders that a user should know, a sentence each.
     """
 
     image_dir: Path
     photos: tuple[Photo, ...]
     skipped: tuple[SkippedFile, ...]
+    notes: tuple[str, ...] = ()
+
+    def image_name(self, name: str) -> str:
+        """The name of the image of a photo that is called by either; what names no photo stays as it is."""
+        return {photo.source: photo.name for photo in self.photos if photo.source}.get(name, name)
 
     @property
     def lack(self) -> str:

@@ -197,7 +197,7 @@ class ClipStore:
             return
         index = self.folder / INDEX_NAME
         try:
-            entries = json.loads(index.read_text(encoding="utf-8")) if index.exists() else []
+            entries = json.loads(index.read_text(encoding="utf-8-sig")) if index.exists() else []
         except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{index} cannot be read as JSON: {error}; mend or delete it") from error
         if not isinstance(entries, list):

@@ -171,7 +171,7 @@ def read_prompt_file(path: Path) -> dict[ImagePair, PairEntry]:
         OSError: It cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"prompt file {path}: not JSON ({error})") from error
     if not isinstance(content, dict) or not isinstance(content.get("pairs"), list):

@@ -149,7 +149,7 @@ def bridge_photos(
         generator = _clip_maker(photo_set, run, is_dry_run)
         # 2. photos -> pairs
         if isinstance(pairs, Path):
-            pairs = read_pair_file(pairs, [photo.name for photo in photo_set.photos])
+            pairs = read_pair_file(pairs, [name for photo in photo_set.photos for name in (photo.name, photo.source)])
             chosen = _named_pairs(pairs, photo_set)
         else:
             chosen = _named_pairs(pairs, photo_set) if pairs else _weak_pairs(photo_set, run)
@@ -216,6 +216,7 @@ def _named_pairs(pairs: Sequence[tuple[str, str]], photo_set: PhotoSet) -> tuple
         ValueError: A name that is no usable photo; the message names the nearest ones, or why it was left out.
     """
     known = {photo.name for photo in photo_set.photos}
+    pairs = [(photo_set.image_name(a), photo_set.image_name(b)) for a, b in pairs]
     left_out = {file.name: file for file in photo_set.skipped}
     for name in (name for pair in pairs for name in pair):
         if name in known:
@@ -239,7 +240,7 @@ def read_pair_file(path: Path, photo_names: Sequence[str]) -> tuple[tuple[str, s
         OSError: It cannot be read.
     """
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue

@@ -142,7 +142,9 @@ class PhotoRun:
                 self.options.photos,
                 lambda done, total: self.log.tell("photos", done, total),
                 overwrite=self.options.overwrite,
+                keep_names=self.options.database is not None,
             )
+            self.log.warnings.extend(photo_set.notes)
         if self.options.database is not None:
             photo_set = self._only_in_database(photo_set, self.options.database)
         return photo_set

@@ -99,6 +99,7 @@ def opened_pair(
         if len(photo_set.photos) != 2:
             left_out = "; ".join(f"{Path(f.name).name}: {f.why}" for f in photo_set.skipped)
             raise ValueError(f"expected two different photos, got {left_out}; hand in two usable image files")
+        pair = ImagePair(photo_set.image_name(pair.a), photo_set.image_name(pair.b))
         database_path = root / "run" / "database.db"
         import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)
         views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))

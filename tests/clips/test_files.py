@@ -119,6 +119,8 @@ def test_json_gives_pairs_directions_and_order(tmp_path: Path) -> None:
     found = index_clips(tmp_path, [A, B])
     assert [(f.name, f.first) for f in found[PAIR]] == [("z.mov", A), ("deep/pan.mp4", B), ("a__b.mp4", A)]
     assert list(found) == [PAIR]
+    (tmp_path / "clips.json").write_text(json.dumps(entries), encoding="utf-8-sig")  # as editors on Windows save it
+    assert index_clips(tmp_path, [A, B]) == found
 
 
 ENTRY = {"a": A, "b": B}

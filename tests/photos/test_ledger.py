@@ -87,11 +87,11 @@ def test_damaged_or_missing_conversions_are_made_again(folder: Path) -> None:
     picture("a").save(folder / "a.webp", lossless=True)
     picture("b").save(folder / "b.webp", lossless=True)
     first = collect(folder)
-    (first.image_dir / "a.webp").unlink()
-    (first.image_dir / "b.webp").write_bytes(b"cut short")
-    assert names_of(collect(folder)) == ["a.webp", "b.webp"]
+    (first.image_dir / "a.png").unlink()
+    (first.image_dir / "b.png").write_bytes(b"cut short")
+    assert names_of(collect(folder)) == ["a.png", "b.png"]
     for name in ("a", "b"):
-        assert np.array_equal(read_by_colmap(first.image_dir / f"{name}.webp"), pixels(name))
+        assert np.array_equal(read_by_colmap(first.image_dir / f"{name}.png"), pixels(name))
 
 
 def test_file_becomes_folder_and_back(folder: Path) -> None:
@@ -154,9 +154,9 @@ def test_killed_run_is_not_started_over(folder: Path) -> None:
     image_dir = folder.parent / "output" / "images"
     kill(folder, image_dir, 55)
     before = stamps(image_dir)
-    assert names_of(collect(folder)) == files_in(folder)
+    assert [photo.source for photo in collect(folder).photos] == files_in(folder)
     after = stamps(image_dir)
-    first_fifty = [f"{index:02}.webp" for index in range(50)]
+    first_fifty = [f"{index:02}.png" for index in range(50)]
     assert [before[name] for name in first_fifty] == [after[name] for name in first_fifty]
 
 
@@ -168,8 +168,8 @@ def test_killed_run_leaves_no_file_of_unknown_origin(folder: Path) -> None:
     assert len(files_in(image_dir)) >= 2
     for path in folder.rglob("*.jpg"):
         path.unlink()
-    assert names_of(collect(folder)) == ["sub/c.webp"]
-    assert files_in(image_dir) == ["sub/c.webp"]
+    assert names_of(collect(folder)) == ["sub/c.png"]
+    assert files_in(image_dir) == ["sub/c.png"]
 
 
 def test_files_of_others_are_never_touched(folder: Path) -> None:

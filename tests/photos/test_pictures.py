@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import IFDRational
 
-from bad_photos import exif, picture
-from interpose_sfm.photos.pictures import strict_pillow
+from bad_photos import exif, picture, pixels
+from interpose_sfm.options import PhotoOptions
+from interpose_sfm.photos.collect import collect_photos
+from interpose_sfm.photos.pictures import read_rgb, strict_pillow
 from photo_folders import (
+    OPTIONS,
     collect,
     difference,
     read_by_colmap,
@@ -127,3 +133,152 @@ def test_threads_leave_pillow_as_it_was() -> None:
     assert Image.MAX_IMAGE_PIXELS is None
     second.__exit__(None, None, None)
     assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+# ---------------------------------------------------------------- deep pictures
+
+
+def deep_png(values: NDArray[np.integer]) -> bytes:
+    """(height, width, channels) of 16 bits as PNG: two channels are grey with alpha, three RGB, four RGBA."""
+    colour_type = {2: 4, 3: 2, 4: 6}[values.shape[2]]
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour_type, 0, 0, 0)
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def deep_tiff(values: NDArray[np.integer], order: str, compression: str) -> bytes:
+    """(height, width, 3) of 16 bits as TIFF of either byte order, whose strip holds them raw or deflated."""
+    height, width = values.shape[:2]
+    data = values.astype(f"{order}u2").tobytes()
+    data = zlib.compress(data) if compression == "deflate" else data
+    tags = [
+        (256, 4, width), (257, 4, height), (259, 3, {"raw": 1, "deflate": 8}[compression]), (262, 3, 2),
+        (273, 4, 200), (277, 3, 3), (278, 4, height), (279, 4, len(data)),
+    ]  # fmt: skip
+    rows = [(258, 3, 3, struct.pack(f"{order}I", 190))]  # three numbers of bits, which stand behind the folder
+    for tag, kind, value in tags:
+        rows.append((tag, kind, 1, struct.pack(f"{order}I" if kind == 4 else f"{order}Hxx", value)))
+    folder = b"".join(struct.pack(f"{order}HHI", *row[:3]) + row[3] for row in sorted(rows))
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    file = head + struct.pack(f"{order}H", len(rows)) + folder + struct.pack(f"{order}I", 0)
+    file = file.ljust(190, b"\0") + struct.pack(f"{order}HHH", 16, 16, 16)
+    return file.ljust(200, b"\0") + data
+
+
+@pytest.mark.parametrize("num_bits", [9, 10, 12, 15])
+@pytest.mark.parametrize("kind", ["png", "alpha.png", "little.tif", "big.tif", "deflate.tif"])
+def test_colours_that_leave_their_top_bits_unused_are_stretched(num_bits: int, kind: str, folder: Path) -> None:
+    truth = pixels("a").astype(np.uint16)
+    values = truth << (num_bits - 8) | 1
+    assert int(values.max()).bit_length() == num_bits
+    opaque = np.full((*truth.shape[:2], 1), 65535, np.uint16)
+    files = {
+        "png": lambda: deep_png(values),
+        "alpha.png": lambda: deep_png(np.concatenate([values, opaque], axis=2)),
+        "little.tif": lambda: deep_tiff(values, "<", "raw"),
+        "big.tif": lambda: deep_tiff(values, ">", "raw"),
+        "deflate.tif": lambda: deep_tiff(values, "<", "deflate"),
+    }
+    (folder / f"a.{kind}").write_bytes(files[kind]())
+    for _ in range(2):  # by decoding, then by the ledger
+        photo_set = collect(folder)
+        (photo,) = photo_set.photos
+        assert np.array_equal(read_by_colmap(photo.path), truth)
+        (note,) = photo_set.notes
+        assert f"1 of the photos have 16 bits a channel and use {num_bits} of them, such as a.{kind}" in note
+
+
+def test_pictures_that_use_all_their_bits_are_not_stretched(folder: Path) -> None:
+    truth = pixels("a").astype(np.uint16)
+    (folder / "a.png").write_bytes(deep_png(truth * 257))
+    (folder / "b.tif").write_bytes(deep_tiff(truth[::-1] * 257, "<", "raw"))
+    photo_set = collect(folder)
+    assert np.array_equal(read_by_colmap(photo_set.photos[0].path), truth)
+    assert np.array_equal(read_by_colmap(photo_set.photos[1].path), truth[::-1])
+    assert photo_set.notes == ()
+
+
+def test_grey_pictures_that_are_stretched_are_told(folder: Path) -> None:
+    for name, num_bits in (("a.png", 12), ("b.png", 10), ("c.png", 16)):
+        grey = np.asarray(picture(name).convert("L")).astype(np.uint16)
+        grey[0, 0] = 255
+        Image.fromarray(grey << (num_bits - 8)).save(folder / name)
+    (note,) = collect(folder).notes
+    assert "2 of the photos have 16 bits a channel and use 10 or 12 of them, such as a.png" in note
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_photos_of_formats_that_colmap_does_not_write_get_names_that_say_what_they_are(folder: Path) -> None:
+    picture("a").save(folder / "a.webp", lossless=True)
+    picture("b").save(folder / "B.WebP", lossless=True)
+    picture("c").save(folder / "c.webp", lossless=True)
+    picture("other").save(folder / "c.png")
+    picture("jpeg").save(folder / "jpeg.heic", "JPEG")
+    picture("tiff").save(folder / "tiff.heic", "TIFF")
+    photo_set = collect(folder)
+    written = {"a.png": "a.webp", "B.png": "B.WebP", "c.webp.png": "c.webp", "jpeg.jpg": "jpeg.heic"}
+    written |= {"tiff.jpg": "tiff.heic"}
+    assert {photo.name: photo.source for photo in photo_set.photos} == {**written, "c.png": ""}
+    for name in written:
+        with Image.open(photo_set.image_dir / name) as image:
+            assert image.format == {"png": "PNG", "jpg": "JPEG"}[name.rpartition(".")[2]]
+    assert (photo_set.image_dir / "jpeg.jpg").read_bytes() == (folder / "jpeg.heic").read_bytes()
+    assert np.array_equal(read_by_colmap(photo_set.image_dir / "c.webp.png"), pixels("c"))
+    (note,) = photo_set.notes
+    assert "5 of the photos are in a format that COLMAP does not write" in note
+    assert "such as B.png for B.WebP" in note
+    assert photo_set.image_name("c.webp") == "c.webp.png"
+    assert photo_set.image_name("c.png") == "c.png"
+
+
+def test_colmap_undistorts_photos_that_were_webp(folder: Path, tmp_path: Path) -> None:
+    picture("a").save(folder / "a.webp", lossless=True)
+    (photo,) = collect(folder).photos
+    camera = pycolmap.Camera.create_from_model_name(1, "SIMPLE_RADIAL", 150.0, photo.width_px, photo.height_px)
+    camera.params = [*camera.params[:3], 0.05]
+    model = pycolmap.Reconstruction()
+    model.add_camera_with_trivial_rig(camera)
+    image = pycolmap.Image(name=photo.name, camera_id=1, image_id=1)
+    model.add_image_with_trivial_frame(image, pycolmap.Rigid3d())
+    (tmp_path / "model").mkdir()
+    model.write(tmp_path / "model")
+    pycolmap.undistort_images(tmp_path / "flat", tmp_path / "model", photo.path.parent)
+    flat = read_by_colmap(tmp_path / "flat" / "images" / photo.name)
+    assert min(flat.shape[:2]) > 80
+
+
+def test_a_database_keeps_the_names_of_its_photos(folder: Path) -> None:
+    picture("a").save(folder / "a.webp", lossless=True)
+    (photo,) = collect_photos(folder, folder.parent / "output" / "images", OPTIONS, keep_names=True).photos
+    assert (photo.name, photo.source) == ("a.webp", "")
+
+
+# ---------------------------------------------------------------- orientation
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_photos_can_stay_turned_as_their_files_store_them(orientation: int, suffix: str, folder: Path) -> None:
+    method = STORED[orientation]
+    stored = picture("upright") if method is None else picture("upright").transpose(method)
+    options = {"jpg": {"quality": 100}, "webp": {"lossless": True}}.get(suffix, {})
+    stored.save(folder / f"a.{suffix}", exif=exif(Orientation=orientation, FocalLengthIn35mmFilm=30), **options)
+    (photo,) = collect(folder, options=PhotoOptions(keep_orientation=True)).photos
+    assert (photo.width_px, photo.height_px) == stored.size
+    assert photo.orientation == 1  # not turned
+    if suffix in ("jpg", "png"):
+        assert photo.focal_px == pytest.approx(30 / 43.27 * 200)
+    assert difference(read_by_colmap(photo.path), np.asarray(stored)) < 2
+    assert difference(read_rgb(photo.path), np.asarray(stored)) < 2  # what learned features see
+    if suffix == "jpg":
+        assert photo.path.read_bytes() == (folder / f"a.{suffix}").read_bytes()
+    (upright,) = collect(folder).photos  # with the other option the same output folder is filled anew
+    assert upright.orientation == orientation
+    assert difference(read_by_colmap(upright.path), np.asarray(picture("upright"))) < 2

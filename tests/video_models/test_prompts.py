@@ -156,7 +156,10 @@ def test_what_a_run_writes_can_be_handed_in(tmp_path: Path, clerk: Clerk) -> Non
     assert {pair: tuple(again.prompts(pair)) for pair in (AB, BC)} == found
     assert len(clerk.asked) == asked
     again.close()
-    assert read_prompt_file(tmp_path / "other" / FILE_NAME) == read_prompt_file(path)
+    known = read_prompt_file(path)
+    assert read_prompt_file(tmp_path / "other" / FILE_NAME) == known
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as editors on Windows save it
+    assert read_prompt_file(path) == known
 
 
 def test_the_template_is_written_too(tmp_path: Path) -> None:

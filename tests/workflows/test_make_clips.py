@@ -179,6 +179,22 @@ def test_a_file_of_pairs(photos: Path, log: Path, tmp_path: Path) -> None:
     _, found, _ = run(photos, "--generator=crossfade", "--pair-file", listed, "--num-clips=1")
     assert [(pair["a"], pair["b"]) for pair in found["pairs"]] == [("a.jpg", "b.jpg"), ("b.jpg", "c d.jpg")]
     assert read_pair_file(listed, NAMES) == (("a.jpg", "b.jpg"), ("b.jpg", "c d.jpg"))
+    listed.write_text("a.jpg b.jpg\n", encoding="utf-8-sig")  # as editors on Windows save it
+    assert read_pair_file(listed, NAMES) == (("a.jpg", "b.jpg"),)
+
+
+def test_photos_may_be_called_as_their_files_are(photos: Path, log: Path, tmp_path: Path) -> None:
+    with Image.open(photos / "a.jpg") as image:
+        image.save(photos / "a x.webp", lossless=True)
+    (photos / "a.jpg").unlink()
+    (tmp_path / "pairs.txt").write_text("a x.webp b.jpg\n")
+    for flags in (
+        ("--pairs", "a x.webp", "b.jpg"),
+        ("--pair-file", tmp_path / "pairs.txt"),
+        ("--pairs", "a x.png", "b.jpg"),
+    ):
+        _, found, _ = run(photos, "--generator=crossfade", *flags, "--num-clips=1")
+        assert found["pairs"] == [{"a": "a x.png", "b": "b.jpg"}]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""Which files are pictures, by how they begin, and the names under which COLMAP can read and write them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
+
+from interpose_sfm.products import SkipReason
+
+RAW_HINT = "camera raw is not supported; convert it to JPEG or TIFF"
+
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_RAW_SUFFIXES = (".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f")
+_OTHER_FORMATS = (  # offset, bytes, name
+    (4, b"ftyphei", "HEIC"), (4, b"ftyphev", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"ftypmsf1", "HEIF"),
+    (4, b"ftypavi", "AVIF"), (0, b"GIF8", "GIF"), (0, b"8BPS", "Photoshop"), (4, b"jP  ", "JPEG 2000"),
+    (4, b"JXL ", "JPEG XL"), (0, b"\xff\x0a", "JPEG XL"), (4, b"ftypcrx", "camera raw"),
+)  # fmt: skip
+
+# Names of formats that COLMAP cannot write, so that whatever it makes of a photo of such a name is lost, and the ending
+# of what is written in their place: of a lossless format where the photo may be lossless, else of JPEG.
+_WRITTEN_AS: Mapping[str, str] = {".webp": ".png", **dict.fromkeys((".heic", ".heif", ".hif", ".avif"), ".jpg")}
+_FORMATS: Mapping[str, str] = {".jpg": "JPEG", ".png": "PNG"}
+
+
+class UnusableError(Exception):
+    """A file cannot be used; ends as a SkippedFile."""
+
+    def __init__(self, reason: SkipReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def os_reason(error: OSError) -> str:
+    """What the system says of an error, for the detail of a skipped file."""
+    return (error.strerror or str(error)).lower()
+
+
+def check_signature(head: bytes, path: Path) -> None:
+    """Refuse a file that does not begin as one of the formats that are read, and say what it is.
+
+    Args:
+        head: The first bytes of the file, 64 where it has as many.
+        path: Its place, for its ending.
+
+    Raises:
+        UnusableError: It is something else.
+    """
+    if path.name.lower().endswith(_RAW_SUFFIXES):
+        raise UnusableError(SkipReason.NOT_AN_IMAGE, RAW_HINT)
+    if head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
+        return
+    for offset, magic, name in _OTHER_FORMATS:
+        if head.startswith(magic, offset):
+            raise UnusableError(SkipReason.NOT_AN_IMAGE, f"{name} is not supported; convert it to JPEG or PNG")
+    if not head.strip(b"\0"):
+        raise UnusableError(SkipReason.CORRUPT, "only zero bytes, as a failed copy leaves them")
+    raise UnusableError(SkipReason.NOT_AN_IMAGE, "no JPEG, PNG, TIFF or WebP data; convert it if it is a photo")
+
+
+def format_of_changed_name(name: str, image_name: str) -> str:
+    """Pillow's name of the format that the image of a photo must have to be what its name says.
+
+    Empty where the image has the photo's own name: COLMAP reads what is in it, whatever the name says.
+    """
+    return "" if name == image_name else _FORMATS[PurePosixPath(image_name).suffix]
+
+
+def names_to_write(names: Collection[str]) -> dict[str, str]:
+    """The names of the images of photos: their own, but for formats that COLMAP does not write.
+
+    ``a.webp`` is written as ``a.png``, or as ``a.webp.png`` where there is another ``a.png``.
+
+    Args:
+        names: POSIX paths below the photo folder.
+
+    Returns:
+        Name of every photo -> name of its image; no two alike.
+    """
+    taken = {*names, *(str(folder) for name in names for folder in PurePosixPath(name).parents)}
+    written = {}
+    for name in names:
+        path = PurePosixPath(name)
+        suffix = _WRITTEN_AS.get(path.suffix.lower())
+        image_name = name if suffix is None else str(path.with_suffix(suffix))
+        if suffix is not None and image_name in taken:
+            image_name = name
+            while image_name in taken:
+                image_name += suffix
+        taken.add(image_name)
+        written[name] = image_name
+    return written
