@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from interpose_sfm.options import PhotoOptions
+from interpose_sfm.photos.dataset_folders import dataset_folders
 from interpose_sfm.photos.formats import UnusableError, names_to_write
 from interpose_sfm.photos.ledger import PhotoLedger, PhotoRecord, place, scratch_folder, stamp
 from interpose_sfm.photos.pictures import decode, focal_px, read_picture_bytes, strict_pillow
@@ -68,6 +69,7 @@ def collect_photos(
     check_folders(photo_dir, image_dir)
     image_dir.mkdir(parents=True, exist_ok=True)
     files, skipped = walk(photo_dir, image_dir, options)  # name -> path
+    folders = _take_out_dataset_folders(files, skipped, options)
     image_names = {name: name for name in files} if keep_names else names_to_write(files)
     images = {image_names[name]: path for name, path in sorted(files.items(), key=lambda file: image_names[file[0]])}
     ledger = PhotoLedger(image_dir, options)
@@ -86,11 +88,24 @@ def collect_photos(
     skipped.sort(key=lambda file: file.name)
     for file in skipped:
         logger.info("left out %s: %s (%s)", file.name, file.reason, file.detail)
-    notes = _notes(kept, sources)
+    notes = (*folders, *_notes(kept, sources))
     for note in notes:
         logger.info("%s", note)
     photos = tuple(record.photo(name, image_dir / name, sources[name]) for name, record in sorted(kept.items()))
     return PhotoSet(image_dir=image_dir, photos=photos, skipped=tuple(skipped), notes=notes)
+
+
+def _take_out_dataset_folders(
+    files: dict[str, Path], skipped: list[SkippedFile], options: PhotoOptions
+) -> tuple[str, ...]:
+    """Take masks, depth maps, scaled copies and models out of the files; a sentence for each of their folders."""
+    with strict_pillow():
+        folders = dataset_folders(files, options)
+    for folder in folders:
+        for name in folder.files:
+            del files[name]
+        skipped.append(SkippedFile(f"{printable(folder.name)}/", SkipReason.DATASET_FOLDER, folder.what))
+    return tuple(f"{printable(folder.name)}/ is left out: {folder.what}" for folder in folders)
 
 
 def _notes(kept: dict[str, PhotoRecord], sources: dict[str, str]) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from interpose_sfm.products import SkipReason
 
 RAW_HINT = "camera raw is not supported; convert it to JPEG or TIFF"
 
+PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # JPEG includes MPO, a JPEG followed by further ones
+
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _RAW_SUFFIXES = (".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f")
 _OTHER_FORMATS = (  # offset, bytes, name

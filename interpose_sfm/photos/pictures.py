@@ -28,12 +28,11 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos import deep, gps
 from interpose_sfm.photos.exif_values import text_of
-from interpose_sfm.photos.formats import RAW_HINT, UnusableError, check_signature, os_reason
+from interpose_sfm.photos.formats import PILLOW_FORMATS, RAW_HINT, UnusableError, check_signature, os_reason
 from interpose_sfm.products import GpsPosition, ImageArray, SkipReason
 
 logger = logging.getLogger(__name__)
 
-_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # JPEG includes MPO, a JPEG followed by further ones
 _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -154,7 +153,7 @@ def decode(data: bytes, path: Path, options: PhotoOptions) -> Picture:
         UnusableError: it is damaged, too small, too large, or of an unsupported kind.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
             _check_header(image, data, options)
             # Pillow turns a TIFF upright by itself and drops the tag, so whether it did must be found out before.
             turned_by_pillow = image.tag_v2.get(_ORIENTATION) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
@@ -235,7 +234,7 @@ def _as_rgb8(image: Image.Image, data: bytes, packed: str) -> tuple[Image.Image,
     if image.mode == "I" or image.mode.startswith("I;16"):
         pixels, num_bits = deep.top_eight_bits(np.asarray(image).astype(np.int64))
     elif packed:
-        pixels, num_bits = deep.stretched(image, data, _FORMATS, packed)
+        pixels, num_bits = deep.stretched(image, data, PILLOW_FORMATS, packed)
     if pixels is not None:
         return Image.fromarray(pixels).convert("RGB"), num_bits if num_bits != deep.FULL_BITS else None
     if image.mode == "F":
