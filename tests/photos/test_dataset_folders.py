@@ -169,3 +169,10 @@ def test_the_photo_folder_itself_may_have_such_a_name(tmp_path: Path) -> None:
     fill(tmp_path / "depth", lambda index: mask())
     assert names_of(collect(tmp_path / "masks")) == ["a.jpg", "b.jpg"]
     assert len(collect(tmp_path / "depth", tmp_path / "o").photos) == 1  # they are all equal
+
+
+def test_pictures_that_are_not_as_much_smaller_as_the_name_says_are_used(folder: Path) -> None:
+    photos(folder / "images")
+    scaled(folder / "images", folder / "images_2", 1)
+    scaled(folder / "images", folder / "images_4", 2)
+    assert len(collect(folder).photos) == 36
