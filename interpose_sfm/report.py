@@ -213,6 +213,21 @@ class FallbackError(RuntimeError):
         self.result = result
 
 
+def told_apart(value: float, limit: float, spec: str) -> tuple[str, str]:
+    """A value and a limit that it misses, as text, with more digits than the format has where they would look alike.
+
+    Args:
+        value, limit: What was got and what was expected.
+        spec: Format with a number of digits, such as ``.0%`` or ``.2f``.
+    """
+    digits, kind = int(spec[1:-1]), spec[-1]
+    texts = f"{value:{spec}}", f"{limit:{spec}}"
+    while texts[0] == texts[1] and value != limit and digits < 15:
+        digits += 1
+        texts = f"{value:.{digits}{kind}}", f"{limit:.{digits}{kind}}"
+    return texts
+
+
 def versions() -> dict[str, str]:
     """Versions of the packages whose numbers a result depends on."""
     import importlib.metadata

@@ -41,6 +41,22 @@ def test_a_photo_tells_its_file_and_how_it_was_turned() -> None:
     assert (row.name, row.source, row.orientation) == ("a.png", "a.webp", 6)
 
 
+@pytest.mark.parametrize(
+    ("value", "limit", "spec", "told"),
+    [
+        (0.6, 0.85, ".0%", ("60%", "85%")),
+        (0.8493, 0.85, ".0%", ("84.9%", "85.0%")),
+        (0.849996, 0.85, ".0%", ("84.9996%", "85.0000%")),
+        (10.04, 10.0, ".1f", ("10.04", "10.00")),
+        (0.85, 0.85, ".0%", ("85%", "85%")),
+        (math.nan, 0.8, ".2f", ("nan", "0.80")),
+        (math.inf, 0.8, ".2f", ("inf", "0.80")),
+    ],
+)
+def test_what_misses_a_limit_never_looks_like_it(value: float, limit: float, spec: str, told: tuple[str, str]) -> None:
+    assert report.told_apart(value, limit, spec) == told
+
+
 def rows(
     before: list[set[str]], after: list[set[str]], verdicts: list[tuple[ImagePair, LinkVerdict]] | None = None
 ) -> dict[str, report.PhotoReport]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TextIO
 
 import tyro
 
@@ -52,3 +55,13 @@ class Outcome:
     text: str
     data: object
     is_optional: bool = False
+
+
+@contextmanager
+def reader_may_leave(stdout: TextIO) -> Iterator[None]:
+    """What is printed is for a reader, such as head, who may have seen enough before its end."""
+    try:
+        yield
+        stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())

@@ -24,7 +24,7 @@ from tyro.conf import Positional
 
 from interpose_sfm import __version__
 from interpose_sfm.cli import console, text
-from interpose_sfm.cli.command import FAILED, NOT_EXTENDED, OK, UNUSABLE, Command, Outcome
+from interpose_sfm.cli.command import FAILED, NOT_EXTENDED, OK, UNUSABLE, Command, Outcome, reader_may_leave
 from interpose_sfm.cli.console import PROGRAM
 from interpose_sfm.cli.demo import DemoOptions, run_demo
 from interpose_sfm.cli.export import Export, FormatList, split
@@ -332,13 +332,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        command = parse(list(sys.argv[1:] if argv is None else argv))
-    except UsageError as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return UNUSABLE
-    except SystemExit as stop:  # tyro has printed help or an error
-        return stop.code if isinstance(stop.code, int) else OK
+    command = None
+    with reader_may_leave(sys.stdout):
+        try:
+            command = parse(list(sys.argv[1:] if argv is None else argv))
+        except UsageError as error:
+            print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+            return UNUSABLE
+        except SystemExit as stop:  # tyro has printed help or an error
+            return stop.code if isinstance(stop.code, int) else OK
     if isinstance(command, _Hook):
         problem = _unusable(command.options)
         if problem:
@@ -457,12 +459,9 @@ def execute(command: Command) -> int:
                 if isinstance(error, ImportError):
                     logger.error("'%s doctor' shows what to install", PROGRAM)
                 return UNUSABLE
-    try:
+    with reader_may_leave(stdout):
         if command.json:
             print(json.dumps(to_jsonable(outcome.data), indent=2), file=stdout)
         elif outcome.text and not (command.quiet and outcome.is_optional):
             print(outcome.text, file=stdout)
-        stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
     return outcome.code

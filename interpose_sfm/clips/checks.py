@@ -33,7 +33,7 @@ import numpy as np
 
 from interpose_sfm.clips.image_alignment import content_box, register_photo
 from interpose_sfm.clips.thumbnails import Picture, blend_residual, thumbnail, unlikeness
-from interpose_sfm.clips.video import stream_frames
+from interpose_sfm.clips.video import MIN_CLIP_FRAMES, stream_frames
 from interpose_sfm.products import ClipFlag, ClipFormat, ClipProblem, ImageArray
 
 _MAX_FRAME_PX = 4096
@@ -51,8 +51,8 @@ class ClipLimits:
     """From where on a clip is flagged; ``docs/results/clip_checks.md`` shows how far each may be moved.
 
     Attributes:
-        min_pictures: A clip with fewer different pictures is frozen: A, B and the three frames between them that the
-            paper gives to a pose estimator.
+        min_pictures: A clip with fewer different pictures is frozen, unless it has no more frames: A, B and the three
+            frames between them that the paper gives to a pose estimator.
         min_end_correlation: As in `BridgingOptions`.
         min_unlike: Pictures must be so unlike to lie on two sides of a cut or a fade, see `Step`.
         min_outstanding: By how many times a cut exceeds the motion of its clip.
@@ -227,9 +227,10 @@ def flag_clip(
         limits: From where on something is flagged.
     """
     flags = [*_format_flags(measures, asked)]
-    if photos_differ and measures.num_pictures < limits.min_pictures:
+    least = min(limits.min_pictures, max(measures.num_frames, MIN_CLIP_FRAMES))
+    if photos_differ and measures.num_pictures < least:
         detail = f"{measures.num_pictures} different pictures in {measures.num_frames} frames"
-        flags.append(ClipFlag(ClipProblem.FROZEN, measures.num_pictures, limits.min_pictures, detail))
+        flags.append(ClipFlag(ClipProblem.FROZEN, measures.num_pictures, least, detail))
     ends = zip((ClipProblem.WRONG_FIRST, ClipProblem.WRONG_LAST), end_correlations or (), strict=False)
     for problem, correlation in ends:
         if correlation < limits.min_end_correlation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from interpose_sfm.clips.record import ClipRecord
 from interpose_sfm.clips.video import DecodedClip, UnreadableClipError, read_clip
 from interpose_sfm.options import BridgingOptions
 from interpose_sfm.products import Clip, ClipStatus, FrameMapping, ImageArray, ImagePair
+from interpose_sfm.report import told_apart
 
 
 @dataclass(frozen=True)
@@ -93,31 +94,60 @@ class ClipReader:
         better: it says how the generator treated both, and what the other end adds to it is a camera that did not
         arrive exactly.
         """
-        options = self.options
         box = content_box([decoded.first, *decoded.middle, decoded.last])
-        ends = [
-            register_photo(photo, box.cut(frame))
-            for photo, frame in zip(photos, (decoded.first, decoded.last), strict=True)
-        ]
+        ends = _register(photos, (decoded.first, decoded.last), box)
         correlations = [end.correlation for end in ends]
-        for photo, end in zip((pair.a, pair.b), ends, strict=True):
-            if end.correlation < options.min_end_correlation:
-                detail = (
-                    f"the end for {photo} correlates {end.correlation:.2f} with it, limit {options.min_end_correlation}"
-                )
-                return no_clip(pair, self.generator, name, ClipStatus.NOT_REGISTERED, detail), correlations
+        problem = self._problem(pair, ends, photos, box)
+        if problem:
+            if not self._problem(pair, _register(photos, (decoded.last, decoded.first), box), photos, box):
+                problem += f"; {_how_to_turn(pair, name)}"
+            return no_clip(pair, self.generator, name, ClipStatus.NOT_REGISTERED, problem), correlations
         mappings = [end.frame_from_photo for end in ends]
-        detail = f"ends correlate {ends[0].correlation:.3f} and {ends[1].correlation:.3f} with the photos"
+        detail = _correlated(ends)
         if is_same_shape(_size(photos[0]), _size(photos[1])):
-            drift = _drift(mappings, photos, box)
-            detail += f", drift {100 * drift:.2f} % of the width"
-            if drift > options.max_end_drift:
-                detail += f", limit {100 * options.max_end_drift:.2f} %"
-                return no_clip(pair, self.generator, name, ClipStatus.NOT_REGISTERED, detail), correlations
+            detail += f", drift {100 * _drift(mappings, photos, box):.2f} % of the width"
             mappings = _shared(ends, photos)
         frames = tuple(box.cut(frame) for frame in decoded.middle)
         clip = Clip(pair, name, self.generator, frames, mappings[0], mappings[1], ClipStatus.OK, detail)
         return clip, correlations
+
+    def _problem(
+        self, pair: ImagePair, ends: list[Registration], photos: tuple[ImageArray, ImageArray], box: Box
+    ) -> str:
+        """Why the ends of a clip do not show A and B as it takes; empty if they do."""
+        options = self.options
+        for photo, end in zip((pair.a, pair.b), ends, strict=True):
+            if end.correlation < options.min_end_correlation:
+                told, least = told_apart(end.correlation, options.min_end_correlation, ".2f")
+                return f"the end for {photo} correlates {told} with it, limit {least}"
+        if not is_same_shape(_size(photos[0]), _size(photos[1])):
+            return ""
+        drift = _drift([end.frame_from_photo for end in ends], photos, box)
+        if drift <= options.max_end_drift:
+            return ""
+        told, most = told_apart(100 * drift, 100 * options.max_end_drift, ".2f")
+        return f"{_correlated(ends)}, drift {told} % of the width, limit {most} %"
+
+
+def _register(
+    photos: tuple[ImageArray, ImageArray], frames: tuple[ImageArray, ImageArray], box: Box
+) -> list[Registration]:
+    """Where each photo lies in its frame, cut to the box."""
+    return [register_photo(photo, box.cut(frame)) for photo, frame in zip(photos, frames, strict=True)]
+
+
+def _correlated(ends: list[Registration]) -> str:
+    return f"ends correlate {ends[0].correlation:.3f} and {ends[1].correlation:.3f} with the photos"
+
+
+def _how_to_turn(pair: ImagePair, name: str) -> str:
+    """What to do with a clip that runs the other way than its name says."""
+    path = PurePosixPath(name)
+    stem = path.stem.removesuffix("_ba") if path.stem.endswith("_ba") else f"{path.stem}_ba"
+    return (
+        f"its ends show {pair.a} and {pair.b} the other way round: rename it to {stem}{path.suffix}, or, if clips.json "
+        'lists it, change its "backwards" there'
+    )
 
 
 def _recorded(

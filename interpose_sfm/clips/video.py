@@ -16,6 +16,9 @@ from interpose_sfm.products import ImageArray
 
 logger = logging.getLogger(__name__)
 
+MIN_CLIP_FRAMES = 3
+"""The ends of a clip, and one frame between them."""
+
 _MIN_FRAME_PX = 32
 # A container states its length only roughly; a file cut off in transfer lacks far more than a few frames.
 _MIN_DECODED_SHARE = 0.9
@@ -70,8 +73,8 @@ def read_clip(
             stride *= 2
             kept = [item for item in kept if item[0] % stride == 0]
         last, count = frame, index + 1
-    if first is None or last is None or count < 3:
-        raise UnreadableClipError(f"{count} frames, expected at least 3")
+    if first is None or last is None or count < MIN_CLIP_FRAMES:
+        raise UnreadableClipError(f"{count} frames, expected at least {MIN_CLIP_FRAMES}")
     if min(first.shape[:2]) < _MIN_FRAME_PX:
         raise UnreadableClipError(f"frames of {_size(first)} px, expected at least {_MIN_FRAME_PX} px a side")
     between = [item for item in kept if 0 < item[0] < count - 1]

@@ -23,6 +23,7 @@ from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining.similarity_fit import Statements, fit_statements
 from interpose_sfm.joining.ties import MIN_LENGTH_SIGMA, Baseline, Length, Overlap, Tie, find_tie
 from interpose_sfm.products import ImagePair, Link, Pose
+from interpose_sfm.report import told_apart
 
 TOLERANCE_SIGMAS = 4.0
 """Of the angles of rotations with three free axes, one in a thousand is larger than four sigma."""
@@ -139,8 +140,9 @@ def align(
         return Apart(ApartReason.CONTRADICTION, broken, wanted)
     if not fit.scale_sigma <= MAX_SCALE_SIGMA:
         what = "scale" if statements.has_scale else "distance"
-        known = f"known to {fit.scale_sigma:.0%}" if fit.scale_sigma < 10 else "open"
-        detail = f"the {what} between {both} is {known}, needs {MAX_SCALE_SIGMA:.0%}"
+        sigma, most = told_apart(fit.scale_sigma, MAX_SCALE_SIGMA, ".0%")
+        known = f"known to {sigma}" if fit.scale_sigma < 10 else "open"
+        detail = f"the {what} between {both} is {known}, needs {most}"
         return Apart(ApartReason.UNSURE_SCALE, detail, wanted)
     residuals = tuple(LinkResidual(tie.link.pair, *tie.errors_deg(fit.similarity)) for tie in statements.ties)
     return Alignment(fit.similarity, _cue(statements), residuals, fit.rotation_sigma_deg, fit.scale_sigma)

@@ -17,6 +17,7 @@ from interpose_sfm.matching.given_pose import is_within
 from interpose_sfm.matching.rivals import FAR_DEG
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.products import PAIR_ALONE, Doubts, Evidence, JudgedProposal, Link, LinkVerdict, Pose
+from interpose_sfm.report import told_apart
 
 MAX_SATELLITES = 2  # matches beyond the one patch: more say that the photos share more than one thing
 MIN_WHISPER = 10.0  # surprise of what descriptors still say of the silent points: more is no silence
@@ -55,21 +56,23 @@ def judge_evidence(evidence: Evidence, limits: ConsensusOptions, silence: float 
     if evidence.num_inliers < MIN_VERIFIED_MATCHES:
         return LinkVerdict.FEW_INLIERS, f"{evidence.num_inliers} inliers, needs {MIN_VERIFIED_MATCHES}"
     if evidence.surprise < limits.min_surprise:
+        surprise, needed = told_apart(evidence.surprise, limits.min_surprise, ".0f")
         return (
             LinkVerdict.CHANCE,
-            f"luck explains {evidence.num_inliers} of {evidence.num_matches} matches once in 1e{evidence.surprise:.0f} "
-            f"pairs, needs 1e{limits.min_surprise:.0f}",
+            f"luck explains {evidence.num_inliers} of {evidence.num_matches} matches once in 1e{surprise} pairs, needs "
+            f"1e{needed}",
         )
     net = net_agreement(evidence, silence)
-    share = f"{net:.0%} net agreement"
+    told, needed = told_apart(net, limits.min_agreement, ".0%")
+    share = f"{told} net agreement"
     if silence > 0.005:
         share += (
             f" ({evidence.agreement:.0%} of the matches' confidence, less {silence:.0%} that should match and does not)"
         )
     if net < limits.min_agreement_confirmed:
-        return LinkVerdict.LOW_AGREEMENT, f"{share}, needs {limits.min_agreement:.0%}"
+        return LinkVerdict.LOW_AGREEMENT, f"{share}, needs {needed}"
     if net < limits.min_agreement and not _is_sure_near_miss(evidence, silence, limits):
-        return LinkVerdict.POSSIBLE, f"{share}, needs {limits.min_agreement:.0%}"
+        return LinkVerdict.POSSIBLE, f"{share}, needs {needed}"
     if evidence.num_inliers < limits.min_inliers:
         return LinkVerdict.POSSIBLE, f"{evidence.num_inliers} inliers, needs {limits.min_inliers}"
     return LinkVerdict.ACCEPTED, f"{evidence.num_inliers} inliers, {share}"
@@ -103,10 +106,10 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
     if beyond_mending is not None:
         return beyond_mending
     if verdict is LinkVerdict.ACCEPTED and link.doubts.far_rival > limits.max_far_rival:
+        rival, most = told_apart(link.doubts.far_rival, limits.max_far_rival, ".0%")
         return (
             LinkVerdict.POSSIBLE,
-            f"a pose turned far away explains {link.doubts.far_rival:.0%} of what this one explains, may "
-            f"{limits.max_far_rival:.0%}",
+            f"a pose turned far away explains {rival} of what this one explains, may {most}",
         )
     if verdict is LinkVerdict.ACCEPTED and link.source == PAIR_ALONE and len(link.points_a_px) < limits.min_inliers:
         return (
@@ -114,10 +117,11 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
             f"{len(link.points_a_px)} correspondences reach both photos, needs {limits.min_inliers}",
         )
     if verdict is LinkVerdict.ACCEPTED and link.source == PAIR_ALONE and hesitates(link):
+        score, needed = told_apart(link.evidence.mean_score, MIN_NEAR_SCORE, ".2f")
         return (
             LinkVerdict.POSSIBLE,
-            f"{detail}, by matches of {link.evidence.mean_score:.2f} mean confidence for photos that are "
-            f"{link.evidence.triangulation_angle_deg:.0f} degrees apart, needs {MIN_NEAR_SCORE:.2f}, or "
+            f"{detail}, by matches of {score} mean confidence for photos that are "
+            f"{link.evidence.triangulation_angle_deg:.0f} degrees apart, needs {needed}, or "
             f"{SURE_AGREEMENT:.0%}, or {SURE_SHARE:.0%} inliers",
         )
     return verdict, detail
@@ -153,13 +157,15 @@ def judge_proposed(found: JudgedProposal, limits: ConsensusOptions) -> tuple[Lin
     if doubts.far_rival > limits.max_far_rival:
         least = max(least, limits.min_agreement_confirmed)
     net = net_agreement(evidence, doubts.silence)
-    detail = f"{agreeing}, {net:.0%} net agreement"
+    told, needed = told_apart(net, least, ".0%")
+    detail = f"{agreeing}, {told} net agreement"
     too_few = evidence.num_inliers < MIN_VERIFIED_MATCHES or surprise < limits.min_surprise
     if too_few or has_better or is_rivalled or net < least:
+        luck, needed_luck = told_apart(surprise, limits.min_surprise, ".0f")
         return (
             LinkVerdict.UNSEEN,
-            f"{detail}, needs {MIN_VERIFIED_MATCHES} matches and {least:.0%}; luck explains them once in "
-            f"1e{surprise:.0f} pairs, needs 1e{limits.min_surprise:.0f}",
+            f"{detail}, needs {MIN_VERIFIED_MATCHES} matches and {needed}; luck explains them once in 1e{luck} pairs, "
+            f"needs 1e{needed_luck}",
         )
     accepted = LinkVerdict.ACCEPTED, f"{detail}; luck explains it once in 1e{surprise:.0f} pairs"
     return _beyond_mending(link, limits, detail) or accepted
@@ -173,10 +179,8 @@ def _beyond_mending(link: Link, limits: ConsensusOptions, detail: str) -> tuple[
     if not np.any(link.b_from_a.translation):
         return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"
     if link.spread_deg > limits.max_spread_deg:
-        return (
-            LinkVerdict.UNSURE_POSE,
-            f"the pose is known to {link.spread_deg:.1f} degrees, needs {limits.max_spread_deg:.1f}",
-        )
+        spread, most = told_apart(link.spread_deg, limits.max_spread_deg, ".1f")
+        return LinkVerdict.UNSURE_POSE, f"the pose is known to {spread} degrees, needs {most}"
     if is_one_thing(link.doubts, limits):
         return (
             LinkVerdict.LOOK_ALIKE,

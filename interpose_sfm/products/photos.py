@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class Photo:
     orientation: int = 1
 
 
-_MAX_NAMED_FILES = 3  # in a message
+_MAX_TOLD_REASONS = 3  # in a message
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,23 @@ class PhotoSet:
         """What is wrong with fewer than two photos, for messages; empty if there are enough."""
         if len(self.photos) >= 2:
             return ""
-        left_out = "; ".join(f"{file.name}: {file.why}" for file in self.skipped[:_MAX_NAMED_FILES])
-        more = len(self.skipped) - _MAX_NAMED_FILES
         return (
-            f"{len(self.photos)} usable photo{'' if len(self.photos) == 1 else 's'}, expected at least two"
-            f"{f'; left out: {left_out}' if left_out else ''}{f' and {more} more' if more > 0 else ''}"
+            f"{len(self.photos)} usable photo{'' if len(self.photos) == 1 else 's'}, expected at least two; "
+            f"{_why_left_out(self.skipped) or 'there are no other files in the folder'}"
         )
+
+
+def _why_left_out(skipped: Sequence[SkippedFile]) -> str:
+    """Why files were left out, the most frequent reason first; empty if none was."""
+    groups: dict[tuple[SkipReason, str], list[SkippedFile]] = {}
+    for file in skipped:
+        kind = file.detail if file.reason is SkipReason.NOT_AN_IMAGE else ""  # sizes and the like differ
+        groups.setdefault((file.reason, kind), []).append(file)
+    largest = sorted(groups.values(), key=len, reverse=True)
+    texts = [f"{_files(group)}: {group[0].why}" for group in largest[:_MAX_TOLD_REASONS]]
+    more = sum(map(len, largest[_MAX_TOLD_REASONS:]))
+    return f"left out: {'; '.join(texts)}{f' and {more} more' if more else ''}" if texts else ""
+
+
+def _files(group: Sequence[SkippedFile]) -> str:
+    return group[0].name if len(group) == 1 else f"{len(group)} files such as {group[0].name}"

@@ -205,6 +205,29 @@ def test_a_download_that_stopped_between_two_frames_is_reported(tmp_path: Path) 
 # ---------------------------------------------------------------- registration
 
 
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [("a__b.mp4", "a__b_ba.mp4"), ("a__b_0_ba.mp4", "a__b_0.mp4"), ("b__a.mp4", "b__a_ba.mp4"), ("a__b", "a__b_ba")],
+)
+def test_a_clip_that_runs_the_other_way_is_told_what_to_be_called(tmp_path: Path, name: str, right: str) -> None:
+    runs_from_b = name in ("a__b.mp4", "a__b")
+    frames = FRAMES[::-1] if runs_from_b else FRAMES
+    write = write_video if Path(name).suffix else write_folder
+    write(tmp_path / name, frames)
+    clip = serve(tmp_path)
+    assert clip.status is ClipStatus.NOT_REGISTERED
+    assert f"the other way round: rename it to {right}, or, if clips.json lists it" in clip.detail
+    (tmp_path / name).rename(tmp_path / right)
+    assert serve(tmp_path).status is ClipStatus.OK
+
+
+def test_a_clip_of_something_else_is_not_told_to_be_turned(tmp_path: Path) -> None:
+    write_video(tmp_path / "a__b.mp4", pan(seed=6, num_frames=13))
+    clip = serve(tmp_path)
+    assert clip.status is ClipStatus.NOT_REGISTERED
+    assert "rename" not in clip.detail
+
+
 def _error_px(found: FrameMapping, truth: FrameMapping, photo: ImageArray) -> float:
     corners = np.array([[0, 0], photo.shape[1::-1]], float)
     return float(np.abs(corners * found.scale + found.offset_px - corners * truth.scale - truth.offset_px).max())

@@ -401,6 +401,16 @@ def test_reader_that_has_seen_enough() -> None:
     assert process.returncode == 1
 
 
+@pytest.mark.parametrize("arguments", [["relpose", "--help"], ["--help"], ["--version"]])
+def test_reader_of_a_help_text_that_has_seen_enough(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # gone before the first line
+    with os.fdopen(writer, "w") as stdout:
+        command = [sys.executable, "-m", "interpose_sfm", *arguments]
+        result = subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 # ---------------------------------------------------------------- doctor
 
 

@@ -137,6 +137,14 @@ def test_a_clip_of_a_few_pictures_is_frozen(pictures: int, is_frozen: bool) -> N
     assert (FROZEN in problems(frames)) is is_frozen
 
 
+@pytest.mark.parametrize("num_frames", [3, 4])
+def test_a_short_clip_whose_frames_all_differ_is_not_frozen(num_frames: int) -> None:
+    frames = moved(1, num_frames, 40)
+    assert FROZEN not in problems(frames)
+    assert FROZEN in problems([*frames[:-1], frames[-2]])
+    assert FROZEN in problems(frames[:2])  # of which nobody can tell
+
+
 def test_photos_of_one_view_may_have_a_still_clip_between_them() -> None:
     still = texture(1, WIDTH_PX, HEIGHT_PX)
     other = texture(2, WIDTH_PX, HEIGHT_PX)

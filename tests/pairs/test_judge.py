@@ -48,6 +48,16 @@ def doubted(doubts: Doubts) -> LinkVerdict:
     return judged(replace(link("a", "b", POSE), doubts=doubts))
 
 
+@pytest.mark.parametrize("below", [1e-3, 1e-6])
+def test_a_near_miss_of_a_limit_reads_as_one(below: float) -> None:
+    limit = OPTIONS.min_agreement
+    found = evidence(agreement=limit - below)
+    verdict, detail = judge_evidence(found, OPTIONS)
+    assert verdict is POSSIBLE
+    got, _, needed = detail.partition(" net agreement, needs ")
+    assert float(got.removesuffix("%")) < float(needed.removesuffix("%"))
+
+
 SIDEWAYS = Pose(np.eye(3), np.array([1.0, 0.0, 0.0]))
 FORWARD = Pose(np.eye(3), np.array([0.0, 0.0, 1.0]))
 DOUBTFUL = {
@@ -61,7 +71,7 @@ DOUBTFUL = {
 def test_a_matcher_that_hesitates_from_one_side_needs_third_photos() -> None:
     verdict, detail = judge(link("a", "b", SIDEWAYS, evidence(**DOUBTFUL)), OPTIONS)  # type: ignore[arg-type]
     assert verdict is POSSIBLE
-    assert "0.66 mean confidence for photos that are 45 degrees apart" in detail
+    assert "by matches of 0.659999 mean confidence for photos that are 45 degrees apart, needs 0.660000" in detail
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)
