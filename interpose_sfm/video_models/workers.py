@@ -45,9 +45,10 @@ def share_out(jobs: Sequence[T], workers: Sequence[Callable[[T], None]], on_done
     for job in jobs:
         waiting.put(job)
     finished: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    at_work = _AtWork()
     threads = [
-        threading.Thread(target=_work, args=(worker, waiting, finished), name=f"clip worker {index}", daemon=True)
-        for index, worker in enumerate(workers[: len(jobs)])
+        threading.Thread(target=_work, args=(worker, waiting, finished, at_work), name=f"clip worker {i}", daemon=True)
+        for i, worker in enumerate(workers[: len(jobs)])
     ]
     try:
         for thread in threads:
@@ -59,27 +60,63 @@ def share_out(jobs: Sequence[T], workers: Sequence[Callable[[T], None]], on_done
             on_done(index + 1)
     except BaseException:
         _drain(waiting)
-        _stop(threads)
+        at_work.stop()
+        _wait_for(threads)
         raise
     for thread in threads:
         thread.join()
 
 
+class _AtWork:
+    """The threads that may be stopped: a thread that has said goodbye is left alone, and so ends without a word."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idents: set[int] = set()
+        self._is_over = False
+
+    def begin(self) -> bool:
+        """Say that this thread works now; false where it shall not begin."""
+        with self._lock:
+            if not self._is_over:
+                self._idents.add(threading.get_ident())
+            return not self._is_over
+
+    def end(self) -> None:
+        """Say that this thread is at its end."""
+        with self._lock:
+            self._idents.discard(threading.get_ident())
+
+    def stop(self) -> None:
+        """Raise `_StopWorkError` in every thread that works."""
+        with self._lock:
+            self._is_over = True
+            for ident in self._idents:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(_StopWorkError))
+
+
 def _work(
-    worker: Callable[[T], None], waiting: queue.SimpleQueue[T], finished: queue.SimpleQueue[BaseException | None]
+    worker: Callable[[T], None],
+    waiting: queue.SimpleQueue[T],
+    finished: queue.SimpleQueue[BaseException | None],
+    at_work: _AtWork,
 ) -> None:
-    try:
-        while True:
-            try:
-                job = waiting.get_nowait()
-            except queue.Empty:
-                return
-            worker(job)
-            finished.put(None)
-    except _StopWorkError:
-        return
-    except BaseException as error:  # noqa: BLE001 - it is raised again in the calling thread
-        finished.put(error)
+    with contextlib.suppress(_StopWorkError):  # which may come at any instruction, also while another error is told
+        if not at_work.begin():
+            return
+        try:
+            while True:
+                try:
+                    job = waiting.get_nowait()
+                except queue.Empty:
+                    break
+                worker(job)
+                finished.put(None)
+        except _StopWorkError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the calling thread
+            finished.put(error)
+        at_work.end()
 
 
 def _next(finished: queue.SimpleQueue[BaseException | None]) -> BaseException | None:
@@ -94,14 +131,12 @@ def _drain(waiting: queue.SimpleQueue[T]) -> None:
             waiting.get_nowait()
 
 
-def _stop(threads: Sequence[threading.Thread]) -> None:
-    """Raise `_StopWorkError` in every thread, and wait a while for them; what is left ends with the process."""
-    threads = [thread for thread in threads if thread.is_alive()]  # an interrupt may come before all are started
-    for thread in threads:
-        if thread.ident is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_StopWorkError))
+def _wait_for(threads: Sequence[threading.Thread]) -> None:
+    """Wait a while for threads that were stopped; what is left ends with the process."""
     deadline = time.monotonic() + _PATIENCE_S
     for thread in threads:
+        if thread.ident is None:  # an interrupt may come before all are started
+            continue
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
             logger.warning("%s does not stop; it ends with the process", thread.name)

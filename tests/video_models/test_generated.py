@@ -426,6 +426,22 @@ def test_a_progress_callback_that_raises_ends_the_work() -> None:
     assert len(done) < 10
 
 
+def test_workers_that_fail_at_once_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As several do where there is no key: one error, and no traceback of a thread."""
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    for _ in range(300):
+        barrier = threading.Barrier(4)
+
+        def fail(_: int, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(5)
+            raise ValueError("no key")
+
+        with pytest.raises(ValueError, match="no key"):
+            share_out(range(8), [fail] * 4, lambda _: None)
+    assert not told
+
+
 def test_devices() -> None:
     assert worker_devices("cpu") == ("cpu",)
     assert worker_devices("cuda:0, cuda:1,cuda:1") == ("cuda:0", "cuda:1", "cuda:1")

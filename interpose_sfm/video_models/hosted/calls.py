@@ -12,10 +12,20 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from interpose_sfm._compat import StrEnum
+from interpose_sfm.video_models.hosted.web import MAX_REDIRECTS, WebError, bounds
 
 T = TypeVar("T")
 
+MAX_ANSWER_BYTES = 1 << 24
+"""Of an answer in words; a page of a list has some hundred kilobytes."""
+
+MAX_ANSWER_S = 120.0
+"""From the request to the last byte."""
+
 _MAX_MESSAGE = 300
+_MAX_USD = 1e6
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+_TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # Exceptions of httpx that come before the first byte of a request has left.
 _BEFORE_SENDING = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
 _MONEY = re.compile(r"credits?\b|balance|billing|payment|quota", re.IGNORECASE)
@@ -89,20 +99,67 @@ def call(sdk: ModuleType, key: str, function: Callable[[], T]) -> T:
     except sdk.APIConnectionError as error:
         never_sent = type(error.__cause__).__name__ in _BEFORE_SENDING
         what = "cannot be reached" if never_sent else "gave no answer"
+        if isinstance(error.__cause__, WebError):
+            what = f"gave an answer that is not taken: {error.__cause__}"
         failure = ServiceError(Trouble.BUSY if never_sent else Trouble.UNCLEAR, f"the service {what}")
-    except (sdk.APIError, ValueError, TypeError, AttributeError) as error:
+    except (sdk.APIError, *_UNREADABLE) as error:
         failure = ServiceError(Trouble.UNCLEAR, f"the answer cannot be read ({type(error).__name__})")
     raise failure
 
 
-def fresh_connections() -> Any:
-    """Limits for httpx that keep no connection open.
+def http_client(sdk: ModuleType) -> Any:
+    """What an SDK's client sends its requests by; see `bound`.
 
-    A request over one that the server has closed in the meantime gets no answer, and nobody could say why.
+    It keeps no connection open. A request over one that the server has closed in the meantime gets no answer, and
+    nobody could say why.
     """
     import httpx
 
-    return httpx.Limits(max_keepalive_connections=0)
+    return sdk.DefaultHttpxClient(
+        limits=httpx.Limits(max_keepalive_connections=0),
+        max_redirects=MAX_REDIRECTS,
+        headers={"accept-encoding": "identity"},
+    )
+
+
+def bound(client: Any, base_url: str) -> None:
+    """Let a client of `http_client` take answers of bounded size and time, and lead no further than the service is.
+
+    Raises:
+        ValueError: The service's address is none of the web.
+    """
+    try:
+        client.event_hooks = bounds(base_url, MAX_ANSWER_BYTES, MAX_ANSWER_S)
+    except WebError as error:
+        raise ValueError(f"the address of the service, {base_url!r}: {error}") from None
+
+
+def task_id(value: object) -> str:
+    """The id of a task as a service or a note says it; it becomes part of an address.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(value, str) and _TASK_ID.fullmatch(value):
+        return value
+    raise ValueError(f"got {str(value)[:80]!r}, expected the id of a task")
+
+
+def amount_usd(value: object, usd_each: float = 1.0) -> float | None:
+    """What a service says that something costs, in units of so many dollars; None where that cannot be a price."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) * usd_each if 0 <= value <= _MAX_USD / usd_each else None  # false for NaN
+
+
+def address_of(value: object) -> str:
+    """Where a service says that a file is; empty where it says nothing of the kind, which no download takes."""
+    return value if isinstance(value, str) else ""
+
+
+def text_of(value: object, default: str = "") -> str:
+    """One line of what a service says in words, of bounded length."""
+    return " ".join(value.split())[:_MAX_MESSAGE] if isinstance(value, str) and value.strip() else default
 
 
 def trouble_of_status(status: int, headers: Mapping[str, str], message: str = "") -> Trouble:

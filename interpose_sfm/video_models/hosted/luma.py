@@ -8,7 +8,7 @@ from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar
 
-from interpose_sfm.video_models.hosted.calls import ServiceError, Trouble, fresh_connections
+from interpose_sfm.video_models.hosted.calls import ServiceError, Trouble, address_of, task_id, text_of
 from interpose_sfm.video_models.hosted.catalogue import LUMA_MODELS, HostedSpec
 from interpose_sfm.video_models.hosted.model import HostedModel, TaskReport, TaskState
 from interpose_sfm.video_models.hosted.pictures import PublicFolder
@@ -36,9 +36,9 @@ class LumaModel(HostedModel):
     models: ClassVar[Mapping[str, HostedSpec]] = LUMA_MODELS
     requires: ClassVar[Mapping[str, str]] = MappingProxyType({"lumaai": "pip install 'interpose_sfm[video]'"})
 
-    def build_client(self, sdk: ModuleType, key: str) -> Any:
+    def build_client(self, sdk: ModuleType, key: str, http_client: Any) -> Any:
         """The SDK's client."""
-        return sdk.LumaAI(auth_token=key, max_retries=0, http_client=sdk.DefaultHttpxClient(limits=fresh_connections()))
+        return sdk.LumaAI(auth_token=key, max_retries=0, http_client=http_client)
 
     def prepare(self, task: ClipTask) -> dict[str, Any]:
         """The parameters of ``generations.create``, once the pictures can be seen from the web."""
@@ -61,9 +61,9 @@ class LumaModel(HostedModel):
         """Ask how far a generation is."""
         generation = self.client.generations.get(task_id)
         if generation.state == "completed":
-            return TaskReport(state=TaskState.SUCCEEDED, url=generation.assets.video)
+            return TaskReport(state=TaskState.SUCCEEDED, url=address_of(getattr(generation.assets, "video", None)))
         if generation.state == "failed":
-            reason = generation.failure_reason or "no reason given"
+            reason = text_of(generation.failure_reason, "no reason given")
             return TaskReport(state=TaskState.FAILED, message=reason, is_refusal=bool(_MODERATION.search(reason)))
         return TaskReport(state=TaskState.RUNNING)  # queued, dreaming
 
@@ -76,13 +76,18 @@ class LumaModel(HostedModel):
         self._clock.back_off(_SETTLING)  # the request may still be on its way into the list
         wanted = self._public().urls(task.key)
         for page in range(_MAX_PAGES):
-            answer = self.ask(partial(self.client.generations.list, limit=PAGE, offset=page * PAGE))
-            for generation in answer.generations:
-                if generation.state != "failed" and generation.id and _keyframe_urls(generation) == wanted:
-                    return str(generation.id)
-            if not answer.generations or answer.has_more is False:
-                return ""
+            found, is_last = self.ask(partial(self._look_at, page, wanted))
+            if found or is_last:
+                return found
         raise ServiceError(Trouble.UNCLEAR, f"not among the last {_MAX_PAGES * PAGE} generations")
+
+    def _look_at(self, page: int, wanted: tuple[str, str]) -> tuple[str, bool]:
+        """The generation of these key frames on a page of the list, if it is there; and whether the list ends here."""
+        answer = self.client.generations.list(limit=PAGE, offset=page * PAGE)
+        for generation in answer.generations:
+            if generation.state != "failed" and generation.id and _keyframe_urls(generation) == wanted:
+                return task_id(generation.id), False
+        return "", not answer.generations or answer.has_more is False
 
     def tidy(self, task: ClipTask) -> None:
         """Take the pictures out of the public folder."""

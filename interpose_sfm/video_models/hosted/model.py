@@ -29,6 +29,7 @@ from typing import Any, ClassVar, TypeVar
 from interpose_sfm._compat import StrEnum
 from interpose_sfm.options import GenerationOptions
 from interpose_sfm.products import ClipFormat, Settings
+from interpose_sfm.video_models.hosted import calls
 from interpose_sfm.video_models.hosted.calls import ServiceError, Trouble, call, key_from_environment, without
 from interpose_sfm.video_models.hosted.catalogue import HostedSpec, chosen_spec
 from interpose_sfm.video_models.hosted.clock import Clock
@@ -171,8 +172,8 @@ class HostedModel(VideoModel):
     # ------------------------------------------------------------ what each service does in its own way
 
     @abstractmethod
-    def build_client(self, sdk: ModuleType, key: str) -> Any:
-        """The SDK's client, which sends every request once."""
+    def build_client(self, sdk: ModuleType, key: str, http_client: Any) -> Any:
+        """The SDK's client, which sends every request once, by the client for httpx."""
 
     @abstractmethod
     def prepare(self, task: ClipTask) -> dict[str, Any]:
@@ -204,7 +205,7 @@ class HostedModel(VideoModel):
         if notes.get("state") == "charged":
             raise GenerationError(notes.get("message", ""), is_final=True)
         self._connect()
-        task_id = notes.get("task", "") if notes.get("state") == "created" else ""
+        task_id = calls.task_id(notes.get("task", "")) if notes.get("state") == "created" else ""
         if notes.get("state") == "creating":
             task_id = self._recovered(task, notes.get("since", "?"), journal)
         if not task_id:
@@ -267,8 +268,11 @@ class HostedModel(VideoModel):
     def _connect(self) -> None:
         with self._lock:
             if self._client is None:
-                self._key = key_from_environment(self.key_variable, self.key_page)
-                self._client = self.build_client(self._sdk(), self._key)
+                sdk, key = self._sdk(), key_from_environment(self.key_variable, self.key_page)
+                http_client = calls.http_client(sdk)
+                client = self.build_client(sdk, key, http_client)
+                calls.bound(http_client, str(client.base_url))
+                self._key, self._client = key, client
 
     def _price_usd(self, clip_format: ClipFormat) -> float:
         price = self._options.clip_price
@@ -296,9 +300,10 @@ class HostedModel(VideoModel):
             except ServiceError as error:
                 failure = error
             else:
-                self._note_created(answer.id, journal)
+                task_id = calls.task_id(answer.id)
+                self._note_created(task_id, journal)
                 self._compare_cost(answer, task.format)
-                return str(answer.id)
+                return task_id
             if failure.trouble is Trouble.UNCLEAR:
                 logger.warning("%s: a clip was asked for, but %s", self.service, failure)
                 task_id = self._recovered(task, since, journal)
@@ -388,7 +393,7 @@ class HostedModel(VideoModel):
         message = ""
         for attempt in range(MAX_DOWNLOADS):
             try:
-                return fetch_video(report.url)
+                return fetch_video(report.url, str(self.client.base_url))
             except DownloadError as error:
                 message = str(error)
                 logger.warning("%s: task %s: %s", self.service, task_id, error)
@@ -417,6 +422,5 @@ class HostedModel(VideoModel):
 
 def _with_id(answer: Any) -> Any:
     """The answer to a creation, with the id of the task in it."""
-    if not isinstance(answer.id, str) or not answer.id:
-        raise ValueError("an answer without the id of a task")
+    calls.task_id(answer.id)
     return answer

@@ -8,7 +8,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar
 
 from interpose_sfm.products import ImageArray
-from interpose_sfm.video_models.hosted.calls import fresh_connections
+from interpose_sfm.video_models.hosted.calls import address_of, amount_usd, text_of
 from interpose_sfm.video_models.hosted.catalogue import RUNWAY_MODELS, HostedSpec
 from interpose_sfm.video_models.hosted.model import HostedModel, TaskReport, TaskState
 from interpose_sfm.video_models.hosted.pictures import png_bytes
@@ -35,9 +35,9 @@ class RunwayModel(HostedModel):
     models: ClassVar[Mapping[str, HostedSpec]] = RUNWAY_MODELS
     requires: ClassVar[Mapping[str, str]] = MappingProxyType({"runwayml": "pip install 'interpose_sfm[video]'"})
 
-    def build_client(self, sdk: ModuleType, key: str) -> Any:
+    def build_client(self, sdk: ModuleType, key: str, http_client: Any) -> Any:
         """The SDK's client."""
-        return sdk.RunwayML(api_key=key, max_retries=0, http_client=sdk.DefaultHttpxClient(limits=fresh_connections()))
+        return sdk.RunwayML(api_key=key, max_retries=0, http_client=http_client)
 
     def prepare(self, task: ClipTask) -> dict[str, Any]:
         """The parameters of ``image_to_video.create``."""
@@ -69,10 +69,11 @@ class RunwayModel(HostedModel):
         answer = self.client.tasks.retrieve(task_id)
         cost_usd = self.charge_usd(answer)
         if answer.status == "SUCCEEDED":
-            return TaskReport(state=TaskState.SUCCEEDED, url=answer.output[0], cost_usd=cost_usd)
+            url = address_of(next(iter(answer.output or ()), None))
+            return TaskReport(state=TaskState.SUCCEEDED, url=url, cost_usd=cost_usd)
         if answer.status in ("FAILED", "CANCELLED"):
-            code = getattr(answer, "failure_code", None) or answer.status
-            message = f"{code}: {getattr(answer, 'failure', None) or 'no reason given'}"
+            code = text_of(getattr(answer, "failure_code", None), answer.status)
+            message = f"{code}: {text_of(getattr(answer, 'failure', None), 'no reason given')}"
             # docs.dev.runwayml.com/errors/task-failures: tasks that moderation rejected are not to be tried again.
             is_refusal = "SAFETY" in code.split(".")
             return TaskReport(state=TaskState.FAILED, message=message, is_refusal=is_refusal, cost_usd=cost_usd)
@@ -81,8 +82,7 @@ class RunwayModel(HostedModel):
     def charge_usd(self, answer: Any) -> float | None:
         """The final or the largest possible charge for a task."""
         cost = getattr(answer, "cost", None) or getattr(answer, "estimated_cost", None)
-        credits = getattr(cost, "credits", None)
-        return credits * USD_PER_CREDIT if isinstance(credits, (int, float)) else None
+        return amount_usd(getattr(cost, "credits", None), USD_PER_CREDIT)
 
     def _uri(self, picture: ImageArray, position: str) -> str:
         data = png_bytes(picture)
