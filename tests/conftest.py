@@ -8,7 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before its client loads: no test
 
 import pickle
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,15 @@ def ctrl_c_raises() -> None:
     """Also in a process that a shell started in the background, where Ctrl-C is ignored unless somebody asks for it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 KiB; skipped where none can be mounted."""
+    from small_disks import mounted
+
+    with mounted(tmp_path / "disk", "200k") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import tyro
 
 from interpose_sfm.run_log import Progress
 
-OK, FAILED, UNUSABLE, NOT_EXTENDED = 0, 1, 2, 4
+OK, FAILED, UNUSABLE, ENVIRONMENT, NOT_EXTENDED, DEFECT = 0, 1, 2, 3, 4, 70
 """Exit codes."""
 
 

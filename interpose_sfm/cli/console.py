@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from interpose_sfm.cli import terminal
+from interpose_sfm.cli.terminal import PROGRAM
 from interpose_sfm.cli.text import duration
 
-PROGRAM = "interpose_sfm"
+HEARTBEAT_S = 30.0
+"""Where there is no bar, a stage that takes long says so as often."""
 
 
 @contextlib.contextmanager
@@ -25,7 +28,7 @@ def messages(verbose: bool, quiet: bool) -> Iterator[None]:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.write(terminal.message(self.format(record)), file=sys.stderr)
 
     handler = Handler()
     if verbose:
@@ -52,18 +55,25 @@ class _PlainFormatter(logging.Formatter):
 
 
 def set_up_colmap(verbose: bool) -> None:
-    """Keep COLMAP's messages to errors unless asked for. Where it is not installed the command will say so."""
-    with contextlib.suppress(ImportError):
+    """Load COLMAP and Ceres, and keep their messages back unless asked for. Where they are not, the command says so.
+
+    COLMAP calls it an error when it finds no model, which is why this package exists; what it throws is told anyway.
+    """
+    with contextlib.suppress(Exception):  # of a broken wheel
+        import pyceres  # noqa: F401 - it sets a handler of signals as it loads, and so does the other
         import pycolmap
 
-        pycolmap.logging.minloglevel = 0 if verbose else 2
+        pycolmap.logging.minloglevel = 0 if verbose else 3
+
+
+class Stop(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM. Python takes note of its own KeyboardInterrupt, and lets the process die by it in the end."""
 
 
 class Signals:
     """Ctrl-C and SIGTERM let the work end in order; a second one ends the process at once.
 
-    Native code may take minutes until it looks, and a kill harms nothing on disk. Enter it after COLMAP is loaded,
-    whose own handler would print a stack trace on SIGTERM.
+    Native code may take minutes until it looks, and a kill harms nothing on disk.
 
     Attributes:
         received: Number of the signal; 0 before there was one.
@@ -74,10 +84,18 @@ class Signals:
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
-        """Catch the signals; does nothing outside of the main thread, where Python cannot."""
-        if threading.current_thread() is threading.main_thread():
-            self._old = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Catch the signals."""
+        self._old = self.catch()
         return self
+
+    def catch(self) -> dict[int, Any]:
+        """Catch them again, once native libraries are loaded that have set handlers; returns what was there.
+
+        Does nothing outside of the main thread, where Python cannot.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __exit__(self, *_: object) -> None:
         """Put back what was there; handlers of native code, which Python cannot, become the default."""
@@ -92,7 +110,7 @@ class Signals:
             sys.modules["pycolmap"].logging.minloglevel = 3
         sys.stderr.write(f"\n{PROGRAM}: stopping; once more to stop at once\n")
         sys.stderr.flush()
-        raise KeyboardInterrupt
+        raise Stop
 
 
 class ProgressBars:
@@ -100,8 +118,9 @@ class ProgressBars:
 
     def __init__(self, *, has_bars: bool, has_lines: bool) -> None:
         self._has_bars, self._has_lines = has_bars, has_lines
-        self._stage, self._done, self._start = "", 0, 0.0
+        self._stage, self._done, self._total, self._start = "", 0, 0, 0.0
         self._bar: Any = None
+        self._has_ended = threading.Event()
 
     @classmethod
     def suited(cls, quiet: bool, json: bool) -> ProgressBars:
@@ -119,18 +138,29 @@ class ProgressBars:
 
                 width: dict[str, Any] = {"dynamic_ncols": True} if _has_width() else {"ncols": 80, "nrows": 24}
                 self._bar = tqdm(desc=f"{stage:16}", total=total or None, file=sys.stderr, **width)
-        self._done = done
+        self._done, self._total = done, total
         if self._bar is not None:
             self._bar.total = total or None
             self._bar.update(done - self._bar.n)
 
     def __enter__(self) -> ProgressBars:
         """The callback itself."""
+        if self._has_lines:
+            threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the stage that is shown."""
+        self._has_ended.set()
         self.close()
+
+    def _beat(self) -> None:
+        """Say now and then that the work goes on; also while native code gives no sign."""
+        while not self._has_ended.wait(HEARTBEAT_S):
+            stage, seconds = self._stage, time.monotonic() - self._start
+            if stage and seconds >= HEARTBEAT_S:
+                of_total = f" of {self._total}" if self._total else ""
+                sys.stderr.write(f"{stage}: {self._done}{of_total} after {duration(seconds)}\n")
 
     def close(self) -> None:
         """End the stage that is shown."""

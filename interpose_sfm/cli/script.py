@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from interpose_sfm.cli import console
+from interpose_sfm.cli.terminal import PROGRAM
 from interpose_sfm.options import InterposeOptions
 
 FAILED, STOPPED = 1, 130
@@ -50,11 +51,11 @@ def run_script(command: Sequence[str], options: InterposeOptions, verbose: bool,
     """
     from interpose_sfm.workflows import drop_in
 
-    teller = logging.getLogger(f"{console.PROGRAM}.workflows.drop_in_run")
+    teller = logging.getLogger(f"{PROGRAM}.workflows.drop_in_run")
     old_level = teller.level
     with console.messages(verbose, quiet):
         if not quiet:
-            teller.setLevel(min(logging.INFO, logging.getLogger(console.PROGRAM).level))
+            teller.setLevel(min(logging.INFO, logging.getLogger(PROGRAM).level))
         try:
             with drop_in.installed(options):
                 return _run_module(command[1:]) if command[0] == "-m" else _run_file(command)

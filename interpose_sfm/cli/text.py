@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import geometry
+from interpose_sfm.cli.terminal import escaped
 from interpose_sfm.products import ClipState, LinkVerdict, Pose
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def relative_pose(result: RelativePoseResult) -> str:
     if result.choice is not None and result.choice.clip:
         rows.append(("clip", result.choice.clip))
     rows += [("" if index else "tried", step) for index, step in enumerate(result.tried)]
-    return f"{result.pair.a} to {result.pair.b}\n\n{table([row for row in rows if row[1]])}"
+    return f"{escaped(result.pair.a)} to {escaped(result.pair.b)}\n\n{table([row for row in rows if row[1]])}"
 
 
 def _pose_rows(b_from_a: Pose) -> list[tuple[str, str]]:
@@ -172,7 +173,8 @@ def checks(found: Sequence[BackendCheck], missing: Sequence[str]) -> str:
     """A row per backend, the command that makes it usable below it, and whether reconstruct can run."""
     rows = []
     for check in found:
-        rows.append(("ok" if check.usable else "no", check.kind.value, check.name, check.detail))
+        state = "no GPU" if check.lacks_gpu else "ok" if check.usable else "no"
+        rows.append((state, check.kind.value, check.name, check.detail))
         if check.remedy:
             rows.append(("", "", "", f"run: {check.remedy}"))
     verdict = f"reconstruct cannot run without: {', '.join(missing)}" if missing else "reconstruct can run"
@@ -215,7 +217,8 @@ def duration(seconds: float) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned to the left; the last one is not padded."""
+    """Columns aligned to the left; the last one is not padded. Names in cells are escaped, and stay on one line."""
+    rows = [[escaped(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pycolmap
 
 from interpose_sfm.colmap.camera_fitting import intrinsics_of
+from interpose_sfm.colmap.room import check_room
 from interpose_sfm.products import Intrinsics
 from interpose_sfm.storage.digests import reading
 
@@ -74,7 +75,9 @@ def copy_database(source: Path, target: Path) -> None:
 
     Raises:
         ValueError: The source is no file or no SQLite database.
+        OSError: There is too little room for the target.
     """
+    check_room(target.parent)  # pycolmap will write there
     with reading(source) as reader, contextlib.closing(sqlite3.connect(target)) as writer:
         reader.backup(writer)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from interpose_sfm.colmap.room import check_room
 from interpose_sfm.options import BaseOptions
 from interpose_sfm.run_log import Progress
 
@@ -56,7 +57,7 @@ def extract_and_match(
             list(names[start : start + CHUNK]),
             extraction_options=extraction,
         )
-        cancellable(extract)
+        cancellable(extract, database_path.parent)
     tell("features", len(names), len(names))
     matching = pycolmap.FeatureMatchingOptions(num_threads=options.num_threads)
     verification = pycolmap.TwoViewGeometryOptions()
@@ -82,22 +83,29 @@ def extract_and_match(
         passes = [partial(pycolmap.match_exhaustive, database_path, matching)]
     tell("matching", 0, num_pairs)
     for match in passes:
-        cancellable(partial(match, verification_options=verification))
+        cancellable(partial(match, verification_options=verification), database_path.parent)
     tell("matching", num_pairs, num_pairs)
 
 
-def cancellable(call: Callable[..., object]) -> None:
+def cancellable(call: Callable[..., object], written: Path | None = None) -> None:
     """Run a long pycolmap call in a thread, so that Ctrl-C gets through: it cancels the call and waits for its end.
 
-    The call is handed in without its ``cancellation_token``.
+    So does a disk that fills up. The call is handed in without its ``cancellation_token``.
     Nobody else may open the call's database meanwhile: Python's SQLite and pycolmap's own, in one process, release each
     other's file locks.
 
+    Args:
+        call: What takes long.
+        written: Folder that it writes to, whose room is looked at.
+
     Raises:
         BaseException: Whatever the call raised; KeyboardInterrupt after the call has stopped.
+        OSError: There is too little room in the folder.
     """
     import pycolmap
 
+    if written is not None:
+        check_room(written)
     token = pycolmap.CancellationToken()
     gate = threading.Lock()
     passed: set[str] = set()  # a plain set: a signal may interrupt an Event in the middle of its own lock
@@ -122,6 +130,8 @@ def cancellable(call: Callable[..., object]) -> None:
         thread.start()  # Ctrl-C may come while it starts
         while "ended" not in passed:
             time.sleep(POLL_S)
+            if written is not None and "ended" not in passed:
+                check_room(written)
     except BaseException:
         with gate:
             token.cancel()

@@ -56,4 +56,6 @@ def map_stored_poses(
 
     output_dir.mkdir(parents=True, exist_ok=True)
     models = pycolmap.global_mapping(database_path, image_dir, output_dir, mapper_options(options, seed))
+    for index in models:
+        reconstruction.check_written(output_dir / str(index))
     return reconstruction.sort_models(models.values(), options.min_model_size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap import lifted_limits
-from interpose_sfm.colmap.reconstruction import sort_models, with_database_keypoints
+from interpose_sfm.colmap.reconstruction import check_written, sort_models, with_database_keypoints
 from interpose_sfm.options import BaseOptions, CallerOptions
 from interpose_sfm.products import ImagePair, Link
 
@@ -57,6 +57,9 @@ def map_base(
     """Plain incremental mapping, or with lifted limits; models in ``output_dir``/0, 1, ..., largest first.
 
     Returns an empty list where COLMAP finds no initial pair.
+
+    Raises:
+        OSError: The disk is full.
     """
 
     def tell() -> None:
@@ -71,6 +74,8 @@ def map_base(
         initial_image_pair_callback=tell,
         next_image_callback=tell,
     )
+    for index in models:
+        check_written(output_dir / str(index))
     return sort_models(models.values(), options.min_model_size)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm.colmap.camera_fitting import intrinsics_of
 from interpose_sfm.colmap.model_files import check_model
+from interpose_sfm.failures import disk_full
 from interpose_sfm.products import FloatArray, Intrinsics, Pose
 
 if TYPE_CHECKING:
@@ -172,11 +173,28 @@ def largest_change_deg(
 
 
 def write_models(models: Sequence[pycolmap.Reconstruction], output_dir: Path) -> tuple[Path, ...]:
-    """Write models as ``output_dir``/0, 1, ... in COLMAP's binary format."""
+    """Write models as ``output_dir``/0, 1, ... in COLMAP's binary format.
+
+    Raises:
+        OSError: They were not written whole, of which COLMAP itself says nothing.
+    """
     folders = []
     for index, model in enumerate(models):
         folder = output_dir / str(index)
         folder.mkdir(parents=True)
         model.write(folder)
+        check_written(folder)
         folders.append(folder)
     return tuple(folders)
+
+
+def check_written(folder: Path) -> None:
+    """See whether COLMAP has written a model whole: it says nothing of a disk that is full.
+
+    Raises:
+        OSError: It has not.
+    """
+    try:
+        check_model(folder)
+    except ValueError as error:
+        raise disk_full(f"COLMAP has not written the model whole ({error})", folder) from error

@@ -74,6 +74,7 @@ class DynamiCrafterModel(VideoModel):
     Other sizes, lengths and number formats than the published ones are not offered, and it takes no negative prompt.
     """
 
+    needs_gpu: ClassVar[bool] = True
     has_own_torch: ClassVar[bool] = True
 
     def __init__(self, name: str, options: GenerationOptions, device: str) -> None:

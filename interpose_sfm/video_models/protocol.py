@@ -125,6 +125,8 @@ class VideoModel(Backend, Protocol):
 
     runs_here: ClassVar[bool] = True
     """False for a model that runs elsewhere; its device is empty."""
+    needs_gpu: ClassVar[bool] = False
+    """True for a model that takes hours for a clip without a GPU on this machine; the doctor says so."""
     has_own_torch: ClassVar[bool] = False
     """True for a model that runs in an environment of its own, whose torch may see other devices than ours."""
     parallel_clips: ClassVar[int] = 1

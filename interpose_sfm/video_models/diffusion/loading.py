@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interpose_sfm import failures
 from interpose_sfm.options import NetworkDtype
-from interpose_sfm.video_models.diffusion import memory, weights
+from interpose_sfm.video_models.diffusion import weights
 from interpose_sfm.video_models.diffusion.catalogue import Checkpoint, Part, check_usable, first_part, own_revision
 from interpose_sfm.video_models.diffusion.families import Family
 
@@ -192,7 +193,7 @@ def _fits(repo: str) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        if memory.is_out_of_memory(error):
+        if failures.is_out_of_memory(error):
             raise
         raise ValueError(f"the checkpoint {repo} cannot be loaded: {weights.one_line(error)}") from error
 

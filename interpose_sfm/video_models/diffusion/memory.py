@@ -91,16 +91,6 @@ def place(pipe: Any, device: str, profile: MemoryProfile, family: Family) -> Non
         pipe.vae.enable_slicing()
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch says that a device, or the computer, has no memory left."""
-    import torch
-
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-
-
 def release(device: str) -> None:
     """Give back the memory of what is no longer referenced."""
     import gc

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from interpose_sfm import failures
 from interpose_sfm.options import GenerationOptions, MemoryProfile, NetworkDtype
 from interpose_sfm.products import ClipFormat, ImageArray, Settings
 from interpose_sfm.video_models.diffusion import loading, memory, weights
@@ -37,6 +38,7 @@ class DiffusersModel(VideoModel):
     The weights are read with the first `make`, from the cache of the hub or, where they are not there, from the hub.
     """
 
+    needs_gpu: ClassVar[bool] = True
     requires: ClassVar[Mapping[str, str]] = MappingProxyType(
         dict.fromkeys(("accelerate", "diffusers", "ftfy", "sentencepiece", "transformers"), _COMMAND)
     )
@@ -99,7 +101,7 @@ class DiffusersModel(VideoModel):
                 frames = _as_frames(self._run(loaded.pipe, task))
         except (RuntimeError, MemoryError) as error:
             self.close()
-            if not memory.is_out_of_memory(error):
+            if not failures.is_out_of_memory(error):
                 raise
             raise ValueError(self._too_large(task.format)) from error
         return MadeVideo(frames=frames, revision=loaded.revision)
