@@ -68,6 +68,9 @@ class _Reconstruct(Command):
         result = reconstruct(self.photos, self.output, self.options, progress)
         for warning in result.report.warnings:
             logger.warning("%s", warning)
+        if not result.report.photos:
+            logger.error("no model could be built: %s holds no photo whose name begins with no dot", self.photos)
+            return Outcome(FAILED, "", result)
         if not result.model_dirs:
             logger.error("no model could be built; %s says why for every photo", result.output / "report.json")
             return Outcome(FAILED, "", result)

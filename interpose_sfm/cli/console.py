@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -54,16 +55,18 @@ class _PlainFormatter(logging.Formatter):
         return super().format(record)
 
 
-def set_up_colmap(verbose: bool) -> None:
-    """Load COLMAP and Ceres, and keep their messages back unless asked for. Where they are not, the command says so.
+def set_up_colmap(verbose: bool, signals: Signals) -> None:
+    """Load Ceres and COLMAP, and keep their messages back unless asked for. Where they are not, the command says so.
 
     COLMAP calls it an error when it finds no model, which is why this package exists; what it throws is told anyway.
     """
-    with contextlib.suppress(Exception):  # of a broken wheel
-        import pyceres  # noqa: F401 - it sets a handler of signals as it loads, and so does the other
-        import pycolmap
-
-        pycolmap.logging.minloglevel = 0 if verbose else 3
+    for name in ("pyceres", "pycolmap"):
+        with contextlib.suppress(Exception):  # of a broken wheel
+            importlib.import_module(name)
+        signals.catch()  # each has set a handler of its own, which prints a stack trace on SIGTERM
+    colmap = sys.modules.get("pycolmap")
+    if colmap is not None:
+        colmap.logging.minloglevel = 0 if verbose else 3
 
 
 class Stop(KeyboardInterrupt):

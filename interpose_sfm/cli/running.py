@@ -35,8 +35,7 @@ def execute(command: Command) -> int:
         console.ProgressBars.suited(command.quiet, command.json) as progress,
     ):
         try:
-            console.set_up_colmap(command.verbose)
-            signals.catch()
+            console.set_up_colmap(command.verbose, signals)
             outcome = command.run(progress)
             if signals.received:  # and something that was loading a library took it for a failure of its own
                 raise KeyboardInterrupt

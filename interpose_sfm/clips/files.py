@@ -33,6 +33,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from interpose_sfm.products import ImagePair
+from interpose_sfm.storage.texts import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -215,7 +216,7 @@ def _from_json(folder: Path, photo_names: frozenset[str], level: int) -> list[Cl
     """The clips that ``clips.json`` lists, each below the folder and listed once for its pair."""
     index = folder / INDEX_NAME
     try:
-        entries = json.loads(index.read_text(encoding="utf-8-sig"))
+        entries = json.loads(read_text(index))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{index} cannot be read as JSON: {error}") from error
     if not isinstance(entries, list):

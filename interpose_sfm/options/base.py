@@ -46,10 +46,8 @@ class PhotoOptions:
     keep_orientation: bool = False
 
     def __post_init__(self) -> None:
-        if self.min_side_px < 1:
-            raise ValueError(f"min_side_px must be at least 1, got {self.min_side_px}")
-        if not self.max_megapixels > 0:
-            raise ValueError(f"max_megapixels must be positive, got {self.max_megapixels}")
+        require(self.min_side_px >= 1, "min-side-px", self.min_side_px, ">= 1")
+        require(self.max_megapixels > 0, "max-megapixels", self.max_megapixels, "> 0")
 
 
 @dataclass(frozen=True, kw_only=True)

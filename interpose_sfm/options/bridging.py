@@ -52,8 +52,7 @@ class BridgingOptions:
             ("morph_frames", self.morph_frames, 1, 100),
             ("morph_min_matches", self.morph_min_matches, 5, 100_000),
         ):
-            if not low <= value <= high:
-                raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
+            require(low <= value <= high, name, value, f"between {low} and {high}")
 
 
 class NetworkDtype(StrEnum):

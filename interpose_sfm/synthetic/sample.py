@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
+from interpose_sfm.options.checks import require
 from interpose_sfm.products import FrameMapping, ImageArray, ImagePair, Intrinsics, Pose
 from interpose_sfm.synthetic.cameras import Viewpoint, orbit
 from interpose_sfm.synthetic.render import RenderOptions, render
@@ -69,10 +70,13 @@ class SampleOptions:
     supersampling: int = 2
 
     def __post_init__(self) -> None:
-        if self.width_px < 64 or self.photos_per_group < 3 or self.num_frames < 3:
-            raise ValueError(f"at least 64 px, 3 photos per group and 3 frames expected, got {self}")
+        for name, least in (("width_px", 64), ("photos_per_group", 3), ("num_frames", 3)):
+            require(getattr(self, name) >= least, name, getattr(self, name), f">= {least}")
         if self.step_deg <= 0 or self.gap_deg <= 0 or 2 * self.arc_deg + self.gap_deg > 180:
-            raise ValueError(f"positive steps and a gap on an arc of at most 180 degrees expected, got {self}")
+            raise ValueError(
+                f"options step-deg, gap-deg and photos-per-group: got {self.step_deg:g}, {self.gap_deg:g} and "
+                f"{self.photos_per_group}, expected positive angles that make an arc of at most 180 degrees"
+            )
 
     @property
     def arc_deg(self) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 from interpose_sfm.products import ImagePair
 from interpose_sfm.storage.atomic import atomic_write_json
 from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.texts import read_text
 from interpose_sfm.video_models.captioners import Caption, Captioner, create_captioner, one_line
 from interpose_sfm.video_models.generated import ClipPrompt
 from interpose_sfm.video_models.protocol import GenerationContext
@@ -171,7 +172,7 @@ def read_prompt_file(path: Path) -> dict[ImagePair, PairEntry]:
         OSError: It cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"prompt file {path}: not JSON ({error})") from error
     if not isinstance(content, dict) or not isinstance(content.get("pairs"), list):

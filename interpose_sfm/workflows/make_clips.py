@@ -16,6 +16,7 @@ from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ClipFlag, ClipState, ImageArray, ImagePair, PhotoSet
 from interpose_sfm.run_log import Progress, RunLog
+from interpose_sfm.storage.texts import read_text
 from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
 from interpose_sfm.video_models.protocol import GenerationContext
 from interpose_sfm.workflows import fallback
@@ -240,7 +241,7 @@ def read_pair_file(path: Path, photo_names: Sequence[str]) -> tuple[tuple[str, s
         OSError: It cannot be read.
     """
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue

@@ -115,6 +115,8 @@ def _copy_photos(paths: tuple[Path, Path], folder: Path) -> ImagePair:
     for path in paths:
         if not path.is_file():
             raise ValueError(f"got {path}, expected an image file")
+        if path.name.startswith("."):
+            raise ValueError(f"got the hidden file {path}, expected a name that begins with no dot")
     names = [path.name for path in paths]
     if names[0] == names[1]:
         names = [f"a/{names[0]}", f"b/{names[1]}"]

@@ -10,9 +10,11 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from interpose_sfm.cli import console
 from interpose_sfm.cli.console import ProgressBars, messages
 from paths import ROOT
 
@@ -63,6 +65,53 @@ def test_progress_is_visible_on_a_terminal_without_a_width() -> None:
             shown += chunk
     os.close(reader)
     assert "features        : 100%" in shown.decode()
+
+
+def test_a_long_stage_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no bar; also while nobody reports progress, as in native code."""
+    monkeypatch.setattr(console, "HEARTBEAT_S", 0.05)
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        for quiet in (True, False):
+            with ProgressBars.suited(quiet, json=False) as progress:
+                progress("matching", 3, 9)
+                time.sleep(0.5)
+            if quiet:
+                assert not err.getvalue()
+    lines = err.getvalue().splitlines()
+    assert lines[0].startswith("matching: 3 of 9 after 0.")
+    assert len(lines) > 2
+    assert lines[-1].startswith("matching: 3 in ")
+
+
+LOADING = """
+import os, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), number)
+
+module, number = sys.argv[1], int(sys.argv[2])
+from interpose_sfm.__main__ import entry
+sys.meta_path.insert(0, Finder())
+sys.argv = ["interpose_sfm", "doctor"]
+sys.exit(entry())
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "module", [*("tyro", "pyceres", "pycolmap", "open3d"), pytest.param("torch", marks=pytest.mark.long)]
+)
+def test_a_signal_while_libraries_load_ends_by_its_own_code(module: str, number: signal.Signals, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING, module, str(int(number))], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

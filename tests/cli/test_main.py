@@ -217,7 +217,7 @@ def test_defaults_are_those_of_the_library_and_flags_reach_it() -> None:
         (("export", "x", "--formats", ","), "error: got no format to export to, expected some of nerfstudio,"),
         (("reconstruct", "x", "--camera-mode", "many"), "'auto', 'single', 'per_folder', 'per_image'"),
         (("reconstruct", "x", "--min-inliers", "2"), "error: option min-inliers: got 2, expected >= 8"),
-        (("reconstruct", "x", "--morph-frames", "0"), "morph_frames must lie between 1 and 100, got 0"),
+        (("reconstruct", "x", "--morph-frames", "0"), "option morph-frames: got 0, expected between 1 and 100"),
         (("demo", "--gap-deg", "500"), "gap"),
         (("pairs", "x", "-v", "-q"), "got both --verbose and --quiet"),
     ],
@@ -563,6 +563,38 @@ def test_reconstruct_without_a_model(noise_dir: Path, tmp_path: Path) -> None:
     assert str(tmp_path / "out" / "report.json") in done.err
     assert done.json["model_dirs"] == []
     assert {photo["name"] for photo in done.json["report"]["photos"]} == {"noise_1.png", "noise_2.png", "notes.txt"}
+
+
+def test_hidden_photos_are_said_to_be_hidden(noise_dir: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for source, name in (("noise_1.png", ".a.png"), ("noise_2.png", ".b.png")):
+        (photos / name).write_bytes((noise_dir / source).read_bytes())
+    done = run("reconstruct", photos, "--output", tmp_path / "out", "-q")
+    assert (done.code, done.err) == (
+        1,
+        f"interpose_sfm: error: no model could be built: {photos} holds no photo whose name begins with no dot\n",
+    )
+    done = run("relpose", photos / ".a.png", photos / ".b.png")
+    assert done.code == 2
+    assert f"got the hidden file {photos / '.a.png'}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("demo", "--photos-per-group", "1"), "option photos-per-group: got 1, expected >= 3"),
+        (("demo", "--gap-deg", "170"), "options step-deg, gap-deg and photos-per-group: got 8, 170 and 5"),
+        (("reconstruct", "x", "--frames-per-clip", "0"), "option frames-per-clip: got 0"),
+        (("reconstruct", "x", "--max-silence", "7"), "option max-silence: got 7.0"),
+        (("reconstruct", "x", "--max-cost", "-1"), "option max-cost: got -1.0"),
+    ],
+)
+def test_options_have_one_spelling(arguments: tuple[str, ...], message: str) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 def test_interrupted_reconstruct_goes_on(sample: SampleTruth, tmp_path: Path) -> None:

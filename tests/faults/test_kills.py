@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,9 @@ def command(sample: SampleTruth, output: Path) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
-def test_a_killed_run_comes_to_the_same_result(small_sample: SampleTruth, tmp_path: Path) -> None:
+def test_a_killed_run_comes_to_the_same_result(
+    small_sample: SampleTruth, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     rng = random.Random(SEED)
     with runs() as process:
         begun_s = time.monotonic()
@@ -53,4 +56,5 @@ def test_a_killed_run_comes_to_the_same_result(small_sample: SampleTruth, tmp_pa
             assert process.run(command(small_sample, output)) == 0
             assert_same(found(output), expected)
             assert not [*output.glob("**/.interpose_sfm-*")], "something half written was left"
+    record_property("cases", num_killed)
     print(f"{num_killed} kills in {number} folders, each the same as a run of {whole_s:.1f} s")

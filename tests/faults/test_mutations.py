@@ -313,7 +313,9 @@ KINDS: tuple[type[Kind], ...] = (
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_damage_is_read_as_it_was_or_refused(kind: type[Kind], tmp_path: Path) -> None:
+def test_damage_is_read_as_it_was_or_refused(
+    kind: type[Kind], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """No traceback, no hang, no memory, nothing written or removed outside, no wrong result."""
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "home").mkdir()
@@ -356,6 +358,7 @@ def test_damage_is_read_as_it_was_or_refused(kind: type[Kind], tmp_path: Path) -
         # A forged document has the right check, and may say anything that has the right form.
         assert outcome != "other" or is_forged or not one.is_ours, case
         outcomes[outcome] += 1
+    record_property("cases", NUMBER)
     assert outcomes["refused"] > NUMBER // 10, outcomes  # the mutations are of the kind that matters
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < MAX_GROWTH_KIB
 

@@ -223,9 +223,9 @@ def test_no_photo_is_no_error(folder: Path) -> None:
 
 
 def test_options_check_themselves() -> None:
-    with pytest.raises(ValueError, match="min_side_px"):
+    with pytest.raises(ValueError, match="min-side-px"):
         PhotoOptions(min_side_px=0)
-    with pytest.raises(ValueError, match="max_megapixels"):
+    with pytest.raises(ValueError, match="max-megapixels"):
         PhotoOptions(max_megapixels=float("nan"))
 
 
