@@ -9,7 +9,7 @@ FUZZ_MUTATIONS ?= 600
 FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz lint format venv clean distclean system-libraries colmap
+.PHONY: help demo test test-all fuzz reliability lint format venv clean distclean system-libraries colmap
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,9 @@ test-all: lint colmap ## the same with the long tests, which seldom break
 
 fuzz: venv ## damage every kind of file that is read, ten thousand times
 	FUZZ_MUTATIONS=$(FUZZ_MUTATIONS) FUZZ_SEED=$(FUZZ_SEED) $(VENV)/bin/python -m pytest -n $(WORKERS) --dist=load tests/faults
+
+reliability: venv ## try all that can go wrong, and write docs/reliability.md
+	$(VENV)/bin/python tools/reliability.py
 
 lint: venv ## check style, types and which package imports which
 	$(VENV)/bin/python -m ruff check
@@ -51,7 +54,7 @@ colmap:
 	@command -v colmap >/dev/null || tools/colmap_command_line.sh
 
 clean: ## remove what the tools and the demo wrote
-	rm -rf build dist demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf build dist demo_output .reliability .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environment as well
