@@ -2,8 +2,8 @@
 
 Usage: python tools/reliability.py [--results FOLDER]
 
-Every kind of trouble has tests; this runs them at their full number and counts their cases. It takes about an hour on two
-cores. Results lie in FOLDER as JUnit files, one for each kind; those that are there are not made again.
+Every kind of trouble has tests; this runs them at their full number and counts their cases. It takes about an hour on
+two cores. Results lie in FOLDER as JUnit files, one for each kind; those that are there are not made again.
 """
 
 from __future__ import annotations

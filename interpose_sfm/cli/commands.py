@@ -40,13 +40,13 @@ _CHOICE_OPTIONS = frozenset(option.name for option in dataclasses.fields(Consist
 
 @dataclass(frozen=True, kw_only=True)
 class _Reconstruct(Command):
-    """Reconstruct a folder of photos.
+    """Reconstruct a folder of photos, or a video.
 
     Writes COLMAP models (sparse/0 is the largest), a point cloud and report.json. The same command goes on where an
     interrupted one stopped.
 
     Attributes:
-        photos: Folder of the photos, sub-folders included.
+        photos: Folder of the photos, sub-folders included, or a video.
         output: Output folder (default: PHOTOS_interpose beside the photos).
         export: Write the models for other programs as well, as the command export does: some of nerfstudio,
             undistorted, text and ply, apart by commas.
@@ -84,7 +84,7 @@ class _Pairs(Command):
     """List the pairs of photos that plain COLMAP leaves apart, and why. Changes nothing on disk.
 
     Attributes:
-        photos: Folder of the photos, sub-folders included.
+        photos: Folder of the photos, sub-folders included, or a video.
     """
 
     photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
@@ -132,7 +132,7 @@ class _Bridge(Command):
     not be made.
 
     Attributes:
-        photos: Folder of the photos, sub-folders included.
+        photos: Folder of the photos, sub-folders included, or a video.
         output: Output folder (default: PHOTOS_interpose beside the photos).
         pairs: Photos to bridge, two names each (default: the weak pairs, most promising first).
         pair_file: File with the pairs to bridge, two names a line.
@@ -185,7 +185,10 @@ class _RelativePose(Command):
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
-        {"database", "camera_mode", "overwrite", "recursive", "use_gps", "base", "view_graph", "max_cycle_deg"}
+        {
+            *("database", "camera_mode", "overwrite", "recursive", "image_list", "num_frames_target"),
+            *("use_gps", "base", "view_graph", "max_cycle_deg"),
+        }
     )
 
     def run(self, progress: Progress) -> Outcome:

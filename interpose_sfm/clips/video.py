@@ -131,11 +131,12 @@ def _video_frames(path: Path, max_frame_px: int) -> Iterator[ImageArray]:
 
 
 def _rgb(frame: Any, size_px: tuple[int, int]) -> ImageArray:
-    """A decoded frame as an array of a size."""
-    if size_px == (frame.width, frame.height):
-        return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    scaled = frame.reformat(width=size_px[0], height=size_px[1], format="rgb24", interpolation="AREA")
-    return np.asarray(scaled.to_ndarray(), np.uint8)
+    """A decoded frame as an upright array; the size is that before it is turned."""
+    if size_px != (frame.width, frame.height):
+        frame = frame.reformat(width=size_px[0], height=size_px[1], format="rgb24", interpolation="AREA")
+    pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    quarters = round(getattr(frame, "rotation", 0) / 90) % 4  # counterclockwise; PyAV before 14 does not tell
+    return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
 
 
 def _folder_frames(path: Path, max_frame_px: int) -> Iterator[ImageArray]:

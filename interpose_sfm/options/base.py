@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from interpose_sfm._compat import StrEnum
@@ -38,16 +39,23 @@ class PhotoOptions:
         keep_orientation: Whether photos stay turned as their files store them, so that poses and cameras are those of
             the files' own pixels. Otherwise they are turned upright by EXIF, and poses refer to the upright pictures
             that the output folder holds. Learned features know upright photos best.
+        image_list: File that names the photos to use, one path below the photo folder a line, as COLMAP's
+            image_list_path; all others are left out.
+        num_frames_target: Of every video among the photos so many frames are taken, the sharpest of equal parts of it;
+            0 leaves videos out.
     """
 
     min_side_px: int = 64
     max_megapixels: float = 250.0
     recursive: bool = True
     keep_orientation: bool = False
+    image_list: Path | None = None
+    num_frames_target: int = 100
 
     def __post_init__(self) -> None:
         require(self.min_side_px >= 1, "min-side-px", self.min_side_px, ">= 1")
         require(self.max_megapixels > 0, "max-megapixels", self.max_megapixels, "> 0")
+        require(self.num_frames_target >= 0, "num-frames-target", self.num_frames_target, ">= 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ from interpose_sfm.photos.dataset_folders import dataset_folders
 from interpose_sfm.photos.formats import UnusableError, names_to_write
 from interpose_sfm.photos.ledger import PhotoLedger, PhotoRecord, place, scratch_folder, stamp
 from interpose_sfm.photos.pictures import decode, focal_px, read_picture_bytes, strict_pillow
-from interpose_sfm.photos.walk import printable, walk
+from interpose_sfm.photos.videos import FramesOf, is_video, put_frames_in_place
+from interpose_sfm.photos.walk import keep_listed, printable, walk
 from interpose_sfm.products import PhotoSet, SkippedFile, SkipReason
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def collect_photos(
     *,
     overwrite: bool = False,
     keep_names: bool = False,
+    frames_of: FramesOf | None = None,
 ) -> PhotoSet:
     """Find the usable photos of a folder and lay them out for COLMAP.
 
@@ -50,12 +52,13 @@ def collect_photos(
     only what an earlier run had put there.
 
     Args:
-        photo_dir: The user's folder; never written to, apart from an output folder inside it.
+        photo_dir: The user's folder, or a video; never written to, apart from an output folder inside it.
         image_dir: Folder to fill, created if need be; its photos are named by their path below ``photo_dir``.
         options: What counts as a photo.
         progress: Called with (files done, files) after every file.
         overwrite: Whether images of other photos, of an earlier run, may give way.
         keep_names: Whether every image has the name of its photo, whatever COLMAP can write, as a database wants it.
+        frames_of: Takes frames from a video, which come in its place; without it videos are left out.
 
     Returns:
         The photos sorted by name, and what was left out sorted by name. There may be no photo at all.
@@ -69,7 +72,12 @@ def collect_photos(
     check_folders(photo_dir, image_dir)
     image_dir.mkdir(parents=True, exist_ok=True)
     files, skipped = walk(photo_dir, image_dir, options)  # name -> path
-    folders = _take_out_dataset_folders(files, skipped, options)
+    if options.image_list is not None:
+        notes = [keep_listed(files, skipped, options.image_list)]
+    else:
+        notes = _take_out_dataset_folders(files, skipped, options)
+    if frames_of is not None:
+        skipped += put_frames_in_place(files, frames_of)
     image_names = {name: name for name in files} if keep_names else names_to_write(files)
     images = {image_names[name]: path for name, path in sorted(files.items(), key=lambda file: image_names[file[0]])}
     ledger = PhotoLedger(image_dir, options)
@@ -88,16 +96,14 @@ def collect_photos(
     skipped.sort(key=lambda file: file.name)
     for file in skipped:
         logger.info("left out %s: %s (%s)", file.name, file.reason, file.detail)
-    notes = (*folders, *_notes(kept, sources))
+    notes += _notes(kept, sources)
     for note in notes:
         logger.info("%s", note)
     photos = tuple(record.photo(name, image_dir / name, sources[name]) for name, record in sorted(kept.items()))
-    return PhotoSet(image_dir=image_dir, photos=photos, skipped=tuple(skipped), notes=notes)
+    return PhotoSet(image_dir=image_dir, photos=photos, skipped=tuple(skipped), notes=tuple(notes))
 
 
-def _take_out_dataset_folders(
-    files: dict[str, Path], skipped: list[SkippedFile], options: PhotoOptions
-) -> tuple[str, ...]:
+def _take_out_dataset_folders(files: dict[str, Path], skipped: list[SkippedFile], options: PhotoOptions) -> list[str]:
     """Take masks, depth maps, scaled copies and models out of the files; a sentence for each of their folders."""
     with strict_pillow():
         folders = dataset_folders(files, options)
@@ -105,10 +111,10 @@ def _take_out_dataset_folders(
         for name in folder.files:
             del files[name]
         skipped.append(SkippedFile(f"{printable(folder.name)}/", SkipReason.DATASET_FOLDER, folder.what))
-    return tuple(f"{printable(folder.name)}/ is left out: {folder.what}" for folder in folders)
+    return [f"{printable(folder.name)}/ is left out: {folder.what}" for folder in folders]
 
 
-def _notes(kept: dict[str, PhotoRecord], sources: dict[str, str]) -> tuple[str, ...]:
+def _notes(kept: dict[str, PhotoRecord], sources: dict[str, str]) -> list[str]:
     """What was done to photos that nobody might expect, with the first of them."""
     notes = []
     stretched = sorted(name for name, record in kept.items() if record.num_bits is not None)
@@ -124,7 +130,7 @@ def _notes(kept: dict[str, PhotoRecord], sources: dict[str, str]) -> tuple[str, 
             f"{len(renamed)} of the photos are in a format that COLMAP does not write; their images have names that "
             f"say what they are, such as {renamed[0]} for {sources[renamed[0]]}"
         )
-    return tuple(notes)
+    return notes
 
 
 def check_folders(photo_dir: Path, image_dir: Path) -> None:
@@ -135,8 +141,10 @@ def check_folders(photo_dir: Path, image_dir: Path) -> None:
     """
     if not photo_dir.exists():
         raise ValueError(f"photo folder does not exist: {photo_dir}; give the folder that holds the photos")
-    if not photo_dir.is_dir():
-        raise ValueError(f"expected a folder of photos, got a file: {photo_dir}; give the folder that holds it")
+    if not photo_dir.is_dir() and not is_video(photo_dir):
+        raise ValueError(
+            f"expected a folder of photos or a video, got a file: {photo_dir}; give the folder that holds it"
+        )
     if image_dir.exists() and not image_dir.is_dir():
         raise ValueError(f"expected a folder to write images to, got a file: {image_dir}; choose another output folder")
     if photo_dir.resolve().is_relative_to(image_dir.resolve()):

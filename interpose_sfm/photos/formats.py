@@ -55,6 +55,8 @@ def check_signature(head: bytes, path: Path) -> None:
     for offset, magic, name in _OTHER_FORMATS:
         if head.startswith(magic, offset):
             raise UnusableError(SkipReason.NOT_AN_IMAGE, f"{name} is not supported; convert it to JPEG or PNG")
+    if head.startswith(b"ftyp", 4) or head.startswith(b"\x1aE\xdf\xa3") or head[:4] + head[8:12] == b"RIFFAVI ":
+        raise UnusableError(SkipReason.NOT_AN_IMAGE, "a video, not a photo")
     if not head.strip(b"\0"):
         raise UnusableError(SkipReason.CORRUPT, "only zero bytes, as a failed copy leaves them")
     raise UnusableError(SkipReason.NOT_AN_IMAGE, "no JPEG, PNG, TIFF or WebP data; convert it if it is a photo")

@@ -35,6 +35,7 @@ Stamp = tuple[int, ...]
 
 _LEDGER_VERSION = 4
 _SAVE_EVERY = 50  # photos
+_WHICH_FILES: dict[str, Any] = {"recursive": True, "image_list": None, "num_frames_target": 0}  # not how they are read
 _CLONE = 0x40049409  # FICLONE of Linux: a copy that shares its blocks until one of both is written to
 
 
@@ -98,7 +99,7 @@ class PhotoLedger:
         self.image_dir = image_dir
         self.records: dict[str, PhotoRecord] = {}
         self._path = image_dir.parent / (image_dir.name + LEDGER_SUFFIX)
-        self._key = {"version": _LEDGER_VERSION, "options": asdict(replace(options, recursive=True))}
+        self._key = {"version": _LEDGER_VERSION, "options": asdict(replace(options, **_WHICH_FILES))}
         self._names: set[str] = set()
         self._photo_dir = ""
         self._earlier: dict[str, PhotoRecord] = {}  # of the last run, whatever its options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos.formats import os_reason
@@ -18,8 +18,11 @@ _JUNK_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$rec
 def walk(root: Path, image_dir: Path, options: PhotoOptions) -> tuple[dict[str, Path], list[SkippedFile]]:
     """All files below the folder in name order, and those that need not be opened to be refused.
 
-    Every folder is entered once, by its own path rather than by a symbolic link where it has both.
+    Every folder is entered once, by its own path rather than by a symbolic link where it has both. A file in the place
+    of the folder is its only one.
     """
+    if not root.is_dir():
+        return {root.name: root}, []
     files: dict[str, Path] = {}
     skipped: list[SkippedFile] = []
     entered = {_identity(image_dir)}
@@ -56,6 +59,46 @@ def walk(root: Path, image_dir: Path, options: PhotoOptions) -> tuple[dict[str, 
         if not options.recursive:
             break
     return dict(sorted(files.items())), skipped
+
+
+def read_image_list(path: Path) -> tuple[str, ...]:
+    """The photos that a list names as COLMAP takes it: a name a line, a path below the photo folder.
+
+    Raises:
+        ValueError: It names none, or is no text.
+        OSError: It cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"image list {path}: got bytes that are no UTF-8 ({error}), expected names of photos"
+        ) from error
+    names = tuple(dict.fromkeys(PurePosixPath(line.strip()).as_posix() for line in lines if line.strip()))
+    if not names:
+        raise ValueError(f"image list {path}: got no name, expected one a line, each a path below the photo folder")
+    return names
+
+
+def keep_listed(files: dict[str, Path], skipped: list[SkippedFile], path: Path) -> str:
+    """Keep the photos of an image list alone, of files and of what was skipped; a sentence that says so.
+
+    Raises:
+        ValueError: See `read_image_list`; or a name that there is no file of.
+    """
+    wanted = dict.fromkeys(read_image_list(path))
+    known = [*files, *(file.name for file in skipped)]
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise ValueError(
+            f"image list {path}: got {len(missing)} names of no file, such as {missing[0]!r}, expected paths below the "
+            f"photo folder{f', such as {known[0]!r}' if known else ''}"
+        )
+    num_left_out = sum(name not in wanted for name in known)
+    for name in [name for name in files if name not in wanted]:
+        del files[name]
+    skipped[:] = [file for file in skipped if file.name in wanted]
+    return f"the image list names {len(wanted)} files; {num_left_out} others are left out"
 
 
 def _refusal(name: str, path: str) -> SkippedFile | None:

@@ -45,6 +45,7 @@ class Workspace:
     Attributes:
         root: The folder, absolute.
         images_dir: Photos as COLMAP reads them.
+        frames_dir: Frames of videos among the photos.
         database_path: COLMAP database.
         base_dir, sparse_dir: COLMAP models 0, 1, ... of the base stage and of the whole run.
         clips_dir: Generated clips.
@@ -61,6 +62,7 @@ class Workspace:
         """
         self.root = Path(root).absolute()
         self.images_dir = self.root / "images"
+        self.frames_dir = self.root / "frames"
         self.database_path = self.root / "database.db"
         self.base_dir = self.root / "base"
         self.sparse_dir = self.root / "sparse"

@@ -33,6 +33,7 @@ from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
 from interpose_sfm.workflows.start_checks import check_clips, check_path, check_run
+from interpose_sfm.workflows.video_frames import FrameStore
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def reconstruct(
     Where COLMAP connects all photos the result is COLMAP's own. A run that was killed goes on where it stopped.
 
     Args:
-        photo_dir: Folder with photos, sub-folders included.
+        photo_dir: Folder with photos, sub-folders included, or a video.
         output: Output folder; ``<photo_dir>_interpose`` beside the photos by default.
         options: All options.
         progress: Called with the stage, what is done and the total (0 where unknown).
@@ -76,7 +77,8 @@ def workspace_of(photo_dir: Path, output: Path | None) -> Workspace:
         check_path(output)
         return Workspace(Path(output))
     resolved = Path(photo_dir).resolve()
-    return Workspace(resolved.with_name(f"{resolved.name}_interpose"))
+    name = resolved.stem if resolved.is_file() else resolved.name
+    return Workspace(resolved.with_name(f"{name}_interpose"))
 
 
 def find_weak_pairs(
@@ -136,6 +138,7 @@ class PhotoRun:
 
     def collect(self, photo_dir: Path) -> PhotoSet:
         """Stage 1: photos -> upright images, and what is left out."""
+        videos = FrameStore(self.workspace.frames_dir, self.options.photos.num_frames_target, self.log)
         with self.log.stage("photos"):
             photo_set = collect.collect_photos(
                 photo_dir,
@@ -144,7 +147,9 @@ class PhotoRun:
                 lambda done, total: self.log.tell("photos", done, total),
                 overwrite=self.options.overwrite,
                 keep_names=self.options.database is not None,
+                frames_of=videos.frames_of if videos.num_frames_target else None,
             )
+            videos.forget_others()
             self.log.warnings.extend(photo_set.notes)
         if self.options.database is not None:
             photo_set = self._only_in_database(photo_set, self.options.database)

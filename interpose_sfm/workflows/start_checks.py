@@ -13,6 +13,7 @@ from interpose_sfm.colmap import databases
 from interpose_sfm.options import FallbackOptions, ReconstructOptions
 from interpose_sfm.options.devices import check_device
 from interpose_sfm.photos.collect import check_folders
+from interpose_sfm.photos.walk import read_image_list
 from interpose_sfm.pose.devices import AUTO as AUTO_DEVICE
 from interpose_sfm.pose.factory import AUTO, POSE_ESTIMATORS
 from interpose_sfm.storage.workspace import Workspace
@@ -59,6 +60,8 @@ def check_run(photo_dir: Path, workspace: Workspace, options: ReconstructOptions
         ValueError, MissingDependencyError: See `check_options`; or the photo folder is none.
     """
     check_folders(photo_dir, workspace.images_dir)
+    if options.photos.image_list is not None:
+        read_image_list(options.photos.image_list)
     check_options(options)
 
 

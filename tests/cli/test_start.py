@@ -51,6 +51,7 @@ BAD_OPTIONS: dict[str, tuple[Sequence[str], str]] = {
     "clip folder": (["--clips", "/nonexist"], "clip folder /nonexist does not exist"),
     "clip file": (["--clips", "photos/a.jpg"], "does not exist or is no folder"),
     "prompts": (["--prompt-file", "/nonexist"], "/nonexist"),
+    "image list": (["--image-list", "/nonexist"], "/nonexist"),
     "captioner": (["--captioner", "nope"], "captioner 'nope'"),
     "NaN": (["--detection-threshold", "nan"], "detection-threshold: got nan"),
 }
@@ -70,6 +71,8 @@ NOT_OF = {
         "clip folder",
         "clip file",
     },
+    "relpose": {"image list"},
+    "hook": {"image list"},
 }
 
 

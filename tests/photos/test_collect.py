@@ -165,6 +165,35 @@ def test_sub_folders_can_be_left_out(folder: Path) -> None:
     assert files_in(shallow.image_dir) == ["a.jpg"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_an_image_list_names_the_photos_that_are_used(encoding: str, folder: Path, tmp_path: Path) -> None:
+    put(folder, "a.jpg", "b.jpg", "sub/é b.jpg", "masks/c.jpg")
+    picture("w").save(folder / "w.webp")
+    (folder / "notes.txt").write_text("not listed")
+    (folder / "listed.txt").write_text("listed")
+    listed = tmp_path / "list.txt"
+    listed.write_text("sub/é b.jpg\r\n\n./a.jpg\nw.webp\nlisted.txt\na.jpg\n", encoding=encoding)
+    photo_set = collect(folder, options=PhotoOptions(image_list=listed))
+    assert names_of(photo_set) == ["a.jpg", "sub/é b.jpg", "w.png"]
+    assert reasons_of(photo_set) == {"listed.txt": SkipReason.NOT_AN_IMAGE}
+    assert photo_set.notes[0] == "the image list names 4 files; 3 others are left out"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a.jpg\nc.jpg\nd.jpg\n", r"got 2 names of no file, such as 'c.jpg', expected .* such as 'a.jpg'"),
+        (b"\n \n", "got no name, expected one a line"),
+        (b"\xff\xfea\x00", "bytes that are no UTF-8"),
+    ],
+)
+def test_an_image_list_that_cannot_be_meant_is_refused(content: bytes, message: str, folder: Path) -> None:
+    put(folder, "a.jpg")
+    (folder.parent / "list.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        collect(folder, options=PhotoOptions(image_list=folder.parent / "list.txt"))
+
+
 def test_linked_folders_are_entered_once(folder: Path, tmp_path: Path) -> None:
     put(folder, "sub/a.jpg")
     put(tmp_path / "elsewhere", "b.jpg")
@@ -227,6 +256,8 @@ def test_options_check_themselves() -> None:
         PhotoOptions(min_side_px=0)
     with pytest.raises(ValueError, match="max-megapixels"):
         PhotoOptions(max_megapixels=float("nan"))
+    with pytest.raises(ValueError, match="num-frames-target"):
+        PhotoOptions(num_frames_target=-1)
 
 
 @pytest.fixture

@@ -109,6 +109,13 @@ def test_other_options_are_applied_to_known_photos(folder: Path) -> None:
     strict = collect(folder, options=PhotoOptions(min_side_px=121))
     assert reasons_of(strict) == {"a.jpg": SkipReason.TOO_SMALL}
     assert names_of(collect(folder, options=PhotoOptions(min_side_px=120))) == ["a.jpg"]
+    before = stamps(folder.parent / "output" / "images")
+    (folder.parent / "list.txt").write_text("a.jpg\n")
+    chosen = PhotoOptions(min_side_px=120, image_list=folder.parent / "list.txt", num_frames_target=7, recursive=False)
+    assert names_of(collect(folder, options=chosen)) == ["a.jpg"]
+    assert (
+        stamps(folder.parent / "output" / "images") == before
+    )  # which files are used says nothing of how they are read
     small = collect(folder, options=PhotoOptions(max_megapixels=0.0191))  # 160 x 120 = 19200
     assert reasons_of(small) == {"a.jpg": SkipReason.TOO_LARGE}
 
