@@ -402,7 +402,7 @@ _NEEDS: Mapping[tuple[CheckKind, str], tuple[str, ...]] = MappingProxyType(
             (CheckKind.GENERATOR, name): ("torch", "av")
             for name in (
                 *("diffusers", "dynamicrafter", "framepack", "ltx", "ltx2", "skyreels"),
-                *("wan-flf2v", "wan-vace"),
+                *("wan-flf2v", "wan-vace", "wan2.2", "wan2.2-vace"),
             )
         },
     }

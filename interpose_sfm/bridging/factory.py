@@ -40,6 +40,8 @@ VIDEO_MODELS: BackendTable[VideoModel] = BackendTable(
             "skyreels": "interpose_sfm.video_models.diffusion:DiffusersModel",
             "wan-flf2v": "interpose_sfm.video_models.diffusion:DiffusersModel",
             "wan-vace": "interpose_sfm.video_models.diffusion:DiffusersModel",
+            "wan2.2": "interpose_sfm.video_models.diffusion:DiffusersModel",
+            "wan2.2-vace": "interpose_sfm.video_models.diffusion:DiffusersModel",
         }
     ),
     entry_point_group="interpose_sfm.video_models",

@@ -187,11 +187,26 @@ def wan22_i2v(**changes: Any) -> Any:
     )
 
 
+VACE_SIZES: Mapping[str, Any] = {**WAN_SIZES, "in_channels": 16, "vace_layers": [0, 1], "vace_in_channels": 96}
+
+
 def wan_vace(**changes: Any) -> Any:
     from diffusers import WanVACEPipeline, WanVACETransformer3DModel
 
-    sizes = {**WAN_SIZES, "in_channels": 16, "vace_layers": [0, 1], "vace_in_channels": 96, **changes}
-    return WanVACEPipeline(**wan_parts(), transformer=WanVACETransformer3DModel(**sizes).eval())
+    return WanVACEPipeline(**wan_parts(), transformer=WanVACETransformer3DModel(**{**VACE_SIZES, **changes}).eval())
+
+
+def wan22_vace(**changes: Any) -> Any:
+    """Wan 2.2 VACE: two transformers."""
+    from diffusers import WanVACEPipeline, WanVACETransformer3DModel
+
+    sizes = {**VACE_SIZES, **changes}
+    return WanVACEPipeline(
+        **wan_parts(),
+        transformer=WanVACETransformer3DModel(**sizes).eval(),
+        transformer_2=WanVACETransformer3DModel(**sizes).eval(),
+        boundary_ratio=0.875,
+    )
 
 
 def skyreels(**changes: Any) -> Any:
@@ -252,48 +267,37 @@ def ltx(**changes: Any) -> Any:
     )
 
 
-def ltx2(**changes: Any) -> Any:
-    """LTX-2 with its sound; as published, saved under the name of its text-to-video pipeline."""
-    from diffusers import (
-        AutoencoderKLLTX2Audio,
-        AutoencoderKLLTX2Video,
-        FlowMatchEulerDiscreteScheduler,
-        LTX2Pipeline,
-        LTX2VideoTransformer3DModel,
-    )
-    from diffusers.pipelines.ltx2 import LTX2TextConnectors
-    from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
+LTX2_SIZES: Mapping[str, Any] = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_attention_heads": 2,
+    "attention_head_dim": 8,
+    "cross_attention_dim": 16,
+    "audio_in_channels": 4,
+    "audio_out_channels": 4,
+    "audio_num_attention_heads": 2,
+    "audio_attention_head_dim": 4,
+    "audio_cross_attention_dim": 8,
+    "num_layers": 2,
+    "caption_channels": 32,
+    "rope_double_precision": False,
+}
+CONNECTOR_SIZES: Mapping[str, Any] = {
+    "caption_channels": 32,
+    "text_proj_in_factor": 3,
+    "video_connector_num_layers": 1,
+    "video_connector_num_learnable_registers": None,
+    "audio_connector_num_layers": 1,
+    "audio_connector_num_learnable_registers": None,
+    "connector_rope_base_seq_len": 32,
+    "rope_double_precision": False,
+}
 
-    sizes = {
-        "in_channels": 4,
-        "out_channels": 4,
-        "num_attention_heads": 2,
-        "attention_head_dim": 8,
-        "cross_attention_dim": 16,
-        "audio_in_channels": 4,
-        "audio_out_channels": 4,
-        "audio_num_attention_heads": 2,
-        "audio_attention_head_dim": 4,
-        "audio_cross_attention_dim": 8,
-        "num_layers": 2,
-        "caption_channels": 32,
-        "rope_double_precision": False,
-        **changes,
-    }
-    connectors = LTX2TextConnectors(
-        caption_channels=32,
-        text_proj_in_factor=3,
-        video_connector_num_attention_heads=4,
-        video_connector_attention_head_dim=8,
-        video_connector_num_layers=1,
-        video_connector_num_learnable_registers=None,
-        audio_connector_num_attention_heads=4,
-        audio_connector_attention_head_dim=8,
-        audio_connector_num_layers=1,
-        audio_connector_num_learnable_registers=None,
-        connector_rope_base_seq_len=32,
-        rope_double_precision=False,
-    )
+
+def ltx2_parts() -> dict[str, Any]:
+    """What LTX-2 and LTX-2.5 have in common."""
+    from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, FlowMatchEulerDiscreteScheduler
+
     vae = AutoencoderKLLTX2Video(
         latent_channels=4,
         block_out_channels=(8, 16, 32, 64),
@@ -306,24 +310,109 @@ def ltx2(**changes: Any) -> Any:
     sound = AutoencoderKLLTX2Audio(
         base_channels=4, ch_mult=(1,), num_res_blocks=1, latent_channels=2, resolution=32, mel_bins=8
     ).eval()
-    vocoder = LTX2Vocoder(
+    return {
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05),
+        "vae": vae,
+        "audio_vae": sound,
+        "tokenizer": tokenizer(64, "left"),
+    }
+
+
+def ltx2(**changes: Any) -> Any:
+    """LTX-2 with its sound; as published, saved under the name of its text-to-video pipeline."""
+    from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
+    from diffusers.pipelines.ltx2 import LTX2TextConnectors
+
+    connectors = LTX2TextConnectors(
+        **CONNECTOR_SIZES,
+        video_connector_num_attention_heads=4,
+        video_connector_attention_head_dim=8,
+        audio_connector_num_attention_heads=4,
+        audio_connector_attention_head_dim=8,
+    )
+    return LTX2Pipeline(
+        **ltx2_parts(),
+        text_encoder=gemma3(),
+        connectors=connectors.eval(),
+        transformer=LTX2VideoTransformer3DModel(**{**LTX2_SIZES, **changes}).eval(),
+        vocoder=vocoder(),
+    )
+
+
+def ltx25(**changes: Any) -> Any:
+    """LTX-2.5: another text encoder, a projection of the text for sound and one for pictures, a head for the length."""
+    from diffusers import LTX2Pipeline, LTX2VideoTransformer3DModel
+    from diffusers.pipelines.ltx2 import LTX2DurationHead, LTX2TextConnectors
+
+    connectors = LTX2TextConnectors(
+        **CONNECTOR_SIZES,
+        video_connector_num_attention_heads=2,
+        video_connector_attention_head_dim=8,
+        audio_connector_num_attention_heads=2,
+        audio_connector_attention_head_dim=4,
+        per_modality_projections=True,
+        video_hidden_dim=16,
+        audio_hidden_dim=8,
+        proj_bias=True,
+    )
+    sizes = {
+        **LTX2_SIZES,
+        "cross_attn_mod": True,
+        "audio_cross_attn_mod": True,
+        "gated_attn": True,
+        "audio_gated_attn": True,
+        "use_prompt_embeddings": False,
+        "use_prompt_adaln_single": False,
+        "perturbed_attn": True,
+        **changes,
+    }
+    return LTX2Pipeline(
+        **ltx2_parts(),
+        text_encoder=gemma4(),
+        connectors=connectors.eval(),
+        transformer=LTX2VideoTransformer3DModel(**sizes).eval(),
+        vocoder=vocoder(),
+        duration_head=LTX2DurationHead(
+            video_cross_attention_dim=16, audio_cross_attention_dim=8, pooler_hidden_dim=8, num_pooler_heads=2
+        ),
+    )
+
+
+def vocoder() -> Any:
+    from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
+
+    return LTX2Vocoder(
         in_channels=16,
         hidden_channels=32,
         upsample_kernel_sizes=[4, 4],
         upsample_factors=[2, 2],
         resnet_kernel_sizes=[3],
         resnet_dilations=[[1, 3, 5]],
+    ).eval()
+
+
+def gemma4() -> Any:
+    from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
+
+    text = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 37,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    vision = {"mm_embed_dim": 16, "mm_posemb_size": 16, "output_proj_dims": 16}
+    special = ("image", "video", "audio", "boi", "eoi", "boa")
+    config = Gemma4UnifiedConfig(
+        text_config=text,
+        vision_config=vision,
+        audio_config={"audio_embed_dim": 16},
+        eoa_token_index=63,
+        **{f"{name}_token_id": 50 + index for index, name in enumerate(special)},
     )
-    return LTX2Pipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05),
-        vae=vae,
-        audio_vae=sound,
-        text_encoder=gemma3(),
-        tokenizer=tokenizer(64, "left"),
-        connectors=connectors.eval(),
-        transformer=LTX2VideoTransformer3DModel(**sizes).eval(),
-        vocoder=vocoder.eval(),
-    )
+    return Gemma4UnifiedForConditionalGeneration(config).eval()
 
 
 def gemma3() -> Any:
@@ -442,7 +531,9 @@ BUILDERS: Mapping[str, Callable[..., Any]] = {
     "ltx2": ltx2,
     "framepack": framepack,
     "skyreels": skyreels,
-    "wan22-i2v": wan22_i2v,
+    "wan2.2": wan22_i2v,
+    "wan2.2-vace": wan22_vace,
+    "ltx2.5": ltx25,
     "skyreels-flf2v": skyreels_flf2v,
 }
-"""Name -> function. The first six are those of the generators; the others have the same classes or similar ones."""
+"""Name -> function; most names are those of the generators."""

@@ -38,13 +38,16 @@ class Checkpoint:
         repo: Repository of the hub, or a folder.
         parts: Components from elsewhere. The first one holds the model proper: `revision` is of it.
         parameters: Component -> billions of parameters, to plan before anything is downloaded. They were counted by
-            building each class from its published configuration without memory (torch's device "meta").
+            building each class from its published configuration without memory (torch's device "meta"). Empty where
+            that is not public.
+        gate: What the hub wants before it hands the weights out, for the message where it does not; empty for nothing.
     """
 
     family: Family
     repo: str
     parts: Mapping[str, Part] = field(default_factory=dict)
     parameters: Mapping[str, float] = field(default_factory=dict)
+    gate: str = ""
 
 
 _UMT5_XXL, _T5_XXL, _CLIP_H, _WAN_VAE = 5.68, 4.76, 0.63, 0.13
@@ -67,6 +70,17 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
             repo="Wan-AI/Wan2.1-VACE-14B-diffusers",
             parameters={**_WAN, "transformer": 17.34},
         ),
+        "wan2.2": Checkpoint(
+            family=FAMILIES["wan2.2-i2v"],
+            repo="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+            parameters={**_WAN, "transformer": 14.29, "transformer_2": 14.29},
+        ),
+        # Converted from alibaba-pai/Wan2.2-VACE-Fun-A14B (Apache-2.0).
+        "wan2.2-vace": Checkpoint(
+            family=FAMILIES["wan2.2-vace"],
+            repo="linoyts/Wan2.2-VACE-Fun-14B-diffusers",
+            parameters={**_WAN, "transformer": 17.34, "transformer_2": 17.34},
+        ),
         "ltx": Checkpoint(
             family=FAMILIES["ltx"],
             repo="Lightricks/LTX-Video-0.9.5",
@@ -81,6 +95,12 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
             family=FAMILIES["ltx2"],
             repo="Lightricks/LTX-2",
             parameters={"text_encoder": 12.20, "transformer": 18.88, "vae": 1.22, "connectors": 1.4},
+        ),
+        "ltx2:2.5": Checkpoint(
+            family=FAMILIES["ltx2"],
+            repo="Lightricks/LTX-2.5-Diffusers",
+            gate="first agree to the LTX-2.x Community License on https://huggingface.co/Lightricks/LTX-2.5-Diffusers, "
+            "and run: hf auth login",
         ),
         "framepack": Checkpoint(
             family=FAMILIES["framepack"],
@@ -154,7 +174,7 @@ def checkpoint_of(name: str, revision: str = "") -> Checkpoint:
     index = weights.read_config(source, weights.INDEX_NAME, revision)
     if index is None:
         raise ValueError(f"{source} holds no {weights.INDEX_NAME}, expected a checkpoint of a pipeline of diffusers")
-    checkpoint = Checkpoint(family=family_of(index.get("_class_name"), source), repo=source)
+    checkpoint = Checkpoint(family=family_of(index, source), repo=source)
     check_usable(checkpoint, index, revision)
     return checkpoint
 

@@ -8,15 +8,16 @@ into its arguments where none of those below does. Everything here was read in t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from interpose_sfm.video_models.diffusion import objections
 from interpose_sfm.video_models.diffusion.formats import FormatRules
+from interpose_sfm.video_models.diffusion.objections import Config
 from interpose_sfm.video_models.protocol import ClipTask
 
 Arguments = dict[str, Any]
-Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Family:
         name: Ours.
         pipeline: The class in diffusers that is run.
         published_as: Classes that ``model_index.json`` of a checkpoint may name; their components are the same.
+        has_two_stages: Whether its checkpoints hold a transformer for much noise and one for little, as Wan 2.2 does.
         rules: Sizes and lengths.
         steps, guidance_scale: As the documentation of diffusers, or else the signature, has them.
         arguments: (pipeline, task) -> the arguments that hold the pictures, and those that only this class has.
@@ -57,6 +59,7 @@ class Family:
     always_tiled: bool = False
     own_libraries: tuple[str, ...] = ()
     working_gib: float = 5.0
+    has_two_stages: bool = False
 
 
 # ---------------------------------------------------------------- the pictures, as each class wants them
@@ -155,54 +158,6 @@ def _skyreels_forcing(pipe: Any, task: ClipTask) -> Arguments:
     }
 
 
-# ---------------------------------------------------------------- checkpoints that ignore the last frame
-
-
-def _wan_objection(index: Config, configs: Mapping[str, Config]) -> str:
-    if index.get("expand_timesteps"):
-        return (
-            "it is made for a first frame only (expand_timesteps, as in Wan2.2-TI2V-5B), and would ignore the last one"
-        )
-    latents = configs.get("vae", {}).get("z_dim", 16)
-    mask = configs.get("vae", {}).get("scale_factor_temporal", 4)
-    for part in ("transformer", "transformer_2"):
-        config = configs.get(part)
-        if config is None:
-            continue
-        if config.get("in_channels", 16) != 2 * latents + mask:
-            return (
-                f"its {part} takes {config.get('in_channels', 16)} channels, expected {2 * latents + mask} (noise, "
-                "mask and conditioning video): it does not take pictures"
-            )
-        if config.get("image_dim") is not None and config.get("pos_embed_seq_len") is None:
-            return (
-                f"its {part} looks at one picture only (image_dim without pos_embed_seq_len, as in Wan2.1-I2V), not at "
-                "a first and a last one"
-            )
-    return ""
-
-
-def _ltx_objection(index: Config, configs: Mapping[str, Config]) -> str:
-    # Conditions at any frame came with LTX-Video 0.9.5, and with it blocks of the VAE that bear the number.
-    if index.get("_class_name") == "LTXConditionPipeline":
-        return ""
-    if any("095" in str(block) for block in configs.get("vae", {}).get("down_block_types", ())):
-        return ""
-    return "it is older than LTX-Video 0.9.5, and knows no condition at a single frame"
-
-
-def _framepack_objection(index: Config, configs: Mapping[str, Config]) -> str:
-    if configs.get("transformer", {}).get("has_clean_x_embedder"):
-        return ""
-    return "its transformer has no embedder for clean frames (has_clean_x_embedder), and would ignore both pictures"
-
-
-def _tokenless_objection(index: Config, configs: Mapping[str, Config]) -> str:
-    if configs.get("transformer", {}).get("image_dim") is None:
-        return ""
-    return "its transformer wants an image encoder (image_dim), which diffusion forcing does not run"
-
-
 # ---------------------------------------------------------------- the table
 
 # 81 frames at 16 per second are the five seconds of the clips in the InterPose paper, and what Wan was trained for. The
@@ -230,33 +185,39 @@ _SKYREELS_RULES = FormatRules(
 )
 _WAN_DTYPES = MappingProxyType({"vae": "float32", "image_encoder": "float32"})
 
+_WAN_I2V = Family(
+    name="wan-i2v",
+    pipeline="WanImageToVideoPipeline",
+    published_as=("WanImageToVideoPipeline",),
+    rules=_WAN_RULES,
+    steps=50,
+    guidance_scale=5.5,
+    arguments=_image_and_last_image,
+    objection=objections.wan,
+    checked_parts=("transformer", "transformer_2", "vae"),
+    part_dtypes=_WAN_DTYPES,
+)
+_WAN_VACE = Family(
+    name="wan-vace",
+    pipeline="WanVACEPipeline",
+    published_as=("WanVACEPipeline",),
+    rules=_WAN_RULES,
+    steps=30,
+    guidance_scale=5.0,
+    arguments=_video_and_mask,
+    part_dtypes=_WAN_DTYPES,
+    flow_shift=3.0,
+)
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
         for family in (
-            Family(
-                name="wan-i2v",
-                pipeline="WanImageToVideoPipeline",
-                published_as=("WanImageToVideoPipeline",),
-                rules=_WAN_RULES,
-                steps=50,
-                guidance_scale=5.5,
-                arguments=_image_and_last_image,
-                objection=_wan_objection,
-                checked_parts=("transformer", "transformer_2", "vae"),
-                part_dtypes=_WAN_DTYPES,
-            ),
-            Family(
-                name="wan-vace",
-                pipeline="WanVACEPipeline",
-                published_as=("WanVACEPipeline",),
-                rules=_WAN_RULES,
-                steps=30,
-                guidance_scale=5.0,
-                arguments=_video_and_mask,
-                part_dtypes=_WAN_DTYPES,
-                flow_shift=3.0,
-            ),
+            _WAN_I2V,
+            _WAN_VACE,
+            # Without the image encoder of Wan 2.1. Steps and guidance are those of its model card.
+            replace(_WAN_I2V, name="wan2.2-i2v", steps=40, guidance_scale=3.5, has_two_stages=True),
+            replace(_WAN_VACE, name="wan2.2-vace", has_two_stages=True),
             Family(
                 name="ltx",
                 pipeline="LTXConditionPipeline",
@@ -274,7 +235,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 steps=40,
                 guidance_scale=3.0,
                 arguments=_ltx_conditions,
-                objection=_ltx_objection,
+                objection=objections.ltx,
                 checked_parts=("vae",),
                 always_tiled=True,
                 working_gib=3.0,
@@ -319,7 +280,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 steps=30,
                 guidance_scale=9.0,
                 arguments=_framepack,
-                objection=_framepack_objection,
+                objection=objections.framepack,
                 checked_parts=("transformer",),
                 part_dtypes=MappingProxyType(
                     dict.fromkeys(("vae", "text_encoder", "text_encoder_2", "image_encoder"), "float16")
@@ -337,7 +298,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 steps=50,
                 guidance_scale=5.0,
                 arguments=_skyreels_forcing,
-                objection=_tokenless_objection,
+                objection=objections.tokenless,
                 checked_parts=("transformer",),
                 part_dtypes=_WAN_DTYPES,
                 flow_shift=5.0,
@@ -351,7 +312,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 steps=50,
                 guidance_scale=5.0,
                 arguments=_image_and_last_image,
-                objection=_wan_objection,
+                objection=objections.wan,
                 checked_parts=("transformer", "vae"),
                 part_dtypes=_WAN_DTYPES,
                 flow_shift=5.0,
@@ -362,17 +323,20 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 
 
-def family_of(class_name: object, source: str) -> Family:
-    """The family of a checkpoint by the class in its ``model_index.json``.
+def family_of(index: Config, source: str) -> Family:
+    """The family of a checkpoint by its ``model_index.json``.
 
     Raises:
         ValueError: A class that takes no last frame, or code of its own; the message lists those that can be used.
     """
+    class_name = index.get("_class_name")
+    has_two_stages = bool(index.get("boundary_ratio"))
     for family in FAMILIES.values():
-        if class_name in family.published_as:
+        if class_name in family.published_as and family.has_two_stages == has_two_stages:
             return family
-    known = sorted(name for family in FAMILIES.values() for name in family.published_as)
+    known = sorted({name for family in FAMILIES.values() for name in family.published_as})
+    reason = objections.ONE_PICTURE.get(class_name, "") if isinstance(class_name, str) else ""
     raise ValueError(
-        f"{source} is a checkpoint of {class_name!r}, expected one that makes videos from a first and a last frame: "
-        f"{', '.join(known)}"
+        f"{source} is a checkpoint of {class_name!r}{reason and ', ' + reason}, expected one that makes videos from a "
+        f"first and a last frame: {', '.join(known)}"
     )

@@ -63,7 +63,7 @@ def load(checkpoint: Checkpoint, revision: str, dtype: NetworkDtype) -> LoadedPi
                 folder = _part_folder(part, revision if part is first_part(checkpoint) else "")
                 parts[name] = _load_part(folder, part, own.get(name, dtype.value))
             revisions.append(weights.revision_of(folder))
-        with _had(checkpoint.repo):
+        with _had(checkpoint.repo, checkpoint.gate):
             home = _home(checkpoint, own_revision(checkpoint, revision), pipeline_class, parts)
             index = weights.read_json(home / weights.INDEX_NAME)
             check_usable(checkpoint, index, revision)
@@ -170,7 +170,7 @@ def _is_offline() -> bool:
 
 
 @contextlib.contextmanager
-def _had(repo: str) -> Iterator[None]:
+def _had(repo: str, gate: str = "") -> Iterator[None]:
     """Errors of fetching as one sentence that says what to do."""
     import httpx
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -180,9 +180,9 @@ def _had(repo: str) -> Iterator[None]:
     except weights.IncompleteWeightsError as error:
         if Path(repo).is_dir():
             raise
-        raise ValueError(weights.absent(repo, "", error)) from error
+        raise ValueError(weights.absent(repo, "", error, gate)) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
-        raise ValueError(weights.absent(repo, "", error)) from error
+        raise ValueError(weights.absent(repo, "", error, gate)) from error
 
 
 @contextlib.contextmanager

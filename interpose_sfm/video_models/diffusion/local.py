@@ -16,7 +16,10 @@ logger = logging.getLogger(__name__)
 
 PREFERRED: tuple[str, ...] = (
     "wan-flf2v",
+    "wan2.2",
+    "wan2.2-vace",
     "wan-vace:14b",
+    "ltx2:2.5",
     "ltx2",
     "skyreels",
     "ltx:13b",

@@ -96,13 +96,13 @@ def _fetched(repo: str, name: str, revision: str) -> Path | None:
         raise ValueError(absent(repo, revision, error)) from error
 
 
-def absent(repo: str, revision: str, error: BaseException | None = None) -> str:
-    """The message for weights that cannot be had."""
+def absent(repo: str, revision: str, error: BaseException | None = None, gate: str = "") -> str:
+    """The message for weights that cannot be had; `gate` says what the hub wants first."""
     why = f" ({one_line(error)})" if error is not None else ""
     at = f" --revision {revision}" if revision else ""
     return (
         f"the weights of {repo!r} are not on this machine and cannot be had from the hub{why}; with a network, get "
-        f"them with: hf download {repo}{at}, or name a folder that holds them as diffusers:FOLDER"
+        f"them with: hf download {repo}{at}, or name a folder that holds them as diffusers:FOLDER{gate and '; ' + gate}"
     )
 
 

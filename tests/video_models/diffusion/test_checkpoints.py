@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from interpose_sfm.video_models.diffusion import (
     catalogue,
     create_model,
     loading,
+    objections,
     weights,
 )
 from interpose_sfm.video_models.diffusion.catalogue import CHECKPOINTS, Checkpoint, Part
@@ -54,7 +56,7 @@ def vace(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> Path:
         ("wan-flf2v", {"expand_timesteps": True, "in_channels": 16}, "expand_timesteps, as in Wan2.2-TI2V-5B"),
         ("wan-flf2v", {"pos_embed_seq_len": None}, "looks at one picture only"),
         ("wan-flf2v", {"in_channels": 16}, "takes 16 channels, expected 36"),
-        ("wan22-i2v", {"in_channels": 16}, "takes 16 channels, expected 36"),
+        ("wan2.2", {"in_channels": 16}, "takes 16 channels, expected 36"),
         ("skyreels-flf2v", {"pos_embed_seq_len": None}, "looks at one picture only"),
         ("skyreels", {"image_dim": 16, "added_kv_proj_dim": 24}, "wants an image encoder"),
         ("framepack", {"has_clean_x_embedder": False}, "has_clean_x_embedder"),
@@ -111,6 +113,29 @@ def test_other_classes_are_refused_with_the_list(class_name: object, vace: Path)
     change_json(vace / "model_index.json", _class_name=class_name)
     with pytest.raises(ValueError, match=r"expected one .*HunyuanVideoFramepackPipeline, LTX2ConditionPipeline,.*WanV"):
         model_of(vace)
+
+
+@pytest.mark.parametrize("class_name", objections.ONE_PICTURE)
+def test_models_of_one_picture_are_refused_with_the_reason(class_name: str, vace: Path) -> None:
+    import diffusers
+
+    call = inspect.signature(getattr(diffusers, class_name).__call__)
+    assert not {"last_image", "conditions", "video"} & set(call.parameters)  # or the reason has become a wrong one
+    change_json(vace / "model_index.json", _class_name=class_name)
+    with pytest.raises(ValueError, match=rf"checkpoint of '{class_name}', whose pipeline takes one picture and knows"):
+        model_of(vace)
+
+
+@pytest.mark.parametrize(("name", "family"), [("wan2.2", "wan2.2-i2v"), ("wan2.2-vace", "wan2.2-vace")])
+def test_two_stages_are_known_by_the_index(name: str, family: str, tiny_checkpoint: TinyCheckpoint) -> None:
+    checkpoint = catalogue.checkpoint_of(f"diffusers:{tiny_checkpoint(name)}")
+    assert checkpoint.family is FAMILIES[family] is CHECKPOINTS[name].family
+    assert "transformer_2" in weights.components(weights.read_json(tiny_checkpoint(name) / "model_index.json"))
+
+
+def test_a_gate_of_the_hub_is_named_with_its_licence(cache: object) -> None:
+    with pytest.raises(ValueError, match=r"hf download Lightricks/LTX-2.5-Diffusers.*LTX-2.x Community License"):
+        make(create_model("ltx2:2.5", OPTIONS, "cpu"))
 
 
 def test_code_of_a_checkpoint_is_not_run(vace: Path) -> None:
@@ -292,7 +317,17 @@ def test_named_models_tell_repository_and_revision() -> None:
 
 
 def test_names_and_requirements() -> None:
-    assert MODEL_NAMES == ("wan-flf2v", "wan-vace", "ltx", "ltx2", "framepack", "skyreels", "diffusers")
+    assert MODEL_NAMES == (
+        "wan-flf2v",
+        "wan-vace",
+        "wan2.2",
+        "wan2.2-vace",
+        "ltx",
+        "ltx2",
+        "framepack",
+        "skyreels",
+        "diffusers",
+    )
     assert set(PREFERRED) == set(CHECKPOINTS)
     assert DiffusersModel.missing_requirements() == {}
     assert set(DiffusersModel.requires.values()) == {"pip install 'interpose_sfm[video]'"}

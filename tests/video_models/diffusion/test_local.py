@@ -14,25 +14,31 @@ from interpose_sfm.video_models.diffusion import (
 from interpose_sfm.video_models.diffusion.catalogue import CHECKPOINTS, Checkpoint
 from tiny_models import TinyCheckpoint
 
+COUNTED = tuple(name for name, checkpoint in CHECKPOINTS.items() if checkpoint.parameters)
+
 
 def here(*names: str) -> Callable[[Checkpoint, str], Mapping[str, float] | None]:
-    return lambda checkpoint, revision: next((c.parameters for n in names if (c := CHECKPOINTS[n]) is checkpoint), None)
+    return lambda checkpoint, _: checkpoint.parameters if checkpoint in map(CHECKPOINTS.get, names) else None
 
 
 @pytest.mark.parametrize(
     ("free_gib", "names", "chosen"),
     [
-        ({}, CHECKPOINTS, None),
+        ({}, COUNTED, None),
         ({"cuda:0": 79.0}, (), None),
-        ({"cuda:0": 79.0}, CHECKPOINTS, "wan-flf2v"),
+        ({"cuda:0": 79.0}, COUNTED, "wan-flf2v"),
         ({"cuda:0": 10.0, "cuda:1": 79.0}, ("ltx", "skyreels"), "skyreels"),
-        ({"cuda:0": 23.5}, CHECKPOINTS, "wan-vace"),
+        ({"cuda:0": 23.5}, COUNTED, "wan-vace"),
         ({"cuda:0": 23.5}, ("wan-flf2v", "ltx"), "ltx"),
         ({"cuda:0": 23.5}, ("wan-flf2v",), None),
     ],
 )
 def test_auto_takes_what_fits_and_is_here(free_gib: dict[str, float], names: tuple[str, ...], chosen: str) -> None:
-    choice = local_model(GenerationOptions(), probe=lambda: free_gib, count=here(*names))
+    choice = local_model(
+        GenerationOptions(),
+        probe=lambda: free_gib,
+        count=here(*names),
+    )
     assert choice.name == chosen
     assert choice.reason
 

@@ -17,7 +17,7 @@ from interpose_sfm.video_models.diffusion.model import footprint_of
 from tiny_models import TinyCheckpoint, model_of
 
 
-@pytest.mark.parametrize("name", ["wan-flf2v", "ltx2", "framepack", "wan22-i2v"])
+@pytest.mark.parametrize("name", ["wan-flf2v", "ltx2", "framepack", "wan2.2"])
 def test_parameters_are_counted_without_loading(name: str, tiny_checkpoint: TinyCheckpoint) -> None:
     folder = tiny_checkpoint(name)
     checkpoint = catalogue.checkpoint_of(f"diffusers:{folder}")
@@ -38,6 +38,8 @@ def test_parameters_are_counted_without_loading(name: str, tiny_checkpoint: Tiny
         ("wan-flf2v", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
         ("wan-vace", MemoryProfile.FULL, MemoryProfile.FULL),
         ("wan-vace:14b", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
+        ("wan2.2", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
+        ("wan2.2-vace", MemoryProfile.SEQUENTIAL, MemoryProfile.OFFLOAD),
         ("ltx", MemoryProfile.FULL, MemoryProfile.FULL),
         ("ltx:13b", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),
         ("ltx2", MemoryProfile.SEQUENTIAL, MemoryProfile.FULL),

@@ -30,7 +30,9 @@ PIPELINES = {
     "ltx2": "LTX2ConditionPipeline",
     "framepack": "HunyuanVideoFramepackPipeline",
     "skyreels": "SkyReelsV2DiffusionForcingImageToVideoPipeline",
-    "wan22-i2v": "WanImageToVideoPipeline",
+    "wan2.2": "WanImageToVideoPipeline",
+    "wan2.2-vace": "WanVACEPipeline",
+    "ltx2.5": "LTX2ConditionPipeline",
     "skyreels-flf2v": "SkyReelsV2ImageToVideoPipeline",
 }
 
@@ -83,7 +85,9 @@ def models(tiny_checkpoint: TinyCheckpoint) -> Callable[[str], DiffusersModel]:
 
     def model(name: str) -> DiffusersModel:
         if name not in loaded:
-            options = replace(OPTIONS, video_long_side_px=96 if name == "ltx2" else 64)  # whose sides are 64 at least
+            options = replace(
+                OPTIONS, video_long_side_px=96 if name.startswith("ltx2") else 64
+            )  # whose sides are 64 at least
             loaded[name] = create_model(f"diffusers:{tiny_checkpoint(name)}", options, "cpu")
         return loaded[name]
 
@@ -235,7 +239,9 @@ CONDITIONS: dict[str, Callable[[Call, ClipFormat], Condition]] = {
     "ltx2": ltx2_tokens,
     "framepack": framepack_history,
     "skyreels": forced_frames,
-    "wan22-i2v": conditioning_video,
+    "wan2.2": conditioning_video,
+    "wan2.2-vace": control_video,
+    "ltx2.5": ltx2_tokens,
     "skyreels-flf2v": conditioning_video_and_image,
 }
 
