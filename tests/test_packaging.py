@@ -107,7 +107,9 @@ def test_dependencies_have_lower_bounds() -> None:
     for option in options:
         section = "options" if option == "install_requires" else "options.extras_require"
         for requirement in requirements(section, option):
-            assert re.fullmatch(r"[a-z0-9-]+(>=|==)[0-9.]+(,<[0-9.]+)?", requirement), requirement
+            assert re.fullmatch(r"[a-z0-9-]+(>=|==)[0-9.]+(,<[0-9.]+)?(; python_version >= \"3\.11\")?", requirement), (
+                requirement
+            )
 
 
 def test_tools_are_pinned() -> None:

@@ -1,4 +1,4 @@
-"""Runway's and Luma's APIs as they are documented, on 127.0.0.1 over real sockets, with failures on demand.
+"""The APIs of Runway, Luma and Google as they are documented, on 127.0.0.1 over real sockets, with failures on demand.
 
 The paths, fields and states are those of the official SDKs, which the tests use unchanged. A clip fades from the first
 picture that was sent to the last, so that its ends show the photos.
@@ -141,7 +141,8 @@ class ApiServer:
         if kind == "file":
             return Answer(body=self._file(seen.path.split("/")[-1].removesuffix(".mp4")))
         if not self.is_authorised(seen):
-            return Answer(401, {"error": f"Incorrect API key provided: {seen.headers.get('authorization')}"})
+            shown = seen.headers.get("authorization") or seen.headers.get("x-goog-api-key")
+            return Answer(401, {"error": f"Incorrect API key provided: {shown}"})
         if kind == "create":
             return self._create(seen)
         if kind == "poll":
@@ -303,6 +304,74 @@ class LumaServer(ApiServer):
         return Answer(
             body={"generations": page, "count": len(page), "limit": limit, "offset": offset, "has_more": more}
         )
+
+
+class LumaAgentsServer(ApiServer):
+    """``agents.lumalabs.ai/v1``: generations with inline key frames; there is no list."""
+
+    def kind(self, seen: Seen) -> str:
+        if seen.method == "POST":
+            return "create"
+        return "poll" if seen.path.startswith("/generations/") else "file"
+
+    def keyframes(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+        video = seen.json["video"]
+        assert video["keyframe_indexes"] == [0, 24 * int(video["duration"].removesuffix("s"))]
+        assert [frame["media_type"] for frame in video["keyframes"]] == ["image/png"] * 2
+        first, last = (picture(base64.b64decode(frame["data"])) for frame in video["keyframes"])
+        return first, last
+
+    def created(self, task_id: str) -> Answer:
+        return Answer(201, self.running_report(task_id))
+
+    def running_report(self, task_id: str) -> dict[str, Any]:
+        return {
+            "id": task_id,
+            "created_at": datetime.now(timezone.utc).isoformat(),
+            "model": self.tasks[task_id]["model"],
+            "state": "processing",
+            "type": "video",
+        }
+
+    def finished_report(self, task_id: str, url: str) -> dict[str, Any]:
+        return {**self.running_report(task_id), "state": "completed", "output": [{"type": "video", "url": url}]}
+
+
+class VeoServer(ApiServer):
+    """``aiplatform.googleapis.com`` with an API key: long-running operations, which are asked for by POST."""
+
+    def kind(self, seen: Seen) -> str:
+        return "create" if seen.path.endswith(":predictLongRunning") else "poll"
+
+    def is_authorised(self, seen: Seen) -> bool:
+        return seen.headers.get("x-goog-api-key") == KEY
+
+    def handle(self, seen: Seen) -> Answer:
+        if self.kind(seen) == "poll":
+            resource, _, operation = seen.json["operationName"].rpartition("/operations/")
+            assert seen.path.endswith(f"/{resource}:fetchPredictOperation")
+            seen = Seen(seen.method, f"{seen.path}/{operation}", seen.query, seen.headers, seen.body)
+        answer = super().handle(seen)
+        if isinstance(answer.body, dict) and isinstance(answer.body.get("error"), str):
+            answer.body = {"error": {"code": answer.status, "message": answer.body["error"], "status": "X"}}
+        return answer
+
+    def keyframes(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+        (instance,) = seen.json["instances"]
+        pictures = instance["image"], instance["lastFrame"]
+        assert [image["mimeType"] for image in pictures] == ["image/png"] * 2
+        first, last = (picture(base64.b64decode(image["bytesBase64Encoded"])) for image in pictures)
+        return first, last
+
+    def created(self, task_id: str) -> Answer:
+        return Answer(body=self.running_report(task_id))
+
+    def running_report(self, task_id: str) -> dict[str, Any]:
+        return {"name": f"publishers/google/models/veo-3.1-generate-001/operations/{task_id}"}
+
+    def finished_report(self, task_id: str, url: str) -> dict[str, Any]:
+        video = {"bytesBase64Encoded": base64.b64encode(self._file(task_id)).decode(), "mimeType": "video/mp4"}
+        return {**self.running_report(task_id), "done": True, "response": {"videos": [video]}}
 
 
 @contextmanager

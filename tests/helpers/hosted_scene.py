@@ -7,19 +7,48 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
 
-from api_servers import KEY, ApiServer
+from api_servers import KEY, ApiServer, LumaAgentsServer, LumaServer, RunwayServer, VeoServer
 from interpose_sfm.options import GenerationOptions
 from interpose_sfm.products import ClipFormat
 from interpose_sfm.video_models.clip_store import Task
 from interpose_sfm.video_models.hosted.clock import Clock
 from interpose_sfm.video_models.hosted.luma import LumaModel
+from interpose_sfm.video_models.hosted.luma_agents import LumaAgentsModel
 from interpose_sfm.video_models.hosted.model import HostedModel
 from interpose_sfm.video_models.hosted.runway import RunwayModel
+from interpose_sfm.video_models.hosted.veo import VeoModel
 from interpose_sfm.video_models.protocol import ClipTask
 
-MODELS: dict[str, type[HostedModel]] = {"runway": RunwayModel, "luma": LumaModel}
-VARIABLES = {"runway": "RUNWAYML", "luma": "LUMAAI"}
+MODELS: dict[str, type[HostedModel]] = {
+    "runway": RunwayModel,
+    "luma": LumaModel,
+    "luma-agents": LumaAgentsModel,
+    "veo": VeoModel,
+}
+SERVERS: dict[str, type[ApiServer]] = {
+    "runway": RunwayServer,
+    "luma": LumaServer,
+    "luma-agents": LumaAgentsServer,
+    "veo": VeoServer,
+}
+VARIABLES = {"runway": "RUNWAYML", "luma": "LUMAAI", "luma-agents": "LUMA", "veo": "GOOGLE_VERTEX"}
+INSTALLED = {name: not kind.missing_requirements() for name, kind in MODELS.items()}
+
+
+def services(*names: str) -> list[ParameterSet]:
+    """Parameters of a test; skipped where the SDK is not installed. That of Google takes seconds to build a client."""
+    return [
+        pytest.param(
+            name,
+            marks=[
+                pytest.mark.skipif(not INSTALLED[name], reason=f"needs the SDK of {name}"),
+                *([pytest.mark.long] if name == "veo" else []),
+            ],
+        )
+        for name in names or MODELS
+    ]
 
 
 @dataclass
@@ -40,7 +69,7 @@ class Waiting:
 def use_server(monkeypatch: pytest.MonkeyPatch, service: str, server: ApiServer, key: str = KEY) -> None:
     """Lead the SDK to a local server, by its own variables."""
     monkeypatch.setenv(f"{VARIABLES[service]}_BASE_URL", server.url)
-    monkeypatch.setenv(RunwayModel.key_variable if service == "runway" else LumaModel.key_variable, key)
+    monkeypatch.setenv(MODELS[service].key_variable, key)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 

@@ -5,6 +5,10 @@ Sizes and lengths of Runway's models are those of the types in its SDK (``runway
 ``gen4_turbo`` and ``gen4.5``, cannot bridge two photos; ``gen3a_turbo``, which InterPose used, is no longer offered. Of
 the others, those are left out that make 4K only, or that name a quality in place of a size.
 
+wan3, hailuo3 and h3_max follow the shape of the first picture. Their types name no lengths; five to fifteen seconds are
+what other vendors of the same models offer in common (docs.leonardo.ai, docs.venice.ai, muapi.ai). Kling 4 is left out:
+its type says that an array may have a last frame, not how that is marked.
+
 Sizes of Luma's models are the table of 720p that Luma's guide to reframing prints (docs.lumalabs.ai), other resolutions
 in proportion to it. A clip of another size is no harm: `fitting` scales the mapping to what arrives.
 """
@@ -149,6 +153,22 @@ def _kling(model: str, *ratios: str, durations_s: tuple[int, ...], has_audio: bo
     )
 
 
+def _follows_first(
+    model: str, *ratios: str, fps: float = 24.0, has_seed: bool = False, **extras: str | bool
+) -> HostedSpec:
+    return HostedSpec(
+        model=model,
+        sizes=_ratios(*ratios),
+        durations_s=tuple(range(5, 16)),
+        sends_size=False,
+        has_seed=has_seed,
+        extras=extras,
+        fps=fps,
+    )
+
+
+_768P = ("1360:768", "1024:768", "768:768", "768:1024", "768:1360")
+_WAN3_720P = ("1280:720", "1104:832", "960:960", "832:1104", "720:1280")
 _KLING_3_S = tuple(range(3, 16))
 _RUNWAY = (
     replace(_VEO, model="veo3.1_fast", usd_per_s=0.10),  # 10 credits without sound, 15 with it
@@ -174,6 +194,10 @@ _RUNWAY = (
     _kling("kling3.0_pro", "1920:1080", "1080:1920", "1440:1440", durations_s=_KLING_3_S),
     _kling("klingO3_standard", "1280:720", "720:1280", "960:960", durations_s=_KLING_3_S),
     _kling("klingO3_pro", "1920:1080", "1080:1920", "1440:1440", durations_s=_KLING_3_S),
+    _follows_first("wan3", *_WAN3_720P, fps=30.0, ratio="auto_720p", audio=False),
+    _follows_first("wan3_prime", *_WAN3_720P, fps=30.0, ratio="auto_720p", audio=False),
+    _follows_first("hailuo3", *_768P, ratio="adaptive", resolution="768p"),
+    _follows_first("h3_max", *_768P, has_seed=True, resolution="768p", prompt_expansion_mode="disabled"),
 )
 RUNWAY_MODELS: Mapping[str, HostedSpec] = MappingProxyType({spec.model: spec for spec in _RUNWAY})
 """Runway's models by name; the first is the one that `runway` alone stands for, the cheapest with a known price."""
@@ -209,6 +233,47 @@ LUMA_MODELS: Mapping[str, HostedSpec] = MappingProxyType(
     }
 )
 """Luma's models by name; the first is the one that `luma` alone stands for."""
+
+
+LUMA_AGENTS_MODELS: Mapping[str, HostedSpec] = MappingProxyType(
+    {
+        "ray-3.2": HostedSpec(
+            model="ray-3.2",
+            sizes={
+                f"{ratio} {name}": (round(width * scale), round(height * scale))
+                for name, scale in (("360p", 0.5), ("540p", 0.75), ("720p", 1.0), ("1080p", 1.5))
+                for ratio, (width, height) in _LUMA_720P.items()
+                if ratio != "9:21"
+            },
+            durations_s=(5, 10),
+            max_prompt=6000,
+        )
+    }
+)
+"""Luma's models behind its Agents API, which prices videos by resolution and length; that table could not be read."""
+
+_VEO_SIZES = {
+    f"{ratio} {name}": size_px
+    for name, long_px, short_px in (("720p", 1280, 720), ("1080p", 1920, 1080))
+    for ratio, size_px in (("16:9", (long_px, short_px)), ("9:16", (short_px, long_px)))
+}
+_VEO_GOOGLE = HostedSpec(
+    model="veo-3.1-generate-001",
+    sizes=_VEO_SIZES,
+    durations_s=(4, 6, 8),
+    usd_per_s=0.20,
+    has_seed=True,
+    has_negative_prompt=True,
+    extras={"generate_audio": False},
+    price_basis="dollars per second without sound by vercel.com/ai-gateway, which passes on Google's prices",
+)
+VEO_MODELS: Mapping[str, HostedSpec] = MappingProxyType(
+    {
+        "3.1": _VEO_GOOGLE,
+        "3.1-fast": replace(_VEO_GOOGLE, model="veo-3.1-fast-generate-001", usd_per_s=None, price_basis=""),
+    }
+)
+"""Google's models by the name after the colon; the first is the one that `veo` alone stands for."""
 
 
 def chosen_spec(name: str, models: Mapping[str, HostedSpec]) -> HostedSpec:

@@ -66,7 +66,15 @@ def fetch_video(url: str, asked_by: str = "") -> bytes:
     Raises:
         DownloadError: It did not arrive whole, or is no video.
     """
-    data = fetch(url, asked_by)
+    return whole_video(fetch(url, asked_by))
+
+
+def whole_video(data: bytes) -> bytes:
+    """The bytes of a file that can be decoded to its end.
+
+    Raises:
+        DownloadError: They are no video, or not all of one.
+    """
     try:
         format_of(data)
     except UnreadableClipError as error:

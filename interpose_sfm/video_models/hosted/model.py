@@ -33,7 +33,7 @@ from interpose_sfm.video_models.hosted import calls
 from interpose_sfm.video_models.hosted.calls import ServiceError, Trouble, call, key_from_environment, without
 from interpose_sfm.video_models.hosted.catalogue import HostedSpec, chosen_spec
 from interpose_sfm.video_models.hosted.clock import Clock
-from interpose_sfm.video_models.hosted.download import DownloadError, fetch_video
+from interpose_sfm.video_models.hosted.download import DownloadError, fetch_video, whole_video
 from interpose_sfm.video_models.protocol import (
     ClipEstimate,
     ClipTask,
@@ -73,6 +73,7 @@ class TaskReport:
     Attributes:
         state: How far it is.
         url: Where the file is, once it succeeded.
+        file: The file itself, from a service that sends it along.
         message: Why it failed.
         is_refusal: Whether it failed because the service does not want to show what the pictures or the prompt show.
         cost_usd: What was charged; None where the service does not say.
@@ -80,13 +81,14 @@ class TaskReport:
 
     state: TaskState
     url: str = ""
+    file: bytes = b""
     message: str = ""
     is_refusal: bool = False
     cost_usd: float | None = None
 
 
 class HostedModel(VideoModel):
-    """What `RunwayModel` and `LumaModel` share; safe to use from several threads."""
+    """What the services share; safe to use from several threads."""
 
     runs_here: ClassVar[bool] = False
     parallel_clips: ClassVar[int] = 4  # the clips of one pair; both services queue what exceeds an account's limit
@@ -94,6 +96,7 @@ class HostedModel(VideoModel):
     key_variable: ClassVar[str]
     key_page: ClassVar[str]
     sdk_name: ClassVar[str]
+    max_answer_bytes: ClassVar[int] = calls.MAX_ANSWER_BYTES
     models: ClassVar[Mapping[str, HostedSpec]]
 
     def __init__(self, name: str, options: GenerationOptions, device: str = "", *, clock: Clock | None = None) -> None:
@@ -271,7 +274,7 @@ class HostedModel(VideoModel):
                 sdk, key = self._sdk(), key_from_environment(self.key_variable, self.key_page)
                 http_client = calls.http_client(sdk)
                 client = self.build_client(sdk, key, http_client)
-                calls.bound(http_client, str(client.base_url))
+                calls.bound(http_client, str(client.base_url), self.max_answer_bytes)
                 self._key, self._client = key, client
 
     def _price_usd(self, clip_format: ClipFormat) -> float:
@@ -393,6 +396,8 @@ class HostedModel(VideoModel):
         message = ""
         for attempt in range(MAX_DOWNLOADS):
             try:
+                if report.file:
+                    return whole_video(report.file)
                 return fetch_video(report.url, str(self.client.base_url))
             except DownloadError as error:
                 message = str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import sys
 import typing
@@ -9,7 +10,13 @@ import typing
 import pytest
 
 from hosted_scene import model, task
-from interpose_sfm.video_models.hosted.catalogue import LUMA_MODELS, RUNWAY_MODELS, HostedSpec, chosen_spec
+from interpose_sfm.video_models.hosted.catalogue import (
+    LUMA_AGENTS_MODELS,
+    LUMA_MODELS,
+    RUNWAY_MODELS,
+    HostedSpec,
+    chosen_spec,
+)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +96,23 @@ def _runway_types() -> dict[str, dict[str, object]]:
     return found
 
 
+def _source_of(model: str) -> str:
+    """What the SDK says of a model's type, which is not kept where the program runs."""
+    from runwayml.types import image_to_video_create_params as params
+
+    kinds = (inspect.getsource(kind) for kind in typing.get_args(params.ImageToVideoCreateParams))
+    return next(source for source in kinds if f'Literal["{model}"]' in source)
+
+
+def _positions(prompt_image: object) -> set[object]:
+    image = next(
+        typing.get_args(arg)[0]
+        for arg in typing.get_args(prompt_image)
+        if typing.get_origin(arg) is not None and typing.get_args(arg)
+    )
+    return set(_literals(typing.get_type_hints(image, vars(sys.modules[image.__module__]))["position"]))
+
+
 def _literals(hint: object) -> list[object]:
     """All values of the literals in a type."""
     if typing.get_origin(hint) is typing.Literal:
@@ -99,22 +123,21 @@ def _literals(hint: object) -> list[object]:
 @pytest.mark.parametrize("spec", RUNWAY_MODELS.values(), ids=lambda spec: spec.model)
 def test_the_catalogue_agrees_with_the_types_of_the_sdk(spec: HostedSpec) -> None:
     hints = _runway_types()[spec.model]
-    image = next(
-        typing.get_args(arg)[0]
-        for arg in typing.get_args(hints["prompt_image"])
-        if typing.get_origin(arg) is not None and typing.get_args(arg)
-    )
-    positions = typing.get_type_hints(image, vars(sys.modules[image.__module__]))["position"]
-    assert {"first", "last"} <= set(_literals(positions))
+    if spec.model in ("wan3", "wan3_prime", "hailuo3"):  # whose type says so in words only
+        assert "Use position `first`/`last` for keyframe mode" in _source_of(spec.model)
+    else:
+        assert {"first", "last"} <= _positions(hints["prompt_image"])
     if spec.sends_size:
         assert set(spec.sizes) <= set(_literals(hints["ratio"]))
     else:
-        assert "ratio" not in hints
+        assert ("ratio" in spec.extras) == ("ratio" in hints)
     lengths = [value for value in _literals(hints["duration"]) if isinstance(value, int)]
     assert not lengths or tuple(lengths) == spec.durations_s
     assert spec.has_seed == ("seed" in hints)
     assert spec.has_negative_prompt == ("negative_prompt" in hints)
     assert set(spec.extras) <= set(hints)
+    for name, value in spec.extras.items():
+        assert value in (_literals(hints[name]) or [value])
     assert ("audio" in spec.extras) == ("audio" in hints)
 
 
@@ -128,6 +151,23 @@ def test_luma_names_agree_with_the_types_of_the_sdk() -> None:
         assert set(ratios) == set(_literals(hints["aspect_ratio"]))
         assert set(resolutions) <= set(_literals(hints["resolution"]))
         assert {f"{duration}s" for duration in spec.durations_s} == set(_literals(hints["duration"]))
+
+
+def test_luma_agents_names_agree_with_the_types_of_the_sdk() -> None:
+    pytest.importorskip("luma_agents")
+    from luma_agents.types import generation_create_params, model, video_duration, video_options_param, video_resolution
+
+    assert set(LUMA_AGENTS_MODELS) <= set(_literals(model.Model))
+    hints = typing.get_type_hints(generation_create_params.GenerationCreateParams, vars(generation_create_params))
+    assert {"model", "type", "prompt", "aspect_ratio", "video"} <= set(hints)
+    assert {"resolution", "duration", "keyframes", "keyframe_indexes"} <= set(
+        video_options_param.VideoOptionsParam.__annotations__
+    )
+    for spec in LUMA_AGENTS_MODELS.values():
+        ratios, resolutions = zip(*(name.split(" ") for name in spec.sizes), strict=True)
+        assert set(ratios) <= set(_literals(hints["aspect_ratio"]))
+        assert set(resolutions) == set(_literals(video_resolution.VideoResolution))
+        assert {f"{duration}s" for duration in spec.durations_s} == set(_literals(video_duration.VideoDuration))
 
 
 def test_the_first_model_is_the_default() -> None:
