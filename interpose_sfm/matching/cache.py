@@ -35,11 +35,11 @@ class LearnedCache:
     clips leaves memory with :meth:`forget_frames`. Several threads may ask; one of them computes, the others wait.
 
     Attributes:
-        options: How they are computed.
+        options: How they are computed, and on which device.
     """
 
     def __init__(self, features: FeatureStore, matches: MatchStore, options: MatchingOptions) -> None:
-        self.options = options
+        self.options = options = options.on_device()
         self._feature_store, self._match_store = features, matches
         self._matcher = LearnedMatcher(options)
         self._max_frame_keypoints = options.max_frame_keypoints

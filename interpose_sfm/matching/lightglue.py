@@ -40,7 +40,7 @@ class LearnedMatcher:
     """
 
     def __init__(self, options: MatchingOptions) -> None:
-        self._options = options
+        self._options = options.on_device()
         self._networks: tuple[Any, Any] | None = None
         self._loading = threading.Lock()
 

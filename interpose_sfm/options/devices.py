@@ -1,6 +1,29 @@
-"""Whether a torch device that an option names is on this machine."""
+"""Which torch device an option means, and whether this machine has it."""
 
 from __future__ import annotations
+
+AUTO = "auto"
+
+
+def pick_device(name: str, option: str, *, or_metal: bool = True) -> str:
+    """The torch device of a name; ``auto`` takes CUDA where it is there, else Metal, else the CPU.
+
+    Args:
+        name: ``auto``, or a device of torch.
+        option: Which option says so, for the message.
+        or_metal: False where ``auto`` never means Metal.
+
+    Raises:
+        ValueError: torch has no such device here.
+    """
+    if name != AUTO:
+        check_device(option, name)
+        return name
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if or_metal and torch.backends.mps.is_available() else "cpu"
 
 
 def check_device(option: str, name: str) -> None:

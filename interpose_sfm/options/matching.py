@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from interpose_sfm.options.checks import refuse_nan, require
+from interpose_sfm.options.devices import AUTO, pick_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class MatchingOptions:
         detection_threshold: ALIKED's detection threshold.
         min_match_score: Matches with a lower score propose no pose and are not counted; the agreement of a link weighs
             them as well.
-        device: torch device.
+        device: torch device; ``auto`` takes CUDA, else the CPU: these networks were not tried on Metal.
     """
 
     learned_max_image_px: int = 1024
@@ -44,7 +45,7 @@ class MatchingOptions:
     max_frame_keypoints: int = 1024
     detection_threshold: float = 0.2
     min_match_score: float = 0.1
-    device: str = "cpu"
+    device: str = AUTO
 
     def __post_init__(self) -> None:
         refuse_nan(self)
@@ -54,3 +55,11 @@ class MatchingOptions:
         require(0 <= self.detection_threshold < 1, "detection-threshold", self.detection_threshold, "in [0, 1)")
         require(bool(self.device), "device", self.device, "a torch device")
         require(0 <= self.min_match_score < 1, "min-match-score", self.min_match_score, "in [0, 1)")
+
+    def on_device(self) -> MatchingOptions:
+        """The same, with the device that `auto` means on this machine: what is computed is kept under its name.
+
+        Raises:
+            ValueError: torch has no such device here.
+        """
+        return replace(self, device=pick_device(self.device, "device", or_metal=False))

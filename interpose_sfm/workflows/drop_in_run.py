@@ -26,6 +26,7 @@ from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import fallback, folded_models
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
+from interpose_sfm.workflows.start_checks import with_device
 
 if TYPE_CHECKING:
     import pycolmap
@@ -141,7 +142,7 @@ def _stage_options(
         pipeline=pipeline,
     )
     shared = {option.name: getattr(settings, option.name) for option in fields(FallbackOptions)}
-    return ReconstructOptions(base=base, **shared)
+    return with_device(ReconstructOptions(base=base, **shared))
 
 
 def mapper_changes(options: pycolmap.IncrementalPipelineOptions) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from interpose_sfm.workflows import base_models, fallback, folded_models
 from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.run_report import run_report
-from interpose_sfm.workflows.start_checks import check_clips, check_path, check_run
+from interpose_sfm.workflows.start_checks import check_clips, check_path, check_run, with_device
 from interpose_sfm.workflows.video_frames import FrameStore
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def reconstruct(
     workspace = workspace_of(photo_dir, output)
     check_run(Path(photo_dir), workspace, options)
     with workspace.locked():
-        return PhotoRun(workspace, options, RunLog(progress)).execute(Path(photo_dir))
+        return PhotoRun(workspace, with_device(options), RunLog(progress)).execute(Path(photo_dir))
 
 
 def workspace_of(photo_dir: Path, output: Path | None) -> Workspace:

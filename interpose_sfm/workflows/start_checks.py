@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from interpose_sfm.bridging.factory import check_generator
 from interpose_sfm.clips.files import index_clips
 from interpose_sfm.clips.record import recorded_ends
 from interpose_sfm.colmap import databases
 from interpose_sfm.options import FallbackOptions, ReconstructOptions
+from interpose_sfm.options.devices import AUTO as AUTO_DEVICE
 from interpose_sfm.options.devices import check_device
 from interpose_sfm.photos.collect import check_folders
 from interpose_sfm.photos.walk import read_image_list
-from interpose_sfm.pose.devices import AUTO as AUTO_DEVICE
 from interpose_sfm.pose.factory import AUTO, POSE_ESTIMATORS
 from interpose_sfm.storage.workspace import Workspace
+
+Run = TypeVar("Run", bound=FallbackOptions)
 
 
 def check_options(options: FallbackOptions) -> None:
@@ -30,15 +34,24 @@ def check_options(options: FallbackOptions) -> None:
     name = options.pose_estimator
     if name != AUTO and not POSE_ESTIMATORS.resolve(name).has_weights(options.estimator_options.get(name)):
         raise ValueError(f"pose estimator {name}: its weights are not here; `python -m interpose_sfm doctor` says how")
-    check_device("device", options.matching.device)
     for names, option, device in (
         (("dust3r",), "dust3r-device", options.dust3r.dust3r_device),
         ((AUTO, "da3"), "da3-device", options.da3.da3_device),
+        ((options.pose_estimator,), "device", options.matching.device),
     ):
         if options.pose_estimator in names and device != AUTO_DEVICE:
             check_device(option, device)
     if isinstance(options, ReconstructOptions) and options.database is not None:
         databases.photo_names(options.database)
+
+
+def with_device(options: Run) -> Run:
+    """The options with the device that learned matching runs on, for the report to tell.
+
+    Raises:
+        ValueError: See `check_options`.
+    """
+    return replace(options, matching=options.matching.on_device())
 
 
 def check_path(path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,22 @@ def test_photos_are_computed_once(
         np.testing.assert_array_equal(cache.matches(views[0][0], views[1][0]).indices, matches.indices)
         with pytest.raises(NeverError):
             cache.matches(views[1][0], views[0][0])  # another direction is another question
+
+
+@pytest.mark.parametrize("has_cuda", [False, True])
+def test_a_device_is_kept_by_its_name(
+    store_dir: Path, views: list[tuple[View, np.ndarray]], has_cuda: bool, forbidden: pytest.MonkeyPatch
+) -> None:
+    """What a run on the CPU has computed serves one that chooses the CPU by itself, and none on a GPU."""
+    assert OPTIONS.device == "cpu"
+    forbidden.setattr("torch.cuda.is_available", lambda: has_cuda)
+    forbidden.setattr("torch.cuda.device_count", lambda: int(has_cuda))
+    with open_stores(store_dir) as stores:
+        cache = LearnedCache(stores.features, stores.matches, replace(OPTIONS, device="auto"))
+        assert cache.options.device == ("cuda" if has_cuda else "cpu")
+        cache.keep(views[0][0])
+        with pytest.raises(NeverError) if has_cuda else nullcontext():
+            cache.features(views[0][0])
 
 
 @pytest.mark.parametrize("changes", [{"max_keypoints": 401}, {"min_match_score": 0.2}, {"learned_max_image_px": 300}])

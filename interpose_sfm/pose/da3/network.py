@@ -12,10 +12,10 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.options import Da3Options, NetworkDtype
+from interpose_sfm.options.devices import pick_device
 from interpose_sfm.pose.da3 import checkpoint
 from interpose_sfm.pose.da3.architectures import Architecture
 from interpose_sfm.pose.da3.network_code import NetworkCode, load_network_code
-from interpose_sfm.pose.devices import pick_device
 from interpose_sfm.pose.point_maps.maps import MapArray
 from interpose_sfm.products import ImageArray, Pose
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from interpose_sfm.options import AlignmentMethod, Dust3rOptions, PairSelection
-from interpose_sfm.pose.devices import pick_device
+from interpose_sfm.options.devices import pick_device
 from interpose_sfm.pose.dust3r import network, network_code, published_alignment
 from interpose_sfm.pose.dust3r.inference import CachedInference, PairKey, all_ordered_pairs, tying_pairs
 from interpose_sfm.pose.dust3r.stores import NetworkStores, open_network_stores

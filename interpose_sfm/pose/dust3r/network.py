@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from interpose_sfm.options import Dust3rOptions, NetworkDtype
-from interpose_sfm.pose.devices import pick_device
+from interpose_sfm.options.devices import pick_device
 from interpose_sfm.pose.dust3r import checkpoint, fused_attention
 from interpose_sfm.pose.dust3r.network_code import NetworkCode, find_network_code
 from interpose_sfm.pose.point_maps.maps import MapArray, PointMaps
