@@ -175,9 +175,8 @@ What was tried to make a run fail, and how often it held. Written by `python too
 
 {table(results)}
 
-A mutation is a flipped bit, a cut, a hole, a doubled or exchanged piece, or in JSON another value, a missing one or
-one of another type; three out of five of the latter have a check that is right, as a forger would give them. A case of
-the other kinds is one test.
+A mutation is a flipped bit, a cut, a hole, a doubled or exchanged piece, or in JSON another value, a missing one or one
+of another type, mostly with a check that is right, as a forger would give it. A case of the other kinds is one test.
 
 ## How a run ends
 
@@ -196,7 +195,7 @@ the other kinds is one test.
 - COLMAP ends the process where its database meets a full disk, in a thread that nobody can stop. So it is begun only
   where 64 MiB are free, and is stopped in order when less is left. A quota that the file system does not tell, or
   another program that takes the last 64 MiB within a fiftieth of a second, still ends in an abort. So may an allocation
-  that fails in one of its threads. What was finished is kept then as well.
+  that fails in one of COLMAP's threads. What was finished is kept then as well.
 - A kill while the system writes to a disk that does not keep its word on order may leave files that are not whole; they
   are found by their digests.
 - Scripts under `hook`: what ends the process itself ([SECURITY](../SECURITY.md#under-your-scripts)).

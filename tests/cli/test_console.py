@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +113,35 @@ def test_a_signal_while_libraries_load_ends_by_its_own_code(module: str, number:
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
+
+
+NATIVE = """
+import ctypes, sys
+from interpose_sfm.cli.command import Command
+from interpose_sfm.cli.running import execute
+
+class Say(Command):
+    def run(self, progress):
+        any_object = ctypes.py_object
+        run = ctypes.pythonapi.PyRun_String
+        run.restype, run.argtypes = any_object, [ctypes.c_char_p, ctypes.c_int, any_object, any_object]
+        run(b"import os\\nos.kill(os.getpid(), " + sys.argv[1].encode() + b")\\n", 257, {}, {})
+
+sys.exit(execute(Say()))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_code_that_native_code_runs_ends_by_its_own_code(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """Python would remember a KeyboardInterrupt that came that way, and end the process by SIGINT."""
+    (tmp_path / "native.py").write_text(NATIVE)
+    command = [sys.executable, "-m", "native", str(int(number))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

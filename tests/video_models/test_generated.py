@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from interpose_sfm.clips.protocol import BudgetError, check_clip, clip_requests
 from interpose_sfm.options import Fit, GenerationOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, ImagePair
 from interpose_sfm.storage.workspace import WorkspaceBusyError
+from interpose_sfm.video_models import workers
 from interpose_sfm.video_models.generated import MAX_CLIPS, ClipPrompt, GeneratedClips
 from interpose_sfm.video_models.protocol import ClipTask, GenerationError, MadeVideo, TaskJournal
 from interpose_sfm.video_models.workers import share_out, worker_devices
@@ -426,19 +428,29 @@ def test_a_progress_callback_that_raises_ends_the_work() -> None:
     assert len(done) < 10
 
 
+class SlowToTell(queue.SimpleQueue):  # type: ignore[type-arg]
+    """Takes its time once an error has been told, so that a worker is stopped while it tells one."""
+
+    def put(self, item: object, *rest: object) -> None:  # type: ignore[override]
+        super().put(item)
+        if isinstance(item, BaseException):
+            for _ in range(100):
+                time.sleep(0.005)
+
+
 def test_workers_that_fail_at_once_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As several do where there is no key: one error, and no traceback of a thread."""
     told: list[object] = []
     monkeypatch.setattr(threading, "excepthook", told.append)
-    for _ in range(300):
-        barrier = threading.Barrier(4)
+    monkeypatch.setattr(workers.queue, "SimpleQueue", SlowToTell)
+    barrier = threading.Barrier(4)
 
-        def fail(_: int, barrier: threading.Barrier = barrier) -> None:
-            barrier.wait(5)
-            raise ValueError("no key")
+    def fail(_: int) -> None:
+        barrier.wait(5)
+        raise ValueError("no key")
 
-        with pytest.raises(ValueError, match="no key"):
-            share_out(range(8), [fail] * 4, lambda _: None)
+    with pytest.raises(ValueError, match="no key"):
+        share_out(range(8), [fail] * 4, lambda _: None)
     assert not told
 
 
