@@ -8,12 +8,17 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import pycolmap
 import pytest
 
 from interpose_sfm.cli import terminal, text
 from interpose_sfm.cli.command import Command, Outcome
+from interpose_sfm.cli.main import main
 from interpose_sfm.cli.running import execute
+from interpose_sfm.workflows import reconstruct
+from photo_folders import put
 
 HOSTILE = (
     "\x1b[2J\x1b[1;1H",  # clears the screen
@@ -85,8 +90,39 @@ def test_messages_errors_and_results_are_shown_escaped(hostile: str, verbose: bo
 
 
 def test_usage_errors_are_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    from interpose_sfm.cli.main import main
-
     assert main(["\x1b[2J"]) == 2
     assert main(["hook", "--", "\x1b[2J"]) == 2
     assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two photos that nobody maps."""
+    put(tmp_path / "photos", "a.jpg", "b.jpg")
+    monkeypatch.setattr(reconstruct.PhotoRun, "map_base", lambda *_: pytest.fail("COLMAP mapped"))
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if "\0" not in name], ids=ascii)
+def test_a_clip_is_named_as_it_is(photos: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = photos.parent / "clips" / name
+    clips.mkdir(parents=True)
+    (clips / "clips.json").write_text("[1]")
+    assert main(["reconstruct", str(photos), "--clips", str(clips), "--output", str(photos.parent / "out")]) == 2
+    err = capsys.readouterr().err
+    assert "clips.json" in err
+    assert_harmless(err)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_photo_in_a_database_is_named_as_it_is(photos: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    database = photos.parent / "mine.db"
+    with pycolmap.Database.open(database) as made:
+        camera = pycolmap.Camera.create_from_model_name(1, "SIMPLE_RADIAL", 50.0, 64, 48)
+        made.write_camera(camera, use_camera_id=True)
+        made.write_image(pycolmap.Image(name=name.replace("\0", "") + ".jpg", camera_id=1, image_id=1))
+    arguments = ["--database", str(database), "--output", str(photos.parent / "out")]
+    assert main(["reconstruct", str(photos), *arguments]) == 2
+    err = capsys.readouterr().err
+    assert "error: " in err
+    assert_harmless(err)
