@@ -58,7 +58,7 @@ KINDS = (
     ),
     Kind(
         "disk",
-        "Full disks of eight sizes, and three limits of memory",
+        "Full disks of ten sizes, and three limits of memory",
         "a sentence and exit code 3; with room again the same command comes to the same models",
         ("tests/faults/test_full_disk.py",),
     ),
