@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from interpose_sfm.options import PhotoOptions
-from interpose_sfm.photos.formats import PILLOW_FORMATS, UnusableError, check_signature
+from interpose_sfm.photos.formats import UnusableError, check_signature, open_picture
 from interpose_sfm.products import FloatArray
 
 _MASKS = re.compile(r"(.+_)?masks?(_\d+)?", re.IGNORECASE)
@@ -214,7 +214,7 @@ class _Looker:
     def size(self, name: str) -> tuple[int, int] | None:
         """Upright (width, height) by the header, None where there is none."""
         try:
-            with Image.open(self.files[name], formats=PILLOW_FORMATS) as image:
+            with self.files[name].open("rb") as file, open_picture(file) as image:
                 width, height = image.size
                 return (height, width) if image.getexif().get(0x0112) in (5, 6, 7, 8) else (width, height)
         except Exception:  # noqa: BLE001 - on damaged files Pillow raises almost anything
@@ -223,7 +223,7 @@ class _Looker:
     def decode(self, name: str, *, coarsely: bool = False) -> Image.Image | None:
         """The upright picture; None where it is damaged or too large. JPEG is read smaller if it may be coarse."""
         try:
-            with Image.open(self.files[name], formats=PILLOW_FORMATS) as image:
+            with self.files[name].open("rb") as file, open_picture(file) as image:
                 if image.width * image.height > self.options.max_megapixels * 1e6:
                     return None
                 if coarsely:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from interpose_sfm.photos.formats import open_picture
 from interpose_sfm.products import ImageArray
 
 FULL_BITS = 16
@@ -39,7 +40,7 @@ def packing(image: Image.Image) -> str:
     return f"{kind};{order}" if kind in _KINDS and order in _OTHER_ORDER else ""
 
 
-def stretched(top_bytes: Image.Image, data: bytes, formats: tuple[str, ...], packed: str) -> tuple[ImageArray, int]:
+def stretched(top_bytes: Image.Image, data: bytes, packed: str) -> tuple[ImageArray, int]:
     """A picture of 16 bits a channel by the top eight that are used.
 
     Pillow reads the first byte of two; the second one is what it reads where it takes the order of both for the other.
@@ -47,7 +48,6 @@ def stretched(top_bytes: Image.Image, data: bytes, formats: tuple[str, ...], pac
     Args:
         top_bytes: What Pillow made of the file, loaded.
         data: The file.
-        formats: Pillow's names of the formats that it may have.
         packed: What `packing` says of it.
 
     Returns:
@@ -57,7 +57,7 @@ def stretched(top_bytes: Image.Image, data: bytes, formats: tuple[str, ...], pac
     if high.max() >= 128:
         return high, FULL_BITS
     kind, _, order = packed.partition(";")
-    with Image.open(io.BytesIO(data), formats=formats) as image:
+    with open_picture(io.BytesIO(data)) as image:
         other = f"{kind};{_OTHER_ORDER[order]}"
         image.tile = [tile._replace(args=_with_raw_mode(tile.args, other)) for tile in image.tile]
         low = np.asarray(image.convert("RGB"))

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from PIL import Image, ImageFile, features
 
 from interpose_sfm.products import SkipReason
 
 RAW_HINT = "camera raw is not supported; convert it to JPEG or TIFF"
 
-PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # JPEG includes MPO, a JPEG followed by further ones
+_PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF")  # JPEG includes MPO, a JPEG followed by further ones
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+_AVIF_BRANDS = (b"avif", b"avis")
+
+_HEAD_BYTES = 64
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _RAW_SUFFIXES = (".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f")
 _OTHER_FORMATS = (  # offset, bytes, name
-    (4, b"ftyphei", "HEIC"), (4, b"ftyphev", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"ftypmsf1", "HEIF"),
-    (4, b"ftypavi", "AVIF"), (0, b"GIF8", "GIF"), (0, b"8BPS", "Photoshop"), (4, b"jP  ", "JPEG 2000"),
-    (4, b"JXL ", "JPEG XL"), (0, b"\xff\x0a", "JPEG XL"), (4, b"ftypcrx", "camera raw"),
+    (0, b"GIF8", "GIF"), (0, b"8BPS", "Photoshop"), (4, b"jP  ", "JPEG 2000"), (4, b"JXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"), (4, b"ftypcrx", "camera raw"),
 )  # fmt: skip
 
 # Names of formats that COLMAP cannot write, so that whatever it makes of a photo of such a name is lost, and the ending
@@ -52,6 +58,8 @@ def check_signature(head: bytes, path: Path) -> None:
         raise UnusableError(SkipReason.NOT_AN_IMAGE, RAW_HINT)
     if head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
         return
+    if _is_heif(head) or _is_avif(head):
+        return
     for offset, magic, name in _OTHER_FORMATS:
         if head.startswith(magic, offset):
             raise UnusableError(SkipReason.NOT_AN_IMAGE, f"{name} is not supported; convert it to JPEG or PNG")
@@ -59,7 +67,42 @@ def check_signature(head: bytes, path: Path) -> None:
         raise UnusableError(SkipReason.NOT_AN_IMAGE, "a video, not a photo")
     if not head.strip(b"\0"):
         raise UnusableError(SkipReason.CORRUPT, "only zero bytes, as a failed copy leaves them")
-    raise UnusableError(SkipReason.NOT_AN_IMAGE, "no JPEG, PNG, TIFF or WebP data; convert it if it is a photo")
+    raise UnusableError(
+        SkipReason.NOT_AN_IMAGE, "no JPEG, PNG, TIFF, WebP, HEIC or AVIF data; convert it if it is a photo"
+    )
+
+
+def open_picture(data: BinaryIO) -> ImageFile.ImageFile:
+    """A picture whose header is read, of any of the formats; with damaged files anything may be raised.
+
+    HEIC goes by pillow-heif and not by a plugin of Pillow's, which would be one of the whole process.
+
+    Raises:
+        UnusableError: Its decoder is not here.
+    """
+    head = data.read(_HEAD_BYTES)
+    data.seek(0)
+    if _is_avif(head) and not features.check("avif"):
+        raise UnusableError(SkipReason.NOT_AN_IMAGE, "this Pillow has no decoder for AVIF: pip install 'pillow>=11.3'")
+    if not _is_heif(head):
+        return Image.open(data, formats=_PILLOW_FORMATS)
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        detail = f"no decoder for HEIC ({error}): pip install pillow-heif"
+        raise UnusableError(SkipReason.NOT_AN_IMAGE, detail) from error
+    return HeifImageFile(data)  # type: ignore[no-untyped-call]
+
+
+def _is_heif(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and not _is_avif(head)
+
+
+def _is_avif(head: bytes) -> bool:
+    """Also where the first brand is one that both have, and a later one tells."""
+    return head[4:8] == b"ftyp" and (
+        head[8:12] in _AVIF_BRANDS or (head[8:12] in (b"mif1", b"msf1") and any(b in head[16:] for b in _AVIF_BRANDS))
+    )
 
 
 def format_of_changed_name(name: str, image_name: str) -> str:

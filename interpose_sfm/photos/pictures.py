@@ -28,11 +28,12 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos import deep, gps
 from interpose_sfm.photos.exif_values import text_of
-from interpose_sfm.photos.formats import PILLOW_FORMATS, RAW_HINT, UnusableError, check_signature, os_reason
+from interpose_sfm.photos.formats import RAW_HINT, UnusableError, check_signature, open_picture, os_reason
 from interpose_sfm.products import GpsPosition, ImageArray, SkipReason
 
 logger = logging.getLogger(__name__)
 
+_LOSSY_FORMATS = ("JPEG", "HEIF", "AVIF")
 _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -153,7 +154,7 @@ def decode(data: bytes, path: Path, options: PhotoOptions) -> Picture:
         UnusableError: it is damaged, too small, too large, or of an unsupported kind.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
+        with open_picture(io.BytesIO(data)) as image:
             _check_header(image, data, options)
             # Pillow turns a TIFF upright by itself and drops the tag, so whether it did must be found out before.
             turned_by_pillow = image.tag_v2.get(_ORIENTATION) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
@@ -165,7 +166,7 @@ def decode(data: bytes, path: Path, options: PhotoOptions) -> Picture:
             is_plain &= is_stored_upright or options.keep_orientation
             eight_bits, num_bits = (image, None) if is_plain else _as_rgb8(image, data, packed)
             file_format = "JPEG" if image.format in ("JPEG", "MPO") else str(image.format)
-            container = "JPEG" if file_format == "JPEG" else "PNG"
+            container = "JPEG" if file_format in _LOSSY_FORMATS else "PNG"
             if options.keep_orientation:
                 stored = _turned(eight_bits, turned_by_pillow, _AS_STORED)
                 return Picture(stored, is_plain, file_format, container, exif, num_bits=num_bits)
@@ -180,7 +181,8 @@ def decode(data: bytes, path: Path, options: PhotoOptions) -> Picture:
     except UnidentifiedImageError as error:
         raise UnusableError(SkipReason.CORRUPT, "the header is damaged") from error
     except Exception as error:  # on damaged files Pillow raises almost anything
-        raise UnusableError(SkipReason.CORRUPT, f"cannot be decoded ({type(error).__name__}: {error})") from error
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UnusableError(SkipReason.CORRUPT, f"cannot be decoded ({what})") from error
 
 
 def _check_header(image: Image.Image, data: bytes, options: PhotoOptions) -> None:
@@ -234,7 +236,7 @@ def _as_rgb8(image: Image.Image, data: bytes, packed: str) -> tuple[Image.Image,
     if image.mode == "I" or image.mode.startswith("I;16"):
         pixels, num_bits = deep.top_eight_bits(np.asarray(image).astype(np.int64))
     elif packed:
-        pixels, num_bits = deep.stretched(image, data, PILLOW_FORMATS, packed)
+        pixels, num_bits = deep.stretched(image, data, packed)
     if pixels is not None:
         return Image.fromarray(pixels).convert("RGB"), num_bits if num_bits != deep.FULL_BITS else None
     if image.mode == "F":

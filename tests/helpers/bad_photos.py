@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -51,7 +52,10 @@ def picture(name: str, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -> 
 
 def encoded(image: Image.Image, container: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, container, **options)
+    if container == "HEIF":  # without a plugin, which would be one of the whole process
+        pillow_heif.from_pillow(image).save(buffer, **options)
+    else:
+        image.save(buffer, container, **options)
     return buffer.getvalue()
 
 
@@ -126,6 +130,12 @@ def rgb_16_bit_png(path: Path) -> None:
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
     )
+
+
+def ten_bit_heic(path: Path) -> None:
+    values = pixels(path.name).astype(np.uint16) << 8
+    file = pillow_heif.from_bytes(mode="RGB;16", size=(WIDTH_PX, HEIGHT_PX), data=values.tobytes())
+    file.save(path, quality=95)
 
 
 def several_pages(container: str, **options: Any) -> Callable[[Path], None]:
@@ -243,9 +253,12 @@ BAD = (
     FileCase("strip.png", sized(2000, 63), SkipReason.TOO_SMALL, "2000 x 63"),
     FileCase("bomb.png", png_bomb, SkipReason.TOO_LARGE, "60000 x 60000"),
     FileCase("huge.jpg", huge_file, SkipReason.TOO_LARGE, "3.0 GB"),
-    FileCase("phone.heic", content(_FTYP + b"heic" + bytes(100)), SkipReason.NOT_AN_IMAGE, "HEIC"),
-    FileCase("heic_as.jpg", content(_FTYP + b"heix" + bytes(100)), SkipReason.NOT_AN_IMAGE, "HEIC"),
-    FileCase("photo.avif", content(_FTYP + b"avif" + bytes(100)), SkipReason.NOT_AN_IMAGE, "AVIF"),
+    FileCase("nothing.heic", content(_FTYP + b"heic" + bytes(100)), SkipReason.CORRUPT),
+    FileCase("nothing.avif", content(_FTYP + b"avif" + bytes(100)), SkipReason.CORRUPT),
+    FileCase("cut.heic", damaged("HEIF", half, quality=90), SkipReason.CORRUPT),
+    FileCase("cut.avif", damaged("AVIF", half, quality=90), SkipReason.CORRUPT),
+    FileCase("zero_tail.heic", damaged("HEIF", zero_tail, quality=90), SkipReason.CORRUPT, "zero"),
+    FileCase("icon.heic", content(encoded(picture("icon.heic", 60, 60), "HEIF")), SkipReason.TOO_SMALL, "60 x 60"),
     FileCase("film.mp4", content(_FTYP + b"isom" + bytes(100)), SkipReason.NOT_AN_IMAGE, "a video"),
     FileCase("film.mkv", content(b"\x1aE\xdf\xa3" + bytes(100)), SkipReason.NOT_AN_IMAGE, "a video"),
     FileCase("film.avi", content(b"RIFF1234AVI LIST" + bytes(100)), SkipReason.NOT_AN_IMAGE, "a video"),
@@ -307,6 +320,12 @@ UNUSUAL = (
     FileCase("plain.webp", save("WEBP", lossless=True)),
     FileCase("alpha.webp", with_alpha("WEBP", "RGBA", lossless=True)),
     FileCase("animated.webp", several_pages("WEBP", lossless=True)),
+    FileCase("phone.HEIC", save("HEIF", quality=95)),
+    FileCase("heic_as.jpg", save("HEIF", quality=95)),
+    FileCase("grey.heif", save("HEIF", "L", quality=95)),
+    FileCase("ten_bit.hif", ten_bit_heic),
+    FileCase("photo.avif", save("AVIF", quality=95)),
+    FileCase("mif1.avif", damaged("AVIF", lambda data: data.replace(b"ftypavif", b"ftypmif1", 1), quality=95)),
     FileCase("link.jpg", good_link),
 )  # fmt: skip
 """Files that must be used."""

@@ -105,7 +105,18 @@ def test_files_that_colmap_reads_are_copied_and_others_are_not(zoo: PhotoSet) ->
     copied = {n for n, source in sources.items() if (photos / source).read_bytes() == (zoo.image_dir / n).read_bytes()}
     assert {"plain.jpg", "grey.jpg", "jpeg_as.png", "png_as.jpg", "plain.tif", "two_pictures.mpo", "link.jpg"} <= copied
     assert not any((photos / source).samefile(zoo.image_dir / name) for name, source in sources.items())
-    converted = {"plain.png", "cmyk.jpg", "grey_16_bit.png", "rgb_16_bit.png", "alpha.png", "transparent_colour.png"}
+    converted = {
+        "phone.jpg",
+        "heic_as.jpg",
+        "ten_bit.jpg",
+        "photo.jpg",
+        "plain.png",
+        "cmyk.jpg",
+        "grey_16_bit.png",
+        "rgb_16_bit.png",
+        "alpha.png",
+        "transparent_colour.png",
+    }
     assert copied.isdisjoint(converted | {"palette.png", "animated.png", "no_end.png", "jpeg_inside.tif", "cmyk.tif"})
 
 

@@ -2,20 +2,25 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pycolmap
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import IFDRational
 
+import bad_photos
 from bad_photos import exif, picture, pixels
 from interpose_sfm.options import PhotoOptions
+from interpose_sfm.photos import formats
 from interpose_sfm.photos.collect import collect_photos
 from interpose_sfm.photos.pictures import read_rgb, strict_pillow
+from interpose_sfm.products import SkipReason
 from photo_folders import (
     OPTIONS,
     collect,
@@ -36,7 +41,7 @@ STORED = {  # EXIF orientation -> how a camera stores an upright picture
 }
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "avif"])
 @pytest.mark.parametrize("orientation", STORED)
 def test_photos_end_up_upright(orientation: int, suffix: str, folder: Path) -> None:
     upright = picture("upright")
@@ -282,3 +287,57 @@ def test_photos_can_stay_turned_as_their_files_store_them(orientation: int, suff
     (upright,) = collect(folder).photos  # with the other option the same output folder is filled anew
     assert upright.orientation == orientation
     assert difference(read_by_colmap(upright.path), np.asarray(picture("upright"))) < 2
+
+
+# ---------------------------------------------------------------- HEIC
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("keep_orientation", [False, True])
+def test_heic_is_read_as_a_phone_means_it(orientation: int, keep_orientation: bool, folder: Path) -> None:
+    """The file itself says how it is to be turned, which decoders do in any case."""
+    tags = exif(Make="Apple", FocalLength=5.0, FocalLengthIn35mmFilm=26, Orientation=orientation)
+    method = STORED[orientation]
+    stored = picture("upright") if method is None else picture("upright").transpose(method)
+    (folder / "IMG_1.HEIC").write_bytes(bad_photos.encoded(stored, "HEIF", quality=95, exif=tags.tobytes()))
+    (photo,) = collect(folder, options=PhotoOptions(keep_orientation=keep_orientation)).photos
+    assert (photo.name, photo.source, photo.make) == ("IMG_1.jpg", "IMG_1.HEIC", "Apple")
+    assert (photo.width_px, photo.height_px) == picture("upright").size
+    assert photo.focal_px == pytest.approx(26 / 43.27 * 200)
+    assert difference(read_by_colmap(photo.path), np.asarray(picture("upright"))) < 6
+    with Image.open(photo.path) as image:
+        assert image.format == "JPEG"
+        assert image.getexif().get(0x0112, 1) == 1
+
+
+def test_heic_without_its_decoder_is_told_with_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "a.heic").write_bytes(bad_photos.encoded(picture("a"), "HEIF"))
+    (folder / "b.heic").write_bytes(bad_photos.encoded(picture("b"), "HEIF"))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    photo_set = collect(folder)
+    assert "left out: 2 files such as a.heic: not an image (no decoder for HEIC" in photo_set.lack
+    assert "pip install pillow-heif" in photo_set.lack
+
+
+def test_avif_without_its_decoder_is_told_with_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture("a").save(folder / "a.avif")
+    monkeypatch.setattr(formats.features, "check", lambda name: False)
+    (file,) = collect(folder).skipped
+    assert "no decoder for AVIF: pip install 'pillow>=11.3'" in file.detail
+
+
+def test_heic_is_not_decoded_where_its_header_is_beyond_the_limit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.heic").write_bytes(bad_photos.encoded(picture("a", 400, 300), "HEIF"))
+    monkeypatch.setattr(pillow_heif.HeifImageFile, "load", lambda _: pytest.fail("it was decoded"))
+    (file,) = collect(folder, options=PhotoOptions(max_megapixels=0.1)).skipped
+    assert file.reason is SkipReason.TOO_LARGE
+    assert "400 x 300" in file.detail
+
+
+def test_no_plugin_is_registered_for_the_whole_process(folder: Path) -> None:
+    (folder / "a.heic").write_bytes(bad_photos.encoded(picture("a"), "HEIF"))
+    assert len(collect(folder).photos) == 1
+    Image.init()
+    assert "HEIF" not in Image.OPEN
