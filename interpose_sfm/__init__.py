@@ -23,9 +23,10 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
         AlignmentMethod as AlignmentMethod, BaseOptions as BaseOptions, BridgingOptions as BridgingOptions,
         CameraMode as CameraMode, ConsensusOptions as ConsensusOptions, ConsistencyOptions as ConsistencyOptions,
         Da3Options as Da3Options, Dust3rOptions as Dust3rOptions, FallbackOptions as FallbackOptions, Fit as Fit,
-        GenerationOptions as GenerationOptions, InterposeOptions as InterposeOptions, Mapper as Mapper,
-        MatchingOptions as MatchingOptions, MemoryProfile as MemoryProfile, NetworkDtype as NetworkDtype,
-        PairSelection as PairSelection, PhotoOptions as PhotoOptions, ReconstructOptions as ReconstructOptions,
+        GenerationOptions as GenerationOptions, InterposeOptions as InterposeOptions,
+        MapAnythingOptions as MapAnythingOptions, Mapper as Mapper, MatchingOptions as MatchingOptions,
+        MemoryProfile as MemoryProfile, NetworkDtype as NetworkDtype, PairSelection as PairSelection,
+        PhotoOptions as PhotoOptions, ReconstructOptions as ReconstructOptions,
         Strategy as Strategy, ViewGraphOptions as ViewGraphOptions,
     )
     from interpose_sfm.products import (
@@ -68,8 +69,9 @@ _NAMES = {
     "export.formats": "ExportFormat",
     "options": (
         "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Da3Options "
-        "Dust3rOptions FallbackOptions Fit GenerationOptions InterposeOptions Mapper MatchingOptions MemoryProfile "
-        "NetworkDtype PairSelection PhotoOptions ReconstructOptions Strategy ViewGraphOptions"
+        "Dust3rOptions FallbackOptions Fit GenerationOptions InterposeOptions MapAnythingOptions Mapper "
+        "MatchingOptions MemoryProfile NetworkDtype PairSelection PhotoOptions ReconstructOptions Strategy "
+        "ViewGraphOptions"
     ),
     "products": (
         "ChoiceReason ClipFlag ClipProblem ClipScore ClipState Evidence ImagePair LinkVerdict Pose PoseChoice "

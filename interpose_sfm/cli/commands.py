@@ -104,6 +104,7 @@ class _Pairs(Command):
             "consensus",
             "da3",
             "dust3r",
+            "mapanything",
         }
     )
 
@@ -148,7 +149,7 @@ class _Bridge(Command):
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
         {
-            *("pose_estimator", "use_gps", "bridging", "da3", "dust3r"),
+            *("pose_estimator", "use_gps", "bridging", "da3", "dust3r", "mapanything"),
             *("max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS),
         }
     )

@@ -9,6 +9,7 @@ from interpose_sfm.options.poses import (
     ConsistencyOptions,
     Da3Options,
     Dust3rOptions,
+    MapAnythingOptions,
     PairSelection,
     Strategy,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Fit",
     "GenerationOptions",
     "InterposeOptions",
+    "MapAnythingOptions",
     "Mapper",
     "MatchingOptions",
     "MemoryProfile",

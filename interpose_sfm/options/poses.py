@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from interpose_sfm import geometry
 from interpose_sfm._compat import StrEnum
@@ -142,3 +143,28 @@ class Da3Options:
         require(bool(self.da3_weights), "da3-weights", self.da3_weights, "auto, small, base or a file")
         size = self.da3_size_px
         require(size >= 56 and size % 14 == 0, "da3-size-px", size, "a multiple of 14, at least 56")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapAnythingOptions:
+    """The pose estimator `mapanything`, by name only. Its weights `facebook/map-anything-apache` are Apache-2.0.
+
+    Attributes:
+        mapanything_dir: Checkout of its code; by default ``third_party/map-anything`` of the source tree.
+        mapanything_weights: A ``.safetensors`` file; by default the published one, where it is in the hub's cache.
+            Nothing is fetched.
+        mapanything_device: torch device; ``auto`` takes CUDA, else Metal, else the CPU.
+        mapanything_dtype: Number format of the transformer blocks.
+        mapanything_size_px: Longer side of the pictures that the network sees; the published weights want 518.
+    """
+
+    mapanything_dir: Path | None = None
+    mapanything_weights: Path | None = None
+    mapanything_device: str = "auto"
+    mapanything_dtype: NetworkDtype = NetworkDtype.FLOAT32
+    mapanything_size_px: int = 518
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mapanything_dtype", NetworkDtype(self.mapanything_dtype))
+        size = self.mapanything_size_px
+        require(size >= 56 and size % 14 == 0, "mapanything-size-px", size, "a multiple of 14, at least 56")

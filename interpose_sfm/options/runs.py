@@ -11,7 +11,7 @@ from interpose_sfm.options.bridging import BridgingOptions, GenerationOptions
 from interpose_sfm.options.checks import require
 from interpose_sfm.options.consensus import ConsensusOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
-from interpose_sfm.options.poses import ConsistencyOptions, Da3Options, Dust3rOptions
+from interpose_sfm.options.poses import ConsistencyOptions, Da3Options, Dust3rOptions, MapAnythingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class FallbackOptions:
     consensus: ConsensusOptions = field(default_factory=ConsensusOptions)
     da3: Da3Options = field(default_factory=Da3Options)
     dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
+    mapanything: MapAnythingOptions = field(default_factory=MapAnythingOptions)
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2^31)")
@@ -48,7 +49,7 @@ class FallbackOptions:
     @property
     def estimator_options(self) -> Mapping[str, object]:
         """Name of a pose estimator -> its group of options, of those that have one."""
-        return {"da3": self.da3, "dust3r": self.dust3r}
+        return {"da3": self.da3, "dust3r": self.dust3r, "mapanything": self.mapanything}
 
 
 @dataclass(frozen=True, kw_only=True)

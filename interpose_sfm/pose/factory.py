@@ -18,6 +18,7 @@ POSE_ESTIMATORS: BackendTable[PoseEstimator] = BackendTable(
         {
             "da3": "interpose_sfm.pose.da3.estimator:Da3Estimator",
             "dust3r": "interpose_sfm.pose.dust3r.estimator:Dust3rEstimator",
+            "mapanything": "interpose_sfm.pose.mapanything.estimator:MapAnythingEstimator",
             "matcher": "interpose_sfm.pose.matcher:MatcherEstimator",
         }
     ),

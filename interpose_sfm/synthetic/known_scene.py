@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.pose.da3.network import SceneGuess
 from interpose_sfm.pose.da3.pictures import cut_alike
+from interpose_sfm.pose.scenes import SceneGuess, central_camera
 from interpose_sfm.products import ImageArray, Intrinsics, Pose
 from interpose_sfm.synthetic.known_views import FAR_M, KnownViews, seed_of
 from interpose_sfm.synthetic.scene import Scene
@@ -33,7 +33,7 @@ class SceneErrors:
 
 
 class KnownSceneNetwork:
-    """Satisfies `interpose_sfm.pose.da3.network.SceneNetwork`, for pictures of one shape.
+    """Satisfies `interpose_sfm.pose.scenes.SceneNetwork`, for pictures of one shape.
 
     Args:
         scene: What the views show.
@@ -54,8 +54,13 @@ class KnownSceneNetwork:
         """See `KnownViews.add`."""
         self._known.add(image, intrinsics, cam_from_world)
 
-    def guess(self, images: Sequence[ImageArray]) -> SceneGuess:
-        """Depths and cameras of known views, in a scale in which the first one's mean depth is one."""
+    def guess(self, images: Sequence[ImageArray], cameras: Sequence[Intrinsics | None] = ()) -> SceneGuess:
+        """Depths and cameras of known views, in a scale in which the first one's mean depth is one.
+
+        Args:
+            images: The pictures.
+            cameras: What is said to be known of them, which changes nothing.
+        """
         self.num_passes += 1
         numbers = [self._known.recognise(image) for image in images]
         views, errors = [self._known[number] for number in numbers], self._errors
@@ -74,5 +79,5 @@ class KnownSceneNetwork:
             (scale * depths * np.maximum(noise, 0.05)).astype(np.float32),
             np.where(depths > 0.7 * FAR_M, 1.0, confidences).astype(np.float32),
             tuple(poses),
-            tuple(view.intrinsics.focal_px for view in views),
+            tuple(central_camera(view.intrinsics.focal_px, view.depths.shape) for view in views),
         )

@@ -37,6 +37,7 @@ def check_options(options: FallbackOptions) -> None:
     for names, option, device in (
         (("dust3r",), "dust3r-device", options.dust3r.dust3r_device),
         ((AUTO, "da3"), "da3-device", options.da3.da3_device),
+        (("mapanything",), "mapanything-device", options.mapanything.mapanything_device),
         ((options.pose_estimator,), "device", options.matching.device),
     ):
         if options.pose_estimator in names and device != AUTO_DEVICE:

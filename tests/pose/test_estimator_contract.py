@@ -18,11 +18,13 @@ import pytest
 from geometry_scenes import Scene, arc, camera, cloud, observe, pose_error_deg, turn
 from interpose_sfm import geometry
 from interpose_sfm.matching import verification
-from interpose_sfm.options import Da3Options, Dust3rOptions, MatchingOptions
+from interpose_sfm.options import Da3Options, Dust3rOptions, MapAnythingOptions, MatchingOptions
 from interpose_sfm.pose.da3 import network as da3_network
 from interpose_sfm.pose.dust3r import network as dust3r_network
 from interpose_sfm.pose.edges import MIN_STEP_STRENGTH
 from interpose_sfm.pose.factory import POSE_ESTIMATORS, create_estimator
+from interpose_sfm.pose.mapanything import network as mapanything_network
+from interpose_sfm.pose.mapanything.estimator import MapAnythingEstimator
 from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator, check_poses
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
 from interpose_sfm.products import Features, Intrinsics, Matches, Pose, PoseStatus, View, ViewPoses
@@ -35,9 +37,13 @@ from interpose_sfm.synthetic.point_maps import KnownGeometryNetwork
 NOTHING = Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
 NO_IMAGE = np.zeros((2, 2, 3), np.uint8)
 IDENTITY = Pose(np.eye(3), np.zeros(3))
-OPTIONS = {"da3": Da3Options(da3_size_px=252), "dust3r": Dust3rOptions(dust3r_size_px=256)}
+OPTIONS = {
+    "da3": Da3Options(da3_size_px=252),
+    "dust3r": Dust3rOptions(dust3r_size_px=256),
+    "mapanything": MapAnythingOptions(mapanything_size_px=252),
+}
 BY_MATCHES = ["matcher"]
-BY_NETWORK = ["da3", "dust3r"]
+BY_NETWORK = ["da3", "dust3r", "mapanything"]
 
 
 @dataclass
@@ -554,6 +560,8 @@ class Gallery:
         """Put the networks that know the views in the place of the published ones."""
         monkeypatch.setattr(dust3r_network, "load_network", lambda options: self.networks["dust3r"])
         monkeypatch.setattr(da3_network, "load_network", lambda options: self.networks["da3"])
+        monkeypatch.setattr(mapanything_network, "load_network", lambda options: self.networks["da3"])
+        monkeypatch.setattr(MapAnythingEstimator, "missing_requirements", classmethod(lambda cls: {}))
 
 
 def gallery(cam_from_world: Sequence[Pose]) -> Gallery:

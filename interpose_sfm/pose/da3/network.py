@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from interpose_sfm.options.devices import pick_device
 from interpose_sfm.pose.da3 import checkpoint
 from interpose_sfm.pose.da3.architectures import Architecture
 from interpose_sfm.pose.da3.network_code import NetworkCode, load_network_code
-from interpose_sfm.pose.point_maps.maps import MapArray
+from interpose_sfm.pose.scenes import SceneGuess, SceneNetwork, central_camera
 from interpose_sfm.products import ImageArray, Pose
 
 if TYPE_CHECKING:
@@ -25,35 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MEAN_RGB, SIGMA_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as the network was trained
-
-
-@dataclass(frozen=True)
-class SceneGuess:
-    """What the network says of k pictures of one shape, in one scale of its own.
-
-    Attributes:
-        depths, confidences: (k, height, width) float32, z in each camera, and confidence from 1 upwards.
-        cam_from_first: Per picture; that of the first is the identity.
-        focals_px: Per picture. The principal point is taken for the middle of the picture.
-    """
-
-    depths: MapArray
-    confidences: MapArray
-    cam_from_first: tuple[Pose, ...]
-    focals_px: tuple[float, ...]
-
-
-class SceneNetwork(Protocol):
-    """A network that places a few pictures.
-
-    ``identity`` names its weights and settings: equal identities give equal results.
-    """
-
-    identity: str
-
-    def guess(self, images: Sequence[ImageArray]) -> SceneGuess | None:
-        """One forward pass over pictures of one shape; None where an answer is no camera."""
-        ...
 
 
 class Da3Network:
@@ -90,7 +60,10 @@ class Da3Network:
         poses = [_pose(matrix.astype(np.float64)) for matrix in cam_from_world]  # (3, 4) each
         placed = (geometry.relative_pose(pose, poses[0]) for pose in poses[1:])
         return SceneGuess(
-            depths, confidences, (Pose(np.eye(3), np.zeros(3)), *placed), tuple(float(focal) for focal in focals_px)
+            depths,
+            confidences,
+            (Pose(np.eye(3), np.zeros(3)), *placed),
+            tuple(central_camera(float(focal_px), depths.shape[1:]) for focal_px in focals_px),
         )
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:

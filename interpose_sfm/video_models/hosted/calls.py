@@ -122,14 +122,14 @@ def http_client(sdk: ModuleType) -> Any:
     )
 
 
-def bound(client: Any, base_url: str, max_bytes: int = MAX_ANSWER_BYTES) -> None:
+def bound(client: Any, base_url: str, max_bytes: int = 0) -> None:
     """Let a client of `http_client` take answers of bounded size and time, and lead no further than the service is.
 
     Raises:
         ValueError: The service's address is none of the web.
     """
     try:
-        client.event_hooks = bounds(base_url, max_bytes, MAX_ANSWER_S)
+        client.event_hooks = bounds(base_url, max_bytes or MAX_ANSWER_BYTES, MAX_ANSWER_S)
     except WebError as error:
         raise ValueError(f"the address of the service, {base_url!r}: {error}") from None
 

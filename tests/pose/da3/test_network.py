@@ -15,8 +15,9 @@ from interpose_sfm import geometry
 from interpose_sfm.options import NetworkDtype
 from interpose_sfm.pose.da3 import network, network_code
 from interpose_sfm.pose.da3.architectures import PUBLISHED
-from interpose_sfm.pose.da3.network import Da3Network, SceneGuess
+from interpose_sfm.pose.da3.network import Da3Network
 from interpose_sfm.pose.da3.pictures import cut_alike
+from interpose_sfm.pose.scenes import SceneGuess
 from interpose_sfm.products import ImageArray
 from interpose_sfm.registry import MissingDependencyError
 from tiny_da3 import needs_code, pictures, tiny_module
@@ -65,7 +66,7 @@ def test_answers_equal_those_of_the_published_inference(
         np.testing.assert_allclose(pose.translation, matrices[k, :, 3] - turned @ matrices[0, :, 3], atol=1e-5)
     assert geometry.rotation_angle_deg(ours.cam_from_first[1].rotation) > 1e-3
     focals = (theirs.intrinsics[0, :, 0, 0] * theirs.intrinsics[0, :, 1, 1]).sqrt().tolist()
-    assert ours.focals_px == pytest.approx(focals, rel=1e-5)
+    assert [camera.focal_px for camera in ours.cameras] == pytest.approx(focals, rel=1e-5)
     assert min(focals) < 500
 
 

@@ -1,0 +1,186 @@
+"""Runs MapAnything's published network on a few pictures at once, told of the cameras that are known."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.options import MapAnythingOptions, NetworkDtype
+from interpose_sfm.options.devices import pick_device
+from interpose_sfm.pose.mapanything import checkout
+from interpose_sfm.pose.mapanything.architecture import NORMALISATION, Architecture, arguments
+from interpose_sfm.pose.mapanything.checkout import PublishedCode
+from interpose_sfm.pose.scenes import SceneGuess
+from interpose_sfm.products import ImageArray, Intrinsics, Pose
+from interpose_sfm.storage.content_keys import file_sha256
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+REPO, WEIGHTS_FILE, LICENCE = "facebook/map-anything-apache", "model.safetensors", "Apache-2.0"
+NON_COMMERCIAL_REPO = "facebook/map-anything"  # CC BY-NC 4.0, the same shapes
+
+MEAN_RGB, SIGMA_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what the encoder's pictures are normalised by
+_AMP = {NetworkDtype.BFLOAT16: "bf16", NetworkDtype.FLOAT16: "fp16"}
+
+
+class CalibratedNetwork(Protocol):
+    """A network that places a few pictures and may be told their cameras.
+
+    ``identity`` names its weights and settings: equal identities give equal results.
+    """
+
+    identity: str
+
+    def guess(self, images: Sequence[ImageArray], cameras: Sequence[Intrinsics | None]) -> SceneGuess | None:
+        """One forward pass over pictures of one shape, in metres; None where an answer is no camera.
+
+        Args:
+            images: Pictures.
+            cameras: In their pixels, where they are known.
+        """
+        ...
+
+
+class MapAnythingNetwork:
+    """The published network class with weights in it.
+
+    Args:
+        module: An instance of ``MapAnything``.
+        identity: Names the weights and settings.
+        device: torch device.
+        dtype: Number format of what autocast covers.
+    """
+
+    def __init__(
+        self, module: torch.nn.Module, identity: str, device: str = "cpu", dtype: NetworkDtype = NetworkDtype.FLOAT32
+    ) -> None:
+        self.identity = identity
+        self._device, self._dtype = device, dtype
+        self._module: Any = module.eval().to(device)
+
+    def guess(self, images: Sequence[ImageArray], cameras: Sequence[Intrinsics | None]) -> SceneGuess | None:
+        """See :class:`CalibratedNetwork`."""
+        import torch
+
+        mean, sigma = (torch.tensor(rgb)[:, None, None] for rgb in (MEAN_RGB, SIGMA_RGB))
+        views = []
+        for image, camera in zip(images, cameras, strict=True):
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255.0
+            view: dict[str, Any] = {"img": ((pixels - mean) / sigma)[None], "data_norm_type": [NORMALISATION]}
+            if camera is not None:
+                view["intrinsics"] = torch.from_numpy(_matrix(camera)).float()[None]
+            views.append(view)
+        with torch.inference_mode():
+            said = self._module.infer(
+                views,
+                memory_efficient_inference=False,
+                use_amp=self._dtype in _AMP,
+                amp_dtype=_AMP.get(self._dtype, "fp32"),
+                apply_mask=False,
+                mask_edges=False,
+            )
+        depths, confidences, matrices, world_from_cam = (
+            np.stack([view[name][0].float().cpu().numpy() for view in said])
+            for name in ("depth_z", "conf", "intrinsics", "camera_poses")
+        )
+        focals_px = np.sqrt(np.abs(matrices[:, 0, 0].astype(np.float64) * matrices[:, 1, 1]))
+        is_camera = np.all(np.isfinite(world_from_cam)) and np.all(np.isfinite(focals_px)) and np.all(focals_px > 0)
+        if not is_camera:
+            return None
+        poses = [_cam_from_world(matrix.astype(np.float64)) for matrix in world_from_cam]
+        found = [
+            camera or Intrinsics(image.shape[1], image.shape[0], float(focal_px), *_center_px(matrix))
+            for camera, image, focal_px, matrix in zip(cameras, images, focals_px, matrices, strict=True)
+        ]
+        first = Pose(np.eye(3), np.zeros(3))
+        return SceneGuess(
+            depths[..., 0],
+            confidences,
+            (first, *(geometry.relative_pose(pose, poses[0]) for pose in poses[1:])),
+            tuple(found),
+        )
+
+
+def find_weights(options: MapAnythingOptions) -> Path | None:
+    """The file of weights that the options name, or the published one in the cache of the hub; None without."""
+    if options.mapanything_weights is not None:
+        return options.mapanything_weights
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    cached = try_to_load_from_cache(REPO, WEIGHTS_FILE)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def load_network(options: MapAnythingOptions) -> CalibratedNetwork:
+    """The network that the options name.
+
+    Raises:
+        ValueError: A checkout or weights that are not here or not what they should be, or a device that is not there.
+        MissingDependencyError: What the code imports is not installed.
+    """
+    device = pick_device(options.mapanything_device, "mapanything-device")
+    path = find_weights(options)
+    if path is None:
+        raise ValueError(
+            f"the weights {REPO} ({LICENCE}) are not on this machine, and no run fetches them; get them with: "
+            f"hf download {REPO} {WEIGHTS_FILE}, or name the file with --mapanything-weights"
+        )
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise ValueError(f"got the weights {path}, expected a .safetensors file, which holds numbers and runs nothing")
+    module = build_module(checkout.load(options.mapanything_dir or checkout.default_dir()), Architecture())
+    load_into(module, path)
+    sha256 = file_sha256(path)
+    logger.info("MapAnything on %s in %s: weights %s, SHA-256 %s", device, options.mapanything_dtype, path, sha256)
+    return MapAnythingNetwork(module, f"{sha256} {options.mapanything_dtype.value}", device, options.mapanything_dtype)
+
+
+def build_module(code: PublishedCode, architecture: Architecture) -> torch.nn.Module:
+    """An instance of the published class with random weights; nothing is fetched for it."""
+    with checkout.without_hub(code):
+        module: torch.nn.Module = code.network(**arguments(architecture))
+    return module.eval()
+
+
+def load_into(module: torch.nn.Module, path: Path) -> None:
+    """Fill a network with weights; every name and shape must fit, and none may be left over.
+
+    Raises:
+        ValueError: The weights are not those of the network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    try:
+        load_model(module, str(path), strict=True)
+    except (RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"the weights {path} do not fit their network: {reason}") from error
+
+
+def _matrix(camera: Intrinsics) -> np.ndarray:
+    """Pixel centres at whole numbers, as the published code counts; COLMAP counts from the corner."""
+    return np.array(
+        [
+            [camera.focal_px, 0.0, camera.cx_px - 0.5],
+            [0.0, camera.focal_px, camera.cy_px - 0.5],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
+def _center_px(matrix: np.ndarray) -> tuple[float, float]:
+    return float(matrix[0, 2]) + 0.5, float(matrix[1, 2]) + 0.5
+
+
+def _cam_from_world(world_from_cam: np.ndarray) -> Pose:
+    return Pose(geometry.nearest_rotation(world_from_cam[:3, :3]), world_from_cam[:3, 3]).inverse()
