@@ -21,10 +21,10 @@ from interpose_sfm.synthetic import SampleTruth
 from paths import ROOT
 from small_disks import mounted, resize
 
-# The first five are smaller than what COLMAP needs in reserve, and the next three are used up while it works. The last
+# The first six are smaller than what COLMAP needs in reserve, and the next two are used up while it works. The last
 # two, without a reserve, hold what COLMAP makes, and are full when the results are written.
-SIZES = ("8k", "100k", "400k", "1500k", "3000k", "65m", "66m", "68m")
-SIZES_WITHOUT_RESERVE = ("4600k", "5200k")
+SIZES = ("8k", "100k", "400k", "1500k", "3000k", "4600k", "65m", "66m")
+SIZES_WITHOUT_RESERVE = ("4800k", "5200k")
 ENOUGH = "200m"
 
 
