@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -17,6 +18,8 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _AVIF_BRANDS = (b"avif", b"avis")
 
 _HEAD_BYTES = 64
+
+_PROJECTION = re.compile(rb"GPano:ProjectionType(?:\s*=\s*[\"']|\s*>)\s*(equirectangular|cylindrical)")
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _RAW_SUFFIXES = (".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f")
@@ -70,6 +73,21 @@ def check_signature(head: bytes, path: Path) -> None:
     raise UnusableError(
         SkipReason.NOT_AN_IMAGE, "no JPEG, PNG, TIFF, WebP, HEIC or AVIF data; convert it if it is a photo"
     )
+
+
+def check_projection(data: bytes) -> None:
+    """Refuse a photo whose XMP says, by Google's GPano, that it shows all directions or was stitched of several photos.
+
+    Raises:
+        UnusableError: It is one.
+    """
+    match = _PROJECTION.search(data)
+    if match is not None:
+        raise UnusableError(
+            SkipReason.PANORAMA,
+            f"its projection is {match[1].decode()}, which is no camera's; cut it into perspective views first, by "
+            "ffmpeg -i PHOTO -vf v360=equirect:flat:yaw=0:h_fov=90:v_fov=90 VIEW.jpg for yaw 0, 45, 90, ...",
+        )
 
 
 def open_picture(data: BinaryIO) -> ImageFile.ImageFile:

@@ -28,7 +28,14 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos import deep, gps
 from interpose_sfm.photos.exif_values import text_of
-from interpose_sfm.photos.formats import RAW_HINT, UnusableError, check_signature, open_picture, os_reason
+from interpose_sfm.photos.formats import (
+    RAW_HINT,
+    UnusableError,
+    check_projection,
+    check_signature,
+    open_picture,
+    os_reason,
+)
 from interpose_sfm.products import GpsPosition, ImageArray, SkipReason
 
 logger = logging.getLogger(__name__)
@@ -156,6 +163,7 @@ def decode(data: bytes, path: Path, options: PhotoOptions) -> Picture:
     try:
         with open_picture(io.BytesIO(data)) as image:
             _check_header(image, data, options)
+            check_projection(data)
             # Pillow turns a TIFF upright by itself and drops the tag, so whether it did must be found out before.
             turned_by_pillow = image.tag_v2.get(_ORIENTATION) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
             packed = deep.packing(image)

@@ -18,6 +18,7 @@ class SkipReason(StrEnum):
     TOO_SMALL = "too small"
     TOO_LARGE = "too large"
     DUPLICATE = "duplicate"
+    PANORAMA = "360-degree photo"
     DATASET_FOLDER = "part of a dataset"
     UNREADABLE = "unreadable"
     BAD_NAME = "name cannot be used"

@@ -11,7 +11,7 @@ import pillow_heif
 import pycolmap
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 
 import bad_photos
@@ -341,3 +341,43 @@ def test_no_plugin_is_registered_for_the_whole_process(folder: Path) -> None:
     assert len(collect(folder).photos) == 1
     Image.init()
     assert "HEIF" not in Image.OPEN
+
+
+# ---------------------------------------------------------------- panoramas
+
+
+def xmp(form: str, projection: str) -> bytes:
+    """As Google's GPano has it, as an attribute or as an element."""
+    inner = {
+        "attribute": f'<rdf:Description GPano:ProjectionType="{projection}"/>',
+        "element": f"<rdf:Description><GPano:ProjectionType>{projection}</GPano:ProjectionType></rdf:Description>",
+    }[form]
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF>{inner}</rdf:RDF></x:xmpmeta>'.encode()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "heic"])
+@pytest.mark.parametrize("form", ["attribute", "element"])
+def test_360_degree_photos_are_refused_with_the_way_to_convert_them(form: str, suffix: str, folder: Path) -> None:
+    image, packet = picture("a", 400, 200), xmp(form, "equirectangular")
+    path = folder / f"a.{suffix}"
+    if suffix == "png":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", packet.decode())
+        image.save(path, pnginfo=text)
+    elif suffix == "tif":
+        image.save(path, tiffinfo={700: packet})
+    elif suffix == "heic":
+        path.write_bytes(bad_photos.encoded(image, "HEIF", xmp=packet))
+    else:
+        image.save(path, xmp=packet)
+    photo_set = collect(folder)
+    (file,) = photo_set.skipped
+    assert file.reason is SkipReason.PANORAMA
+    assert "cut it into perspective views first" in file.detail
+    assert "360-degree photo (its projection is equirectangular" in photo_set.lack
+
+
+@pytest.mark.parametrize("packet", [xmp("attribute", "rectilinear"), b"", b"<x>equirectangular</x>"])
+def test_photos_twice_as_wide_as_high_are_used_unless_they_say_so(packet: bytes, folder: Path) -> None:
+    picture("a", 400, 200).save(folder / "a.jpg", xmp=packet)
+    assert len(collect(folder).photos) == 1
