@@ -36,6 +36,16 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+def test_every_feature_of_ours_names_the_test_behind_it() -> None:
+    rows = [
+        row.split(" | ") for row in re.findall(r"^\| (.+) \|$", text_of(ROOT / "docs" / "features.md"), re.MULTILINE)
+    ]
+    assert len(rows) >= 15
+    for feature, *_, test in rows[1:]:  # below the titles
+        path, _, name = test.strip("`").partition("::")
+        assert f"def {name}(" in text_of(ROOT / path), feature
+
+
 def test_the_readme_is_read_at_once() -> None:
     assert len(text_of(ROOT / "README.md").split()) <= MAX_README_WORDS
 
