@@ -121,6 +121,26 @@ class LookAlikeReport:
 
 
 @dataclass(frozen=True)
+class CameraReport:
+    """One camera, and the photos that share it.
+
+    Attributes:
+        photos: Names, in order.
+        model: COLMAP's name of its model.
+        width_px, height_px: Image size.
+        params: In COLMAP's order, as refined by the largest final model that has the camera, else as at first.
+        was_known: Whether its focal length was known before mapping, by EXIF, a database or an option.
+    """
+
+    photos: tuple[str, ...]
+    model: str
+    width_px: int
+    height_px: int
+    params: tuple[float, ...]
+    was_known: bool
+
+
+@dataclass(frozen=True)
 class ModelReport:
     """One final model.
 
@@ -135,6 +155,22 @@ class ModelReport:
     photos: tuple[str, ...]
     num_points: int
     mean_reprojection_error_px: float
+
+
+@dataclass(frozen=True)
+class GeoreferenceReport:
+    """Which models are in metres, east, north and up.
+
+    Attributes:
+        latitude_deg, longitude_deg: Of the place that is zero, in WGS84; it lies on the level of the ellipsoid.
+        models: One sentence per final model, in their order: by how many photos and how well, or why not.
+        is_done: Whether it is, per final model.
+    """
+
+    latitude_deg: float
+    longitude_deg: float
+    models: tuple[str, ...]
+    is_done: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -155,6 +191,8 @@ class RunReport:
         warnings: What the user should know.
         look_alikes: Pairs for which base models are suspected to be folded, worst first; empty where none is.
         failure: Why the fallback failed, so that the models are those before it; empty unless it did.
+        cameras: Which photos share a camera; in the order of their first photos.
+        georeference: Which models are in metres; None where that was not asked for or there are no positions.
     """
 
     photos: tuple[PhotoReport, ...]
@@ -171,6 +209,8 @@ class RunReport:
     warnings: tuple[str, ...] = ()
     look_alikes: tuple[LookAlikeReport, ...] = ()
     failure: str = ""
+    cameras: tuple[CameraReport, ...] = ()
+    georeference: GeoreferenceReport | None = None
     format: int = REPORT_FORMAT
 
     @property

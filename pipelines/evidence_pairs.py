@@ -116,7 +116,7 @@ class Collection:
             focal_px, is_trusted = camera.mean_focal_length(), camera.has_prior_focal_length
             if k is not None:
                 focal_px, center, is_trusted = k[0][0], (k[0][2] + 0.5, k[1][2] + 0.5), True
-            found[name] = Intrinsics(camera.width, camera.height, focal_px, *center, 0.0, is_trusted)
+            found[name] = Intrinsics(camera.width, camera.height, focal_px, *center, (0.0,), is_trusted)
         return found
 
     def poses(self) -> dict[str, Pose]:

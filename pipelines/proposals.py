@@ -125,7 +125,10 @@ def cameras_of(data: Path, scene: str) -> Mapping[str, tuple[Pose, Intrinsics]]:
             continue
         k = np.array(camera["K"])
         size_px = camera.get("width", round(2 * k[0, 2])), camera.get("height", round(2 * k[1, 2]))
-        cameras[name] = true_pose(camera), Intrinsics(*size_px, float(k[0, 0]), k[0, 2] + 0.5, k[1, 2] + 0.5, 0.0, True)
+        cameras[name] = (
+            true_pose(camera),
+            Intrinsics(*size_px, float(k[0, 0]), k[0, 2] + 0.5, k[1, 2] + 0.5, (0.0,), True),
+        )
     return cameras
 
 

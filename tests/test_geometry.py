@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import pycolmap
 import pytest
 from scipy.spatial.transform import Rotation
 
@@ -279,20 +281,76 @@ def test_relative_pose_and_unit_translation() -> None:
 
 @pytest.mark.parametrize("radial", [-0.12, 0.0, 0.2])
 def test_projection_is_that_of_pycolmap_and_is_undone(radial: float) -> None:
-    intrinsics = Intrinsics(640, 480, 500.0, 310.0, 250.0, radial)
+    intrinsics = Intrinsics(640, 480, 500.0, 310.0, 250.0, (radial,))
     camera = geometry.to_colmap_camera(intrinsics, camera_id=7)
     rng = np.random.default_rng(10)
     x_in_cam = rng.uniform([-2, -2, 4], [2, 2, 9], size=(200, 3))
     pixels = geometry.project(x_in_cam, intrinsics)
     assert pixels == pytest.approx(camera.img_from_cam(x_in_cam), abs=1e-9)
     rays = geometry.pixel_to_ray(pixels, intrinsics)
-    assert rays == pytest.approx(x_in_cam / x_in_cam[:, 2:], abs=1e-12)
-    assert rays[:, :2] == pytest.approx(camera.cam_from_img(pixels), abs=1e-6)
+    assert rays == pytest.approx(x_in_cam / x_in_cam[:, 2:], abs=1e-9)
     assert geometry.pixel_to_ray(np.array([310.0, 250.0]), intrinsics) == pytest.approx(Z)
 
 
+MODELS = {
+    "SIMPLE_PINHOLE": (300, 310, 250),
+    "PINHOLE": (300, 330, 310, 250),
+    "SIMPLE_RADIAL": (300, 310, 250, -0.1),
+    "RADIAL": (300, 310, 250, -0.1, 0.02),
+    "OPENCV": (300, 330, 310, 250, -0.1, 0.02, 0.003, -0.002),
+    "FULL_OPENCV": (300, 330, 310, 250, -0.1, 0.02, 0.003, -0.002, 0.01, 0.02, 0.01, 0.01),
+    "FOV": (300, 330, 310, 250, 0.4),
+    "SIMPLE_DIVISION": (300, 310, 250, -0.05),
+    "DIVISION": (300, 330, 310, 250, -0.05),
+    "EUCM": (300, 330, 310, 250, 0.6, 1.1),
+    "SIMPLE_FISHEYE": (300, 310, 250),
+    "FISHEYE": (300, 330, 310, 250),
+    "SIMPLE_RADIAL_FISHEYE": (300, 310, 250, 0.05),
+    "RADIAL_FISHEYE": (300, 310, 250, 0.05, 0.01),
+    "OPENCV_FISHEYE": (300, 330, 310, 250, 0.05, 0.01, -0.005, 0.002),
+    "THIN_PRISM_FISHEYE": (300, 330, 310, 250, 0.05, 0.01, 0.003, -0.002, 0.01, 0.001, 0.002, 0.001),
+    "RAD_TAN_THIN_PRISM_FISHEYE": (300, 330, 310, 250, *(0.01,) * 6, 0.003, -0.002, 0.001, 0.001, 0.001, 0.001),
+}
+
+
+def test_every_model_with_a_projection_is_here() -> None:
+    assert set(MODELS) == set(pycolmap.CameraModelId.__members__) - {"INVALID", "EQUIRECTANGULAR"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_cameras_of_every_model_map_as_pycolmap_does(model: str) -> None:
+    camera = pycolmap.Camera(model=model, width=640, height=480, params=MODELS[model], camera_id=7)
+    intrinsics = geometry.from_colmap_camera(camera, is_trusted=True)
+    assert (intrinsics.width_px, intrinsics.height_px, intrinsics.cx_px, intrinsics.cy_px) == (640, 480, 310, 250)
+    assert intrinsics.focal_px == pytest.approx(np.mean([MODELS[model][i] for i in camera.focal_length_idxs()]))
+    back = geometry.to_colmap_camera(intrinsics, camera_id=7)
+    assert (back.model_name, back.has_prior_focal_length, back.camera_id) == (model, True, 7)
+    assert back.params == pytest.approx(MODELS[model], rel=1e-12)
+    x_in_cam = np.random.default_rng(10).uniform([-2, -2, 3], [2, 2, 9], size=(10, 20, 3))
+    pixels = geometry.project(x_in_cam, intrinsics)
+    assert pixels.reshape(-1, 2) == pytest.approx(camera.img_from_cam(x_in_cam.reshape(-1, 3)))
+    assert geometry.pixel_to_ray(pixels, intrinsics) == pytest.approx(x_in_cam / x_in_cam[..., 2:], abs=1e-6)
+    # the focal length alone may be another: everything else goes with it
+    longer = geometry.project(x_in_cam, replace(intrinsics, focal_px=2 * intrinsics.focal_px))
+    assert longer - (310, 250) == pytest.approx(2 * (pixels - (310, 250)))
+
+
+def test_a_panorama_keeps_its_model() -> None:
+    camera = pycolmap.Camera(model="EQUIRECTANGULAR", width=640, height=320, params=[640, 320])
+    back = geometry.to_colmap_camera(geometry.from_colmap_camera(camera, is_trusted=True))
+    assert (back.model_name, list(back.params)) == ("EQUIRECTANGULAR", [640, 320])
+
+
+def test_pixels_of_a_fisheye_beyond_ninety_degrees_have_no_ray() -> None:
+    fisheye = Intrinsics(1000, 1000, 200.0, 500.0, 500.0, (0.0,) * 4, model="OPENCV_FISHEYE")
+    angles = np.radians([0.0, 60.0, 89.0, 91.0, 120.0])
+    rays = geometry.unit_rays(np.column_stack([500 + 200 * angles, np.full(5, 500.0)]), fisheye)
+    assert rays[:3] == pytest.approx(np.column_stack([np.sin(angles), 0 * angles, np.cos(angles)])[:3], abs=1e-6)
+    assert np.isnan(rays[3:]).all()
+
+
 def test_projection_marks_what_it_cannot_do() -> None:
-    intrinsics = Intrinsics(640, 480, 500.0, 320.0, 240.0, -0.2)
+    intrinsics = Intrinsics(640, 480, 500.0, 320.0, 240.0, (-0.2,))
     assert np.isnan(geometry.project(np.array([[0.1, 0.1, -1.0], [0.1, 0.1, 0.0]]), intrinsics)).all()
     # u (1 - 0.2 u^2) has its maximum 0.861 at u = 1.291.
     pixels = np.array([[320 + 0.860 * 500, 240.0], [320 + 0.862 * 500, 240.0]])
@@ -303,7 +361,7 @@ def test_projection_marks_what_it_cannot_do() -> None:
 
 
 def test_camera_and_rigid_conversions() -> None:
-    camera = geometry.to_colmap_camera(Intrinsics(640, 480, 500.0, 310.0, 250.0, 0.1, is_trusted=True), camera_id=7)
+    camera = geometry.to_colmap_camera(Intrinsics(640, 480, 500.0, 310.0, 250.0, (0.1,), is_trusted=True), camera_id=7)
     assert (camera.camera_id, camera.model_name, camera.width, camera.height) == (7, "SIMPLE_RADIAL", 640, 480)
     assert camera.params == pytest.approx([500, 310, 250, 0.1])
     assert camera.has_prior_focal_length

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interpose_sfm import geometry
 from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, no_clip
 from interpose_sfm.products import (
     Clip,
@@ -111,14 +112,20 @@ class MorphGenerator(VideoGenerator):
         return self._render(pair, request, path, cameras, int(support.sum()))
 
     def _putative(self, pair: ImagePair) -> tuple[FloatArray, FloatArray]:
+        """(n, 2) positions of the putative matches as pinholes would see them, which homographies are about."""
         features_a, features_b, matches = self._context.features_and_matches(pair)
         rows = matches.indices.astype(np.intp)
-        return features_a.keypoints_px[rows[:, 0]], features_b.keypoints_px[rows[:, 1]]
+        points_in_a, points_in_b = (
+            _undistorted(features.keypoints_px[rows[:, side]], self._context.intrinsics(name))
+            for side, (name, features) in enumerate(((pair.a, features_a), (pair.b, features_b)))
+        )
+        is_known = np.isfinite(points_in_a).all(axis=1) & np.isfinite(points_in_b).all(axis=1)
+        return points_in_a[is_known], points_in_b[is_known]
 
     def _homographies(
         self, pair: ImagePair, points_in_a: FloatArray, points_in_b: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]]:
-        """(b_from_a in pixels, support mask) by sequential RANSAC, best supported first."""
+        """(b_from_a in undistorted pixels, support mask) by sequential RANSAC, best supported first."""
         import pycolmap
 
         options = self._context.options
@@ -165,12 +172,7 @@ class MorphGenerator(VideoGenerator):
             # The middle frame of an odd count comes from the photo that the clip starts from.
             source = 0 if s < 0.5 or (s == 0.5 and base == 0) else 1
             view_from_source = path.at(float(s)) if source == 0 else path.at(float(s)) @ np.linalg.inv(path.at(1.0))
-            small = photos[source]
-            shrink = np.diag(
-                [small.shape[1] / cameras[source].width_px, small.shape[0] / cameras[source].height_px, 1.0]
-            )
-            frame_from_small = frame_matrix @ view_from_source @ np.linalg.inv(shrink @ _matrix(cameras[source]))
-            frames.append(_warp(small, frame_from_small, (width, height)))
+            frames.append(_warp(photos[source], cameras[source], view_from_source, base_camera, (width, height)))
         mappings = [_camera_mapping(camera, frame_matrix) for camera in cameras]
         name = f"morph-{request.index}" + ("-ba" if request.backwards else "")
         detail = f"homography with {num_support} supporting matches"
@@ -188,7 +190,14 @@ class MorphGenerator(VideoGenerator):
 
 
 def _matrix(camera: Intrinsics) -> FloatArray:
+    """Of the pinhole with the focal length and the centre of a camera."""
     return np.array([[camera.focal_px, 0, camera.cx_px], [0, camera.focal_px, camera.cy_px], [0, 0, 1.0]])
+
+
+def _undistorted(points_px: FloatArray, camera: Intrinsics) -> FloatArray:
+    """(n, 2) where the pinhole of `_matrix` sees what a camera sees at these positions; NaN where it sees nothing."""
+    center_px = np.array([camera.cx_px, camera.cy_px])
+    return np.asarray(camera.focal_px * geometry.pixel_to_ray(points_px, camera)[:, :2] + center_px)
 
 
 def _camera_mapping(camera: Intrinsics, frame_matrix: FloatArray) -> FrameMapping:
@@ -255,22 +264,33 @@ def _epipolar_distance(
     return np.asarray(np.abs(np.sum(lines * x_in_b, axis=1)) / norm)
 
 
-def _warp(image: ImageArray, frame_from_image: FloatArray, size_px: tuple[int, int]) -> ImageArray:
-    """The image seen through a homography of positions; what lies behind the camera or outside gets the mean colour."""
+def _warp(
+    image: ImageArray,
+    camera: Intrinsics,
+    view_from_camera: FloatArray,
+    view_camera: Intrinsics,
+    size_px: tuple[int, int],
+) -> ImageArray:
+    """The image seen through a homography of rays; what lies behind the camera or outside gets the mean colour.
+
+    Args:
+        image: A picture of `camera`, of any size.
+        view_from_camera: (3, 3).
+        view_camera: Of the view, of which the result is a picture of this size.
+        size_px: (width, height).
+    """
     import cv2
 
     width, height = size_px
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(frame_from_image).T
+    positions_px = np.stack([x * view_camera.width_px / width, y * view_camera.height_px / height], axis=-1)
+    rays = geometry.pixel_to_ray(positions_px, view_camera) @ np.linalg.inv(view_from_camera).T
     # In front of both cameras the third coordinate keeps the sign that it has where the image's middle lands.
-    middle = frame_from_image @ np.array([image.shape[1] / 2, image.shape[0] / 2, 1.0])
-    sign = np.sign(middle[2]) if middle[2] else 1.0
-    depth = rays[..., 2] * sign
-    seen = depth > 1e-9
-    depth = np.where(seen, depth, 1.0)
+    rays *= np.sign(view_from_camera[2, 2]) or 1.0
+    scale = np.array([image.shape[1] / camera.width_px, image.shape[0] / camera.height_px])
     # cv2 counts from pixel centres; positions far outside select the border colour.
-    x_cv = np.where(seen, rays[..., 0] * sign / depth - 0.5, -1e4).clip(-1e4, 1e4).astype(np.float32)
-    y_cv = np.where(seen, rays[..., 1] * sign / depth - 0.5, -1e4).clip(-1e4, 1e4).astype(np.float32)
+    seen_px = geometry.project(rays, camera) * scale - 0.5
+    x_cv, y_cv = np.moveaxis(np.nan_to_num(seen_px, nan=-1e4).clip(-1e4, 1e4).astype(np.float32), -1, 0)
     fill = tuple(float(v) for v in image.reshape(-1, 3).mean(axis=0))
     warped = cv2.remap(image, x_cv, y_cv, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
     return np.asarray(warped, np.uint8)

@@ -96,6 +96,8 @@ class _Pairs(Command):
             "pose_estimator",
             "overwrite",
             "use_gps",
+            "position_file",
+            "georegister",
             "max_bridged_pairs",
             "matching",
             "bridging",
@@ -149,7 +151,8 @@ class _Bridge(Command):
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
         {
-            *("pose_estimator", "use_gps", "bridging", "da3", "dust3r", "mapanything"),
+            *("pose_estimator", "use_gps", "position_file", "georegister"),
+            *("bridging", "da3", "dust3r", "mapanything"),
             *("max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS),
         }
     )
@@ -188,7 +191,7 @@ class _RelativePose(Command):
     hidden_options: ClassVar[frozenset[str]] = frozenset(
         {
             *("database", "camera_mode", "overwrite", "recursive", "image_list", "num_frames_target"),
-            *("use_gps", "base", "view_graph", "max_cycle_deg"),
+            *("use_gps", "position_file", "georegister", "base", "view_graph", "max_cycle_deg"),
         }
     )
 

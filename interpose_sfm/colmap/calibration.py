@@ -35,10 +35,14 @@ def calibrate_focal_lengths(
         seed: Of RANSAC.
 
     Returns:
-        All cameras, the untrusted ones of linked photos with a new focal length where the calibration succeeded.
+        All cameras, the untrusted ones of linked photos with a new focal length where the calibration succeeded; those
+        of fisheye models as they were.
     """
     import pycolmap
 
+    # the fundamental matrix knows straight lines only
+    perspective = {name for name, c in cameras.items() if geometry.to_colmap_camera(c).is_perspective_pinhole()}
+    links = [link for link in links if perspective.issuperset((link.pair.a, link.pair.b))]
     names = sorted({name for link in links for name in (link.pair.a, link.pair.b)})
     if not links or all(cameras[name].is_trusted for name in names):
         return dict(cameras)
@@ -53,7 +57,7 @@ def calibrate_focal_lengths(
     result = dict(cameras)
     for name, camera in cameras.items():
         estimate_px = focal_px.get(camera_ids[name])
-        if estimate_px is None or camera.is_trusted:
+        if estimate_px is None or camera.is_trusted or name not in perspective:
             continue
         factor = estimate_px / max(camera.width_px, camera.height_px)
         if 1 / MAX_FOCAL_FACTOR < factor < MAX_FOCAL_FACTOR:

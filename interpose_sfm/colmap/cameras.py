@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from interpose_sfm import geometry
 from interpose_sfm.colmap import databases
-from interpose_sfm.colmap.camera_fitting import intrinsics_of
 from interpose_sfm.options import CameraMode
 from interpose_sfm.products import Intrinsics, Photo, PhotoSet
 
@@ -54,18 +56,69 @@ def camera_groups(photos: Sequence[Photo], mode: CameraMode) -> tuple[tuple[str,
     return tuple(tuple(photo.name for photo in group) for group in groups.values())
 
 
-def import_cameras(database_path: Path, photo_set: PhotoSet, mode: CameraMode) -> None:
-    """Make a COLMAP database with all photos and their cameras, ready for ``pycolmap.extract_features``.
+def check_camera(model: str, params: str) -> None:
+    """Look at a camera model and its parameters, as users name them.
 
-    Cameras are SIMPLE_RADIAL, one for each of `camera_groups`, each in a rig of its own as COLMAP wants it. The focal
-    length is the first one that EXIF gives in the group, marked as a prior, else COLMAP's guess of 1.2 times the longer
-    side. Image ids count from 1 in name order; those of ``pycolmap.extract_features`` alone depend on its threads.
+    Args:
+        model: COLMAP's name.
+        params: In COLMAP's order, separated by commas; empty for none.
 
     Raises:
-        ValueError: the database has images already, or the mode does not suit the photos.
+        ValueError: An unknown model, one without a projection, or other parameters than it has.
     """
     import pycolmap
 
+    unusable = {"INVALID", "EQUIRECTANGULAR"}  # a panorama is cut into views first
+    names = [name for name in pycolmap.CameraModelId.__members__ if name not in unusable]
+    if model not in names:
+        raise ValueError(f"camera-model must be one of {', '.join(names)}, got {model}")
+    camera = pycolmap.Camera.create_from_model_name(0, model, 1.0, 1, 1)
+    numbers = _numbers(params)
+    if params and len(numbers) != len(camera.params):
+        raise ValueError(
+            f"camera-params of {model} must be {len(camera.params)} numbers, {camera.params_info}, separated by "
+            f"commas; got {params}"
+        )
+    if params and not (np.isfinite(numbers).all() and min(numbers[i] for i in camera.focal_length_idxs()) > 0):
+        raise ValueError(f"camera-params must be finite numbers, with focal lengths above 0, got {params}")
+
+
+def import_cameras(
+    database_path: Path,
+    photo_set: PhotoSet,
+    mode: CameraMode,
+    model: str = "SIMPLE_RADIAL",
+    params: str = "",
+    *,
+    is_fixed: bool = False,
+) -> None:
+    """Make a COLMAP database with all photos and their cameras, ready for ``pycolmap.extract_features``.
+
+    There is a camera for each of `camera_groups`, each in a rig of its own as COLMAP wants it. The focal length is the
+    given one or the first that EXIF gives in the group, marked as a prior, else COLMAP's guess of 1.2 times the longer
+    side. Image ids count from 1 in name order; those of ``pycolmap.extract_features`` alone depend on its threads. GPS
+    positions with an altitude become pose priors, as COLMAP stores them.
+
+    Args:
+        database_path: Made.
+        photo_set: The photos.
+        mode: Which of them share a camera.
+        model, params: Of all cameras, as of `check_camera`.
+        is_fixed: Whether all focal lengths count as priors, since nothing is to refine them.
+
+    Raises:
+        ValueError: the database has images already, the mode does not suit the photos, or photos of several sizes are
+            given one calibration.
+    """
+    import pycolmap
+
+    sizes = sorted({(photo.width_px, photo.height_px) for photo in photo_set.photos})
+    if params and len(sizes) > 1:
+        told = ", ".join(f"{width} x {height}" for width, height in sizes[:3])
+        raise ValueError(
+            f"camera-params are for photos of one size, got {told} px; reconstruct the photos of each camera by "
+            "themselves, or leave camera-params out"
+        )
     photos = {photo.name: photo for photo in photo_set.photos}
     groups = camera_groups(photo_set.photos, mode)
     with pycolmap.Database.open(database_path) as database:
@@ -74,7 +127,8 @@ def import_cameras(database_path: Path, photo_set: PhotoSet, mode: CameraMode) -
         with pycolmap.DatabaseTransaction(database):
             camera_ids, rig_ids = {}, {}
             for names in groups:
-                camera = _initial_camera([photos[name] for name in names])
+                camera = _initial_camera([photos[name] for name in names], model, params)
+                camera.has_prior_focal_length |= is_fixed
                 camera.camera_id = database.write_camera(camera)
                 rig = pycolmap.Rig()
                 rig.add_ref_sensor(camera.sensor_id)
@@ -87,6 +141,13 @@ def import_cameras(database_path: Path, photo_set: PhotoSet, mode: CameraMode) -
                 frame.rig_id = rig_ids[camera_ids[name]]
                 frame.add_data_id(image.data_id)
                 database.write_frame(frame)
+                position = photos[name].gps
+                if position is not None and position.altitude_m is not None:  # COLMAP has no priors on the ground only
+                    place = position.latitude_deg, position.longitude_deg, position.altitude_m
+                    wgs84 = pycolmap.PosePriorCoordinateSystem.WGS84
+                    database.write_pose_prior(
+                        pycolmap.PosePrior(position=place, coordinate_system=wgs84, corr_data_id=image.data_id)
+                    )
 
 
 def refined_cameras(database_path: Path, models: Sequence[pycolmap.Reconstruction]) -> dict[str, Intrinsics]:
@@ -97,18 +158,28 @@ def refined_cameras(database_path: Path, models: Sequence[pycolmap.Reconstructio
     cameras, camera_ids = databases.cameras(database_path), databases.camera_ids(database_path)
     for model in reversed(models):
         registered = {image.camera_id for image in model.images.values() if image.has_pose}
-        refined = {id_: intrinsics_of(model.camera(id_), is_trusted=True) for id_ in registered}
+        refined = {id_: geometry.from_colmap_camera(model.camera(id_), is_trusted=True) for id_ in registered}
         cameras.update({name: refined[id_] for name, id_ in camera_ids.items() if id_ in refined})
     return cameras
 
 
-def _initial_camera(photos: Sequence[Photo]) -> pycolmap.Camera:
-    """The camera of a group of photos, with the first focal length that EXIF gives or COLMAP's guess."""
+def _numbers(params: str) -> list[float]:
+    """Numbers separated by commas; none where one of them is no number."""
+    try:
+        return [float(number) for number in params.split(",")]
+    except ValueError:
+        return []
+
+
+def _initial_camera(photos: Sequence[Photo], model: str, params: str) -> pycolmap.Camera:
+    """The camera of a group of photos, with given parameters, the first focal length of EXIF or COLMAP's guess."""
     import pycolmap
 
     width, height = photos[0].width_px, photos[0].height_px
     focal = next((photo.focal_px for photo in photos if photo.focal_px is not None), None)
     guess = _GUESSED_FOCAL_FACTOR * max(width, height)
-    camera = pycolmap.Camera.create_from_model_name(0, "SIMPLE_RADIAL", focal or guess, width, height)
-    camera.has_prior_focal_length = focal is not None
+    camera = pycolmap.Camera.create_from_model_name(0, model, focal or guess, width, height)
+    if params:
+        camera.params = _numbers(params)
+    camera.has_prior_focal_length = bool(params) or focal is not None
     return camera

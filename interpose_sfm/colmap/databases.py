@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pycolmap
 
-from interpose_sfm.colmap.camera_fitting import intrinsics_of
+from interpose_sfm import geometry
 from interpose_sfm.colmap.room import check_room
 from interpose_sfm.products import Intrinsics
 from interpose_sfm.storage.digests import reading
@@ -103,7 +103,10 @@ def camera_ids(path: Path) -> dict[str, int]:
 def cameras(path: Path) -> dict[str, Intrinsics]:
     """Camera of every photo; trusted where its focal length is a prior."""
     stored = stored_cameras(path)
-    return {name: intrinsics_of(camera, bool(camera.has_prior_focal_length)) for name, camera in stored.items()}
+    return {
+        name: geometry.from_colmap_camera(camera, bool(camera.has_prior_focal_length))
+        for name, camera in stored.items()
+    }
 
 
 def stored_cameras(path: Path) -> dict[str, pycolmap.Camera]:
@@ -133,7 +136,9 @@ def guess_focal_lengths(path: Path, known: Mapping[str, Intrinsics]) -> None:
             if camera.has_prior_focal_length or camera.camera_id not in focal_px:
                 continue
             params = np.array(camera.params)
-            params[list(camera.focal_length_idxs())] = np.median(focal_px[camera.camera_id])
+            params[list(camera.focal_length_idxs())] *= (
+                np.median(focal_px[camera.camera_id]) / camera.mean_focal_length()
+            )
             camera.params = params.tolist()
             database.update_camera(camera)
 

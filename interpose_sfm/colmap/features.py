@@ -26,6 +26,7 @@ def extract_and_match(
     options: BaseOptions,
     seed: int,
     progress: Progress | None = None,
+    mask_dir: Path | None = None,
 ) -> None:
     """Fill a database that holds cameras and images with SIFT key points, matches and two-view geometries.
 
@@ -38,6 +39,7 @@ def extract_and_match(
         options: Image size, and from how many photos on pairs are bounded.
         seed: Of RANSAC.
         progress: Called with the stage, what is done and the total.
+        mask_dir: Folder with a mask of every photo, as of ``ImageReaderOptions.mask_path``; None for none.
     """
     import pycolmap
 
@@ -55,6 +57,7 @@ def extract_and_match(
             database_path,
             image_dir,
             list(names[start : start + CHUNK]),
+            reader_options=pycolmap.ImageReaderOptions(**({} if mask_dir is None else {"mask_path": mask_dir})),
             extraction_options=extraction,
         )
         cancellable(extract, database_path.parent)

@@ -28,6 +28,9 @@ def mapper_options(options: BaseOptions, seed: int) -> pycolmap.GlobalPipelineOp
         min_model_size=options.min_model_size, num_threads=options.num_threads, random_seed=seed
     )
     pipeline.decompose_relative_pose = True  # stored poses are kept
+    if not options.refine_intrinsics:
+        adjustment = pipeline.mapper.bundle_adjustment
+        adjustment.refine_focal_length = adjustment.refine_extra_params = False
     return pipeline
 
 

@@ -32,6 +32,9 @@ def mapper_options(
     values = dict(options.pipeline) if isinstance(options, CallerOptions) else {}
     given = {"num_threads": options.num_threads, "random_seed": seed, **values}
     pipeline = pycolmap.IncrementalPipelineOptions({**given, "min_model_size": options.min_model_size})
+    if not options.refine_intrinsics:
+        pipeline.ba_refine_focal_length = pipeline.ba_refine_extra_params = False
+        pipeline.mapper.abs_pose_refine_focal_length = pipeline.mapper.abs_pose_refine_extra_params = False
     return lifted_limits.lift(pipeline) if lifts_limits else pipeline
 
 

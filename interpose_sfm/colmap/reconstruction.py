@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.colmap.camera_fitting import intrinsics_of
 from interpose_sfm.colmap.model_files import check_model
 from interpose_sfm.failures import disk_full
 from interpose_sfm.products import FloatArray, Intrinsics, Pose
@@ -65,7 +64,7 @@ def poses(model: pycolmap.Reconstruction) -> dict[str, Pose]:
 def model_cameras(model: pycolmap.Reconstruction) -> dict[str, Intrinsics]:
     """Camera of every registered photo, as refined by the model."""
     return {
-        image.name: intrinsics_of(model.camera(image.camera_id), is_trusted=True)
+        image.name: geometry.from_colmap_camera(model.camera(image.camera_id), is_trusted=True)
         for image in model.images.values()
         if image.has_pose
     }

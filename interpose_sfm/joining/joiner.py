@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.colmap import camera_fitting, databases, incremental_mapper, link_rows, reconstruction
+from interpose_sfm.colmap import databases, incremental_mapper, link_rows, reconstruction
 from interpose_sfm.colmap.cameras import refined_cameras
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.geometry import Similarity
@@ -356,7 +356,7 @@ class ModelJoiner:
         for name in (a, b):
             camera_id = models[name].find_image_with_name(name).camera_id
             model = target if target.exists_camera(camera_id) else models[name]
-            cameras.append(camera_fitting.intrinsics_of(model.camera(camera_id), is_trusted=True))
+            cameras.append(geometry.from_colmap_camera(model.camera(camera_id), is_trusted=True))
         errors_px = verification.epipolar_errors_px(link.b_from_a, points_a_px, cameras[0], points_b_px, cameras[1])
         return bool(np.mean(errors_px <= AGREE_PX) >= MIN_AGREEING_SHARE)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.colmap import camera_fitting, databases
+from interpose_sfm.colmap import databases
 from interpose_sfm.joining import overlaps
 from interpose_sfm.joining.placing import Between
 from interpose_sfm.joining.reprojection_fit import Sighting
@@ -53,7 +53,7 @@ def find_sightings(
             if len(rows) == 0:
                 continue
             image = other.find_image_with_name(other_name)
-            camera = camera_fitting.intrinsics_of(other.camera(image.camera_id), is_trusted=True)
+            camera = geometry.from_colmap_camera(other.camera(image.camera_id), is_trusted=True)
             pose = geometry.from_rigid3d(image.cam_from_world())
             sightings.append(Sighting(is_in_target, x_in_model, np.asarray(there_px)[rows], pose, camera))
     return sightings

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interpose_sfm import geometry
 from interpose_sfm.products import Features, FloatArray, Intrinsics, Pose
 
 NETWORK_PX = 1024  # long side of the picture in which key points are found; smaller ones are not enlarged
@@ -38,11 +37,6 @@ class Agreement:
     depths_b: FloatArray
 
 
-def unit_rays(points_px: FloatArray, intrinsics: Intrinsics) -> FloatArray:
-    """(n, 3) unit rays of pixel positions."""
-    return geometry.unit_vectors(geometry.pixel_to_ray(points_px.reshape(-1, 2), intrinsics))
-
-
 def tolerance_px(size_px: tuple[int, int]) -> float:
     """Error of a key point in a picture of this size."""
     return TOLERANCE_NETWORK_PX * max(1.0, max(size_px) / NETWORK_PX)
@@ -61,7 +55,7 @@ def tolerance_rad(
 def agree(b_from_a: Pose, rays_a: FloatArray, rays_b: FloatArray, within_rad: float) -> Agreement:
     """Which unit rays lie within an angle of one another's epipolar plane, and meet in front of both cameras.
 
-    Of a pure rotation: which lie within the angle of where the rotation takes the other.
+    Of a pure rotation: which lie within the angle of where the rotation takes the other. NaN agrees with nothing.
     """
     in_b, t = rays_a @ b_from_a.rotation.T, b_from_a.translation
     if not np.any(t):
@@ -75,7 +69,7 @@ def agree(b_from_a: Pose, rays_a: FloatArray, rays_b: FloatArray, within_rad: fl
     is_far = (square < (2 * within_rad) ** 2) & (cosine > 0)  # parallel within the error: no depth, but in front
     in_front = is_far | ((depths_a > 0) & (depths_b > 0))
     mask = (np.arcsin(np.clip(off, 0, 1)) < within_rad) & in_front
-    depths_a, depths_b = (np.where(is_far | (depths <= 0), np.inf, depths) for depths in (depths_a, depths_b))
+    depths_a, depths_b = (np.where(is_far | ~(depths > 0), np.inf, depths) for depths in (depths_a, depths_b))
     return Agreement(mask, depths_a, depths_b)
 
 

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from interpose_sfm.matching.ahead import at_once, num_workers
 from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
 from interpose_sfm.options import MatchingOptions
+from interpose_sfm.photos.masks import photo_mask
 from interpose_sfm.photos.pictures import read_rgb
-from interpose_sfm.products import Features, Intrinsics, Matches, View
-from interpose_sfm.storage.content_keys import content_key, image_key
+from interpose_sfm.products import Features, FloatArray, Intrinsics, MaskArray, Matches, View
+from interpose_sfm.storage.content_keys import content_key, view_key
 from interpose_sfm.storage.stores import FeatureStore, MatchStore, store_key
 
 ANY_SCORE = "any score"
 """Part of the key of stored matches: those of earlier versions lack the doubtful ones, and are made again."""
 
 
-def photo_view(path: Path, intrinsics: Intrinsics) -> View:
+def photo_view(path: Path, intrinsics: Intrinsics, mask: MaskArray | None = None) -> View:
     """A photo on disk as a view."""
     image = read_rgb(path)
-    return View(image_key(image), image, intrinsics)
+    return View(view_key(image, mask), image, intrinsics, mask)
 
 
 class LearnedCache:
@@ -60,6 +62,8 @@ class LearnedCache:
             features = self._features.get(view.key) or self._feature_store.get(key)
             if features is None:
                 features = self._matcher.extract(view.image)
+                if view.mask is not None:
+                    features = features.chosen(_on_white(features.keypoints_px, view.mask))
                 if view.key not in self._photos:
                     features = _best(features, self._max_frame_keypoints)
                 self._feature_store.put(key, features)
@@ -95,13 +99,14 @@ class LearnedCache:
 
 def _best(features: Features, number: int) -> Features:
     """The features with the highest scores, in their order."""
-    rows = np.sort(np.argsort(-features.scores, kind="stable")[:number])
-    return replace(
-        features,
-        keypoints_px=features.keypoints_px[rows],
-        descriptors=features.descriptors[rows],
-        scores=features.scores[rows],
-    )
+    return features.chosen(np.sort(np.argsort(-features.scores, kind="stable")[:number]))
+
+
+def _on_white(keypoints_px: FloatArray, mask: MaskArray) -> NDArray[np.intp]:
+    """Rows of the key points that lie in pixels where the mask is not black, as COLMAP asks it."""
+    columns, rows = np.floor(keypoints_px).astype(int).T
+    height, width = mask.shape
+    return np.flatnonzero(mask[rows.clip(0, height - 1), columns.clip(0, width - 1)])
 
 
 @dataclass(frozen=True)
@@ -111,17 +116,21 @@ class PhotoViews:
     Attributes:
         image_dir: Folder that holds the photos under their names.
         cameras: Photo name -> camera.
+        mask_dir: Folder of their masks, see `photos.masks`; None for none.
     """
 
     image_dir: Path
     cameras: Mapping[str, Intrinsics]
+    mask_dir: Path | None = None
 
     def loader(self, cache: LearnedCache) -> Callable[[str], View]:
         """Loads photos by name, declares them to the cache, and holds a few of them in memory."""
 
         @lru_cache(maxsize=16)
         def load(name: str) -> View:
-            view = photo_view(self.image_dir / name, self.cameras[name])
+            camera = self.cameras[name]
+            mask = photo_mask(self.mask_dir, name, (camera.width_px, camera.height_px))
+            view = photo_view(self.image_dir / name, camera, mask)
             cache.keep(view)
             return view
 

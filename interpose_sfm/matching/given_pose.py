@@ -56,8 +56,8 @@ def sight(
     features_a: Features, intrinsics_a: Intrinsics, features_b: Features, intrinsics_b: Intrinsics, matches: Matches
 ) -> Sight:
     """What poses are held against; matches of any score."""
-    all_a = agreement.unit_rays(features_a.keypoints_px, intrinsics_a)
-    all_b = agreement.unit_rays(features_b.keypoints_px, intrinsics_b)
+    all_a = geometry.unit_rays(features_a.keypoints_px, intrinsics_a)
+    all_b = geometry.unit_rays(features_b.keypoints_px, intrinsics_b)
     return Sight(
         all_a[matches.indices[:, 0]],
         all_b[matches.indices[:, 1]],

@@ -41,7 +41,7 @@ def far_rival(
     """
     points_a_px = features_a.keypoints_px[matches.indices[:, 0]]
     points_b_px = features_b.keypoints_px[matches.indices[:, 1]]
-    rays_a, rays_b = agreement.unit_rays(points_a_px, intrinsics_a), agreement.unit_rays(points_b_px, intrinsics_b)
+    rays_a, rays_b = geometry.unit_rays(points_a_px, intrinsics_a), geometry.unit_rays(points_b_px, intrinsics_b)
     within_rad = agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b)
     scores = matches.scores.astype(np.float64)
 

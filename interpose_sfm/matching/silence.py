@@ -68,8 +68,8 @@ def listen(
         rows: (n, 2) rows of the features that are matched.
     """
     within_rad = agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b)
-    all_a = agreement.unit_rays(features_a.keypoints_px, intrinsics_a)
-    all_b = agreement.unit_rays(features_b.keypoints_px, intrinsics_b)
+    all_a = geometry.unit_rays(features_a.keypoints_px, intrinsics_a)
+    all_b = geometry.unit_rays(features_b.keypoints_px, intrinsics_b)
     agreeing = agreement.agree(b_from_a, all_a[rows[:, 0]], all_b[rows[:, 1]], within_rad)
     mask = agreeing.mask
     if not np.any(mask):

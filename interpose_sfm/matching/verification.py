@@ -64,14 +64,16 @@ def verify(
     if estimate is None:
         return _no_pose(PoseStatus.FEW_INLIERS, counted, 0)
     b_from_a, mask = estimate
+    rays_a = geometry.unit_rays(points_a_px, intrinsics_a)
+    rays_b = geometry.unit_rays(points_b_px, intrinsics_b)
+    mask = mask & np.isfinite(rays_a).all(axis=1) & np.isfinite(rays_b).all(axis=1)
     inliers = rows[mask].astype(np.uint32)
     if len(inliers) < MIN_VERIFIED_MATCHES:
         return _no_pose(PoseStatus.FEW_INLIERS, counted, len(inliers))
     if _on_one_line(points_a_px[mask]) or _on_one_line(points_b_px[mask]):
         return _no_pose(PoseStatus.DEGENERATE, counted, len(inliers))
 
-    rays_a = geometry.unit_vectors(geometry.pixel_to_ray(points_a_px[mask], intrinsics_a))
-    rays_b = geometry.unit_vectors(geometry.pixel_to_ray(points_b_px[mask], intrinsics_b))
+    rays_a, rays_b = rays_a[mask], rays_b[mask]
     angle_deg = float(np.median(geometry.direction_angle_deg(rays_a @ b_from_a.rotation.T, rays_b)))
     weighed = weigh(b_from_a, features_a, intrinsics_a, features_b, intrinsics_b, everything, min_score)
     evidence = Evidence(
@@ -127,7 +129,7 @@ def weigh(
     """
     within_rad = agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b)
     all_a, all_b = (
-        agreement.unit_rays(features.keypoints_px, intrinsics)
+        geometry.unit_rays(features.keypoints_px, intrinsics)
         for features, intrinsics in ((features_a, intrinsics_a), (features_b, intrinsics_b))
     )
     rays_a, rays_b = all_a[matches.indices[:, 0]], all_b[matches.indices[:, 1]]
@@ -250,10 +252,12 @@ def spread_deg(
     From the Gauss-Newton covariance of the angles between ray_b and the epipolar plane of ray_a. Their variance is
     estimated robustly from themselves, but not below KEYPOINT_SIGMA_PX. 180 where the pose is not determined.
     """
-    if len(points_a_px) < 6:
+    rays_a = geometry.unit_rays(points_a_px, intrinsics_a)
+    rays_b = geometry.unit_rays(points_b_px, intrinsics_b)
+    has_rays = np.isfinite(rays_a).all(axis=1) & np.isfinite(rays_b).all(axis=1)
+    rays_a, rays_b = rays_a[has_rays], rays_b[has_rays]
+    if len(rays_a) < 6:
         return 180.0
-    rays_a = geometry.unit_vectors(geometry.pixel_to_ray(points_a_px, intrinsics_a))
-    rays_b = geometry.unit_vectors(geometry.pixel_to_ray(points_b_px, intrinsics_b))
     unit = b_from_a.translation / np.linalg.norm(b_from_a.translation)
     tangent = np.linalg.svd(unit[None])[2][1:].T  # (3, 2), orthogonal to the direction
 
@@ -278,11 +282,16 @@ def spread_deg(
 def epipolar_errors_px(
     b_from_a: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
 ) -> FloatArray:
-    """(n,) distances of the points in B from the epipolar planes of those in A, as angles times the focal length."""
-    rays_a = geometry.unit_vectors(geometry.pixel_to_ray(points_a_px, intrinsics_a))
-    rays_b = geometry.unit_vectors(geometry.pixel_to_ray(points_b_px, intrinsics_b))
-    normals = geometry.unit_vectors(np.cross(b_from_a.translation, rays_a @ b_from_a.rotation.T))
-    return np.asarray(np.abs(np.arcsin(np.clip(np.sum(normals * rays_b, axis=1), -1, 1))) * intrinsics_b.focal_px)
+    """(n,) distances of the points in B from the epipolar planes of those in A, as angles times the focal length.
+
+    Infinite for points without a ray.
+    """
+    rays_a = geometry.unit_rays(points_a_px, intrinsics_a)
+    rays_b = geometry.unit_rays(points_b_px, intrinsics_b)
+    normals = np.cross(b_from_a.translation, rays_a @ b_from_a.rotation.T)
+    sines = np.sum(normals * rays_b, axis=1) / np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
+    errors_px = np.abs(np.arcsin(np.clip(sines, -1, 1))) * intrinsics_b.focal_px
+    return np.asarray(np.nan_to_num(errors_px, nan=np.inf))
 
 
 def depths(

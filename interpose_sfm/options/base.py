@@ -79,6 +79,8 @@ class BaseOptions:
             nothing else connects it. Otherwise the suspicion is told, and the model stays.
         num_threads: Threads of COLMAP; -1 for all cores.
         mapper: COLMAP's incremental mapper, or its global one (GLOMAP), for the base models and with the links.
+        refine_intrinsics: Whether focal lengths and distortion are refined; otherwise cameras stay as they are given,
+            by camera_params, EXIF or COLMAP's guess.
     """
 
     sift_max_image_px: int = -1
@@ -90,6 +92,7 @@ class BaseOptions:
     split_lookalikes: bool = field(default=False, metadata={"is_keyed": False})  # and neither on this
     num_threads: int = -1
     mapper: Mapper = Mapper.INCREMENTAL
+    refine_intrinsics: bool = field(default=True, metadata={"is_keyed": False})  # runs that do not add it to their key
 
     def __post_init__(self) -> None:
         refuse_nan(self)

@@ -27,12 +27,15 @@ class FallbackOptions:
             machine (`da3`).
         seed: Seed of everything that is random.
         use_gps: Whether GPS positions in EXIF give distance and scale where only these are missing.
+        mask_path: Folder of masks, as in COLMAP: key points are ignored where NAME.png in it is black, for the photo
+            NAME. Frames of clips are masked like their photos.
     """
 
     generator: str = "auto"
     pose_estimator: str = "auto"
     seed: int = 0
     use_gps: bool = True
+    mask_path: Path | None = None
     view_graph: ViewGraphOptions = field(default_factory=ViewGraphOptions)
     matching: MatchingOptions = field(default_factory=MatchingOptions)
     bridging: BridgingOptions = field(default_factory=BridgingOptions)
@@ -59,12 +62,23 @@ class ReconstructOptions(FallbackOptions):
     Attributes:
         database: A COLMAP database with features and matches to use instead of our own; it is copied, never changed.
         camera_mode: Which photos share a camera, as in COLMAP.
+        camera_model: COLMAP's model of all cameras, such as OPENCV or OPENCV_FISHEYE.
+        camera_params: Their parameters in COLMAP's order, separated by commas, where a calibration is at hand; for
+            photos of one size.
         overwrite: Whether an output folder of other photos is used, and its models replaced.
+        position_file: CSV file with the columns name, latitude, longitude and altitude (degrees and metres, WGS84); its
+            positions count in the place of EXIF's.
+        georegister: Whether final models are moved, turned and scaled to metres, east, north and up, by GPS
+            positions; the report says where zero is, and which models have too few positions.
     """
 
     database: Path | None = None
     camera_mode: CameraMode = CameraMode.AUTO
+    camera_model: str = "SIMPLE_RADIAL"
+    camera_params: str = ""
     overwrite: bool = False
+    position_file: Path | None = None
+    georegister: bool = False
     photos: PhotoOptions = field(default_factory=PhotoOptions)
     base: BaseOptions = field(default_factory=BaseOptions)
 

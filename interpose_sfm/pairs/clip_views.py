@@ -6,39 +6,62 @@ from dataclasses import replace
 
 import numpy as np
 
-from interpose_sfm.products import Clip, FrameMapping, Intrinsics, View
-from interpose_sfm.storage.content_keys import image_key
+from interpose_sfm.products import Clip, FrameMapping, Intrinsics, MaskArray, View
+from interpose_sfm.storage.content_keys import view_key
 
 
-def frame_views(clip: Clip, intrinsics_a: Intrinsics, intrinsics_b: Intrinsics) -> list[View]:
-    """The frames of a clip as views, with cameras that go over from A's to B's."""
-    first = _frame_intrinsics(intrinsics_a, clip.frame_from_a, clip)
-    last = _frame_intrinsics(intrinsics_b, clip.frame_from_b, clip)
+def frame_views(clip: Clip, a: View, b: View) -> list[View]:
+    """The frames of a clip as views, with cameras that go over from A's to B's.
+
+    What is masked in either photo is masked in all frames: an overlay stays where it is, and of anything else nobody
+    knows where it goes.
+    """
+    first = _frame_intrinsics(a.intrinsics, clip.frame_from_a, clip)
+    last = _frame_intrinsics(b.intrinsics, clip.frame_from_b, clip)
+    masks = [_frame_mask(a.mask, clip.frame_from_a, clip), _frame_mask(b.mask, clip.frame_from_b, clip)]
+    known = [mask for mask in masks if mask is not None]
+    mask = np.logical_and.reduce(known) if known else None
     views = []
     for index, frame in enumerate(clip.frames):
         share = (index + 1) / (len(clip.frames) + 1)
+        nearer = first if share <= 0.5 else last
+        distortion = nearer.distortion
+        if first.model == last.model:
+            distortion = tuple(a + share * (b - a) for a, b in zip(first.distortion, last.distortion, strict=True))
         between = replace(
-            first,
+            nearer,
             focal_px=first.focal_px + share * (last.focal_px - first.focal_px),
             cx_px=first.cx_px + share * (last.cx_px - first.cx_px),
             cy_px=first.cy_px + share * (last.cy_px - first.cy_px),
-            radial=first.radial + share * (last.radial - first.radial),
+            distortion=distortion,
             is_trusted=first.is_trusted and last.is_trusted,
         )
-        views.append(View(image_key(frame), frame, between))
+        views.append(View(view_key(frame, mask), frame, between, mask))
     return views
+
+
+def _frame_mask(mask: MaskArray | None, frame_from_photo: FrameMapping, clip: Clip) -> MaskArray | None:
+    """The mask of a photo where a frame shows the photo; nothing is masked beside it."""
+    if mask is None:
+        return None
+    height_px, width_px = clip.frames[0].shape[:2]
+    columns = np.floor((np.arange(width_px) + 0.5 - frame_from_photo.offset_px[0]) / frame_from_photo.scale[0])
+    rows = np.floor((np.arange(height_px) + 0.5 - frame_from_photo.offset_px[1]) / frame_from_photo.scale[1])
+    inside_x, inside_y = (columns >= 0) & (columns < mask.shape[1]), (rows >= 0) & (rows < mask.shape[0])
+    found = np.ones((height_px, width_px), np.bool_)
+    found[np.ix_(inside_y, inside_x)] = mask[np.ix_(rows[inside_y].astype(int), columns[inside_x].astype(int))]
+    return found
 
 
 def _frame_intrinsics(photo: Intrinsics, frame_from_photo: FrameMapping, clip: Clip) -> Intrinsics:
     """The camera of a frame that shows a photo scaled and shifted."""
     height_px, width_px = clip.frames[0].shape[:2]
     scale_x, scale_y = frame_from_photo.scale
-    return Intrinsics(
+    return replace(
+        photo,
         width_px=width_px,
         height_px=height_px,
         focal_px=photo.focal_px * float(np.sqrt(scale_x * scale_y)),
         cx_px=scale_x * photo.cx_px + frame_from_photo.offset_px[0],
         cy_px=scale_y * photo.cy_px + frame_from_photo.offset_px[1],
-        radial=photo.radial,
-        is_trusted=photo.is_trusted,
     )

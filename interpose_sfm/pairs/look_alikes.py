@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap import databases
-from interpose_sfm.colmap.camera_fitting import camera_error_px, intrinsics_of
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching import agreement
 from interpose_sfm.matching.silence import (
-    BORDER_SHARE,
     MAX_SCALE,
     NEAREST_QUANTILE,
     NUM_DEPTHS,
@@ -131,17 +129,14 @@ def verified_pairs(database: pycolmap.Database, image_ids: Collection[int]) -> d
 def _views(
     database: pycolmap.Database, model: pycolmap.Reconstruction, verified: Mapping[tuple[int, int], IndexArray]
 ) -> dict[int, _View]:
-    """The registered photos that see points of the model, and whose cameras predict to within the border."""
+    """The registered photos that see points of the model."""
     views = {}
     for image in model.images.values():
         if not image.has_pose or not image.num_points3D:
             continue
-        camera = model.camera(image.camera_id)
-        if camera_error_px(camera) > BORDER_SHARE * np.hypot(camera.width, camera.height):
-            continue
         keypoints_px = np.asarray(database.read_keypoints(image.image_id), np.float64)[:, :2]
         pose = geometry.from_rigid3d(image.cam_from_world())
-        intrinsics = intrinsics_of(camera, is_trusted=True)
+        intrinsics = geometry.from_colmap_camera(model.camera(image.camera_id), is_trusted=True)
         depths = np.full(len(keypoints_px), np.nan)
         # what links have added is behind what the database has
         rows = [row for row, point in enumerate(image.points2D[: len(keypoints_px)]) if point.has_point3D()]
@@ -152,7 +147,7 @@ def _views(
             pose,
             intrinsics,
             keypoints_px,
-            _rays(keypoints_px, intrinsics),
+            geometry.unit_rays(keypoints_px, intrinsics),
             depths,
             float(np.quantile(depths[rows], NEAREST_QUANTILE)),
             np.zeros(len(keypoints_px)),
@@ -172,15 +167,6 @@ def _confirm(
             if image_id in views:
                 noted, rows = views[image_id].confirmed_from, matches[:, side]
                 noted[rows] = np.maximum(noted[rows], distance)
-
-
-def _rays(keypoints_px: FloatArray, intrinsics: Intrinsics) -> FloatArray:
-    """Unit rays of key points; NaN, which agrees with nothing, beyond what the lens model can undo."""
-    rays = geometry.pixel_to_ray(keypoints_px, intrinsics)
-    is_known = np.all(np.isfinite(rays), axis=1)
-    rays[is_known] = geometry.unit_vectors(rays[is_known])
-    rays[~is_known] = np.nan
-    return rays
 
 
 def _is_close(views: Mapping[int, _View], ids: tuple[int, int]) -> bool:

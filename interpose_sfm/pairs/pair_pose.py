@@ -180,7 +180,7 @@ class PairPoser:
                 imagined_by[clip.name] = sources[request.index]
         a, b, note, is_guess = self._calibrated(pair, list(usable.values()))
         tried += note
-        clips = {name: frame_views(clip, a.intrinsics, b.intrinsics) for name, clip in usable.items()}
+        clips = {name: frame_views(clip, a, b) for name, clip in usable.items()}
         own = self._matched(pair, a, b)
         pair_only = self._estimated(pair, "", a, (), b, [()])[0]
         options = replace(self._choosing, allow_pair_only=False)
@@ -257,7 +257,7 @@ class PairPoser:
         a, b = self._views(pair.a), self._views(pair.b)
         if not self.has_guessed_focal(pair) or not clips or not self._estimator.traits.trusts_focal_lengths:
             return a, b, [], False
-        frames = [frame_views(clip, a.intrinsics, b.intrinsics) for clip in clips]
+        frames = [frame_views(clip, a, b) for clip in clips]
         context = EstimatorContext(
             features=self._cache.features,
             matches=self._cache.matches,

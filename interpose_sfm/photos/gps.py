@@ -2,7 +2,7 @@
 
 COLMAP's feature extraction stores such positions as pose priors, but not of images that the database holds already, as
 ours does, not without an altitude, not of PNG files, and with latitudes above 90 (measured with pycolmap 4.2.1). So
-they are read here, of the original files.
+they are read here, of the original files, and `colmap.cameras.import_cameras` stores them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,17 +50,36 @@ def position_in(exif: Image.Exif) -> GpsPosition | None:
     return GpsPosition(latitude, longitude, altitude if is_sane else None)
 
 
-def positions_m(photos: Iterable[Photo]) -> dict[str, FloatArray]:
-    """East, north and up in metres from the photo amid the others, by name; empty with fewer than two positions.
+@dataclass(frozen=True)
+class LocalFrame:
+    """Positions in metres around a place.
 
-    From the one in their middle, since one far away, such as one that errs, would tilt the ground of all others. Up is
-    from the level of the ellipsoid, and NaN where EXIF has no altitude.
+    Attributes:
+        latitude_deg, longitude_deg: Of the place, in WGS84; it lies on the level of the ellipsoid.
+        positions_m: East, north and up by photo; up is NaN where EXIF has no altitude.
+    """
+
+    latitude_deg: float
+    longitude_deg: float
+    positions_m: Mapping[str, FloatArray]
+
+
+def positions_m(photos: Iterable[Photo]) -> Mapping[str, FloatArray]:
+    """East, north and up in metres by name, as of `local_frame`; empty with fewer than two positions."""
+    frame = local_frame(photos)
+    return {} if frame is None else frame.positions_m
+
+
+def local_frame(photos: Iterable[Photo]) -> LocalFrame | None:
+    """Positions from the photo amid the others; None with fewer than two positions.
+
+    From the one in their middle, since one far away, such as one that errs, would tilt the ground of all others.
     """
     import pycolmap
 
     known = {photo.name: photo.gps for photo in photos if photo.gps is not None}
     if len(known) < 2:
-        return {}
+        return None
     ellipsoid = np.array([(p.latitude_deg, p.longitude_deg, p.altitude_m or 0.0) for p in known.values()])
     transform = pycolmap.GPSTransform()
     ecef = transform.ellipsoid_to_ecef(ellipsoid)
@@ -68,7 +88,8 @@ def positions_m(photos: Iterable[Photo]) -> dict[str, FloatArray]:
     enu = transform.ellipsoid_to_enu(ellipsoid, latitude_deg, longitude_deg, 0.0)
     has_altitude = np.array([p.altitude_m is not None for p in known.values()])
     enu[~has_altitude, 2] = np.nan
-    return {name: np.asarray(row) for name, row in zip(known, enu, strict=True)}
+    positions = {name: np.asarray(row) for name, row in zip(known, enu, strict=True)}
+    return LocalFrame(float(latitude_deg), float(longitude_deg), positions)
 
 
 def _degrees(value: Any, hemisphere: str, hemispheres: str) -> float:

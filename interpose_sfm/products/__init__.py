@@ -7,7 +7,7 @@ Conventions, everywhere in the package:
 * Photos are named by their POSIX path below the photo folder, as COLMAP names its images.
 """
 
-from interpose_sfm.products.arrays import FloatArray, ImageArray, IndexArray
+from interpose_sfm.products.arrays import FloatArray, ImageArray, IndexArray, MaskArray
 from interpose_sfm.products.cameras import Intrinsics, Pose
 from interpose_sfm.products.clips import (
     Clip,
@@ -75,6 +75,7 @@ __all__ = [
     "LinkDecision",
     "LinkVerdict",
     "LookAlike",
+    "MaskArray",
     "Matches",
     "PairMatch",
     "PairOutcome",

@@ -12,3 +12,6 @@ IndexArray = NDArray[np.uint32]
 
 
 ImageArray = NDArray[np.uint8]
+
+
+MaskArray = NDArray[np.bool_]

@@ -9,14 +9,16 @@ from interpose_sfm.products.arrays import FloatArray
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """A pinhole camera with one radial coefficient (COLMAP's SIMPLE_RADIAL).
+    """A camera of any of COLMAP's models; `geometry.pixel_to_ray` and `geometry.project` map by that model.
 
     Attributes:
         width_px, height_px: Image size.
-        focal_px: Focal length.
+        focal_px: Focal length; the mean of both axes where these differ.
         cx_px, cy_px: Principal point.
-        radial: First radial distortion coefficient.
+        distortion: What COLMAP calls the extra parameters of the model, in its order.
         is_trusted: True where the focal length is known (EXIF or a reconstruction), False where it is a guess.
+        model: COLMAP's name of the model.
+        aspect: Focal length along y over that along x; 1 for models that have only one.
     """
 
     width_px: int
@@ -24,8 +26,10 @@ class Intrinsics:
     focal_px: float
     cx_px: float
     cy_px: float
-    radial: float = 0.0
+    distortion: tuple[float, ...] = (0.0,)
     is_trusted: bool = False
+    model: str = "SIMPLE_RADIAL"
+    aspect: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ class Features:
     scores: NDArray[np.float32]
     size_px: tuple[int, int]
 
+    def chosen(self, rows: NDArray[np.intp]) -> Features:
+        """The features of some rows only."""
+        return Features(self.keypoints_px[rows], self.descriptors[rows], self.scores[rows], self.size_px)
+
 
 @dataclass(frozen=True)
 class Matches:

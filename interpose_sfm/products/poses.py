@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from interpose_sfm._compat import StrEnum
-from interpose_sfm.products.arrays import FloatArray, ImageArray, IndexArray
+from interpose_sfm.products.arrays import FloatArray, ImageArray, IndexArray, MaskArray
 from interpose_sfm.products.cameras import Intrinsics, Pose
 from interpose_sfm.products.matches import Evidence
 from interpose_sfm.products.pairs import ImagePair
@@ -37,14 +37,16 @@ class View:
     """One image as a pose estimator sees it.
 
     Attributes:
-        key: Content key, equal for equal pixels; caches are built on it.
+        key: Content key, equal for equal pixels and masks; caches are built on it.
         image: (height, width, 3) uint8 RGB.
         intrinsics: Camera of this image, in its own pixels.
+        mask: (height, width), False where key points are ignored; None where none are.
     """
 
     key: str
     image: ImageArray
     intrinsics: Intrinsics
+    mask: MaskArray | None = None
 
 
 class PoseStatus(StrEnum):

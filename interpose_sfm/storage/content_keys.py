@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from interpose_sfm.products import ImageArray
+from interpose_sfm.products import ImageArray, MaskArray
 
 
 def content_key(*parts: object) -> str:
@@ -115,6 +115,12 @@ def image_key(image: ImageArray) -> str:
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()[:32]
+
+
+def view_key(image: ImageArray, mask: MaskArray | None) -> str:
+    """Key of a view: `image_key` without a mask, and another one for every mask."""
+    key = image_key(image)
+    return key if mask is None else content_key(key, np.packbits(mask, axis=1), mask.shape)[:32]
 
 
 def file_sha256(path: Path) -> str:

@@ -34,7 +34,7 @@ _EVIDENCE_FIELDS = (
     "weight",
     "surprise",
 )
-_CAMERA_FIELDS = ("width_px", "height_px", "focal_px", "cx_px", "cy_px", "radial", "is_trusted")
+_CAMERA_FIELDS = ("width_px", "height_px", "focal_px", "cx_px", "cy_px", "is_trusted", "aspect")
 
 
 class HypothesisStore(Store[tuple[PoseHypothesis, ...]]):
@@ -114,18 +114,25 @@ def _write_estimate(group: Any, value: ViewPoses) -> None:
     cameras = np.array([[float(getattr(camera, name)) for name in _CAMERA_FIELDS] for camera in value.intrinsics])
     cameras = cameras.reshape(-1, len(_CAMERA_FIELDS))
     put_array(group, "intrinsics", cameras, np.float64, (len(value.intrinsics), len(_CAMERA_FIELDS)))
+    put_texts(group, "camera_models", [camera.model for camera in value.intrinsics])
+    distortion = [coefficient for camera in value.intrinsics for coefficient in camera.distortion]
+    put_array(group, "distortion", np.array(distortion, dtype=np.float64), np.float64, (len(distortion),))
+    counts = np.array([len(camera.distortion) for camera in value.intrinsics], dtype=np.int64)
+    put_array(group, "distortion_counts", counts, np.int64, (len(counts),))
 
 
 def _read_estimate(group: Any) -> ViewPoses | None:
-    """None where an earlier version stored it with fewer cues, so that it is made again."""
+    """None where an earlier version stored it with fewer cues or plainer cameras, so that it is made again."""
     if "evidence" in group and group["evidence"].shape != (len(_EVIDENCE_FIELDS),):
+        return None
+    if "camera_models" not in group:
         return None
     return ViewPoses(
         status=PoseStatus(str(group.attrs["status"])),
         cam_from_first=tuple(_pose(matrix) for matrix in group["cam_from_first"][()]),
         spread_deg=float(group.attrs["spread_deg"]),
         evidence=_evidence(group["evidence"][()].tolist()) if "evidence" in group else None,
-        intrinsics=tuple(_camera(row) for row in group["intrinsics"][()].tolist()),
+        intrinsics=_cameras(group),
         points_a_px=group["points_a_px"][()],
         points_b_px=group["points_b_px"][()],
         depths_a=group["depths_a"][()],
@@ -153,6 +160,13 @@ def _evidence(cues: list[float]) -> Evidence:
     return Evidence(*counts, inlier_share, mean_score, density, angle_deg, bool(is_calibrated), *weighed)
 
 
-def _camera(row: list[float]) -> Intrinsics:
-    width_px, height_px, focal_px, cx_px, cy_px, radial, is_trusted = row
-    return Intrinsics(int(width_px), int(height_px), focal_px, cx_px, cy_px, radial, bool(is_trusted))
+def _cameras(group: Any) -> tuple[Intrinsics, ...]:
+    rows, models = group["intrinsics"][()].tolist(), group["camera_models"].asstr()[()]
+    distortions = np.split(group["distortion"][()], np.cumsum(group["distortion_counts"][()])[:-1])
+    cameras = []
+    for row, model, distortion in zip(rows, models, distortions, strict=False):  # no camera splits into one piece
+        width_px, height_px, focal_px, cx_px, cy_px, is_trusted, aspect = row
+        size = int(width_px), int(height_px)
+        lens = tuple(distortion.tolist())
+        cameras.append(Intrinsics(*size, focal_px, cx_px, cy_px, lens, bool(is_trusted), str(model), aspect))
+    return tuple(cameras)

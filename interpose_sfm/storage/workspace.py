@@ -46,6 +46,7 @@ class Workspace:
         root: The folder, absolute.
         images_dir: Photos as COLMAP reads them.
         frames_dir: Frames of videos among the photos.
+        masks_dir: Masks of these photos, where there are any.
         database_path: COLMAP database.
         base_dir, sparse_dir: COLMAP models 0, 1, ... of the base stage and of the whole run.
         clips_dir: Generated clips.
@@ -63,6 +64,7 @@ class Workspace:
         self.root = Path(root).absolute()
         self.images_dir = self.root / "images"
         self.frames_dir = self.root / "frames"
+        self.masks_dir = self.root / "masks"
         self.database_path = self.root / "database.db"
         self.base_dir = self.root / "base"
         self.sparse_dir = self.root / "sparse"

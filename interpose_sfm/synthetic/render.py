@@ -62,7 +62,7 @@ def render(
     pixel's centre.
 
     Raises:
-        ValueError: The image size or focal length is not positive, or the radial distortion folds the picture.
+        ValueError: The image size or focal length is not positive, or the distortion folds the picture.
     """
     options = options or RenderOptions()
     if min(intrinsics.width_px, intrinsics.height_px) < 1 or not intrinsics.focal_px > 0:
@@ -99,17 +99,18 @@ class _Rays:
     def of_camera(cls, intrinsics: Intrinsics, per_pixel: int) -> _Rays:
         columns = (np.arange(intrinsics.width_px * per_pixel) + 0.5) / per_pixel
         rows = (np.arange(intrinsics.height_px * per_pixel) + 0.5) / per_pixel
-        if intrinsics.radial:
+        is_pinhole = intrinsics.model == "SIMPLE_RADIAL" and not any(intrinsics.distortion)
+        if not is_pinhole:
             rays = geometry.pixel_to_ray(np.stack(np.meshgrid(columns, rows), axis=-1), intrinsics)
             if not np.all(np.isfinite(rays)):
-                radial = intrinsics.radial
-                raise ValueError(f"radial distortion {radial} folds the picture inside its borders; use a weaker one")
+                lens = f"{intrinsics.model} distortion {intrinsics.distortion}"
+                raise ValueError(f"{lens} folds the picture inside its borders; use a weaker one")
             x, y = rays[..., 0], rays[..., 1]
         else:
             x, y = np.meshgrid(
                 (columns - intrinsics.cx_px) / intrinsics.focal_px, (rows - intrinsics.cy_px) / intrinsics.focal_px
             )
-        return cls(x, y, 1.0 / (intrinsics.focal_px * per_pixel), not intrinsics.radial)
+        return cls(x, y, 1.0 / (intrinsics.focal_px * per_pixel), is_pinhole)
 
     def window(self, corners_in_cam: FloatArray) -> tuple[slice, slice]:
         """Rows and columns outside of which no ray meets the polygon of these corners."""

@@ -39,7 +39,7 @@ _SENSOR_DIAGONAL_MM = 7.66
 _JPEG_QUALITY = 95
 _FRAMES_PER_S = 8
 _CLIP_CODECS = ("libx264", "mpeg4")
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 
 # EXIF tags by their numbers in the standard.
 _EXIF_MAKE, _EXIF_MODEL, _EXIF_IFD = 0x010F, 0x0110, 0x8769
@@ -185,12 +185,12 @@ def _from_json(folder: Path, content: Any) -> SampleTruth:
     return SampleTruth(
         folder=folder,
         seed=content["seed"],
-        intrinsics=Intrinsics(**content["intrinsics"]),
+        intrinsics=_intrinsics_from_json(content["intrinsics"]),
         cam_from_world={name: _pose_from_json(pose) for name, pose in content["cam_from_world"].items()},
         groups=(tuple(content["groups"][0]), tuple(content["groups"][1])),
         gap=ImagePair(*content["gap"]),
         clip_name=clip["name"],
-        clip_intrinsics=Intrinsics(**clip["intrinsics"]),
+        clip_intrinsics=_intrinsics_from_json(clip["intrinsics"]),
         clip_cam_from_world=tuple(_pose_from_json(pose) for pose in clip["cam_from_world"]),
         frame_from_photo=FrameMapping(tuple(clip["scale"]), tuple(clip["offset_px"])),
     )
@@ -370,6 +370,10 @@ def _to_json(truth: SampleTruth) -> dict[str, object]:
             "offset_px": truth.frame_from_photo.offset_px,
         },
     }
+
+
+def _intrinsics_from_json(content: Mapping[str, Any]) -> Intrinsics:
+    return Intrinsics(**{**content, "distortion": tuple(content["distortion"])})
 
 
 def _pose_to_json(pose: Pose) -> dict[str, list[float]]:

@@ -59,9 +59,9 @@ def incremental_mapping(
     appended ones as well is ``<database>_interpose/database.db``. To continue or triangulate extended models, hand in
     that one.
 
-    Works with features of any kind. Photos are only left out of the fallback where they are not in the folder, do not
-    have the size that the database says, or are of a camera that a focal length and a radial coefficient do not
-    describe; databases with rigs of several cameras are left to pycolmap.
+    Works with features and cameras of any kind. Photos are only left out of the fallback where they are not in the
+    folder, do not have the size that the database says, have a mask of another size, or are panoramas; databases with
+    rigs of several cameras are left to pycolmap.
 
     Once pycolmap has answered, its answer is the least that is returned: what goes wrong in the fallback is told in one
     warning.

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from interpose_sfm.colmap import camera_fitting, databases, reconstruction
+from interpose_sfm.colmap import databases, reconstruction
 from interpose_sfm.options import CallerOptions, FallbackOptions, InterposeOptions, ReconstructOptions
-from interpose_sfm.photos import gps
+from interpose_sfm.photos import gps, masks
 from interpose_sfm.photos.pictures import read_position, strict_pillow
 from interpose_sfm.products import Photo, PhotoSet
 from interpose_sfm.run_log import RunLog
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIN_MODEL_SIZE = 3  # of models that are new; pycolmap's own are kept whatever their size
-MAX_CAMERA_ERROR_SHARE = 0.01  # of the longer side, about half a degree: far below what any check of a link asks for
 
 # Of the caller's mapper options: what is about files and starting points, not about how to map.
 _NOT_FOR_US = frozenset(
@@ -193,6 +192,7 @@ class _Run:
             registered,
             look_alikes=look_alikes,
             positions_m=positions,
+            mask_dir=self.options.mask_path,
         )
 
     def _usable_photos(self, database_path: Path, wanted: Sequence[str]) -> tuple[Photo, ...]:
@@ -202,15 +202,26 @@ class _Run:
         cameras = databases.stored_cameras(database_path)
         for model in self.models:
             cameras.update({i.name: model.camera(i.camera_id) for i in model.images.values() if i.has_pose})
+        mask_dir = self.options.mask_path
+        if mask_dir is not None and not any(masks.mask_file(mask_dir, name) for name in wanted):
+            self._warn(f"no photo has a mask in {mask_dir}; expected NAME.png for the photo NAME")
         usable = []
         for name in sorted(wanted):
             path, camera = self.call.image_dir / name, cameras[name]
-            problem = _problem(path, camera)
+            problem = _problem(path, camera) or self._mask_problem(name, camera)
             if problem:
                 self._warn(f"{name} is left out of the fallback: {problem}")
             else:
                 usable.append(Photo(name, path, camera.width, camera.height, None, "", "", "", read_position(path)))
         return tuple(usable)
+
+    def _mask_problem(self, name: str, camera: pycolmap.Camera) -> str:
+        """What is wrong with the mask of a photo; empty if nothing is."""
+        try:
+            masks.photo_mask(self.options.mask_path, name, (camera.width, camera.height))
+        except ValueError as error:
+            return str(error)
+        return ""
 
     def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> list[pycolmap.Reconstruction] | None:
         """Stage 10: write what was gained and the report."""
@@ -263,8 +274,10 @@ def _problem(path: Path, camera: pycolmap.Camera) -> str:
         return f"it cannot be read ({error})"
     if size != (camera.width, camera.height):
         return f"it has {size[0]} x {size[1]} px, the database says {camera.width} x {camera.height}"
-    if camera_fitting.camera_error_px(camera) > MAX_CAMERA_ERROR_SHARE * max(size):
-        return f"a focal length and a radial coefficient do not describe its {camera.model.name} camera"
+    if camera.is_spherical():
+        return f"its camera is {camera.model.name}, a panorama; cut it into views with a projection first"
+    if min(camera.params[index] for index in camera.focal_length_idxs()) <= 0:
+        return f"its {camera.model.name} camera has the focal length {camera.mean_focal_length():g} px"
     return ""
 
 

@@ -73,6 +73,7 @@ class Base:
         one_place: Photos that were taken from one place and are in no model.
         look_alikes: Pairs for which COLMAP's models are suspected to be folded.
         positions_m: East, north and up of the photos whose GPS position is known and used; up may be NaN.
+        mask_dir: Folder of the photos' masks; None for none.
     """
 
     database_path: Path
@@ -83,6 +84,7 @@ class Base:
     one_place: frozenset[str] = frozenset()
     look_alikes: tuple[LookAlike, ...] = ()
     positions_m: Mapping[str, FloatArray] = field(default_factory=dict)
+    mask_dir: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,7 @@ class FallbackRun:
 
     def _see(self, cameras: Mapping[str, Intrinsics]) -> None:
         """Look at the photos through these cameras."""
-        self._views = PhotoViews(self._base.image_dir, cameras)
+        self._views = PhotoViews(self._base.image_dir, cameras, self._base.mask_dir)
         self.poser = self._posers.poser(self._views)
 
     # ------------------------------------------------------------ stages

@@ -21,12 +21,14 @@ from interpose_sfm.colmap import (
     room,
 )
 from interpose_sfm.colmap.cameras import import_cameras
+from interpose_sfm.joining.georegistration import georegister
 from interpose_sfm.options import Mapper, ReconstructOptions
-from interpose_sfm.photos import collect, gps
+from interpose_sfm.photos import collect, gps, masks
+from interpose_sfm.photos.position_file import read_positions
 from interpose_sfm.products import LookAlike, PhotoSet, ViewGraph
 from interpose_sfm.run_log import Progress, RunLog
-from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json
-from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json, remove_path
+from interpose_sfm.storage.content_keys import content_key, file_sha256
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import base_models, fallback, folded_models
 from interpose_sfm.workflows.base_models import SecondMapping
@@ -102,6 +104,13 @@ def find_weak_pairs(
             return fallback.build_graph(run.map_base(photo_set), run.options, run.log)
 
 
+def _camera_key(options: ReconstructOptions) -> tuple[object, ...]:
+    """What of the cameras belongs into the key of base models: nothing by default, so that earlier keys stay good."""
+    given = options.camera_model, options.camera_params, options.base.refine_intrinsics
+    default = ReconstructOptions()
+    return () if given == (default.camera_model, default.camera_params, default.base.refine_intrinsics) else given
+
+
 # ---------------------------------------------------------------- one run
 
 
@@ -153,7 +162,43 @@ class PhotoRun:
             self.log.warnings.extend(photo_set.notes)
         if self.options.database is not None:
             photo_set = self._only_in_database(photo_set, self.options.database)
-        return photo_set
+        self._lay_out_masks(photo_set)
+        return self._with_positions(photo_set)
+
+    def _with_positions(self, photo_set: PhotoSet) -> PhotoSet:
+        """The photos with the positions of a table in the place of their own."""
+        if self.options.position_file is None:
+            return photo_set
+        positions = read_positions(self.options.position_file)
+        photos = tuple(replace(photo, gps=positions.get(photo.name, photo.gps)) for photo in photo_set.photos)
+        unused = sorted(positions.keys() - {photo.name for photo in photos})
+        if unused and photos:
+            if len(unused) == len(positions):
+                raise ValueError(
+                    f"no photo has a name of {self.options.position_file}, such as {unused[0]}; expected names such as "
+                    f"{photos[0].name}"
+                )
+            self.log.warnings.append(
+                f"{len(unused)} of {len(positions)} names in {self.options.position_file} are no photo, such as "
+                f"{unused[0]}"
+            )
+        return replace(photo_set, photos=photos)
+
+    def _lay_out_masks(self, photo_set: PhotoSet) -> None:
+        """Stage 1: masks -> upright ones beside the images."""
+        remove_path(self.workspace.masks_dir)
+        if self.options.mask_path is None:
+            return
+        missing = masks.lay_out_masks(self.options.mask_path, photo_set.photos, self.workspace.masks_dir)
+        if missing:
+            self.log.warnings.append(
+                f"{len(missing)} of {len(photo_set.photos)} photos have no mask in {self.options.mask_path}, such as "
+                f"{missing[0]} (expected {missing[0]}.png)"
+            )
+
+    @property
+    def _mask_dir(self) -> Path | None:
+        return None if self.options.mask_path is None else self.workspace.masks_dir
 
     def map_base(self, photo_set: PhotoSet) -> Base:
         """Stage 2: photos -> database and base models."""
@@ -170,6 +215,9 @@ class PhotoRun:
             options.seed,
             "" if options.database is None else hashlib.sha256(options.database.read_bytes()).hexdigest(),
             report.versions()["pycolmap"],
+            *masks.digests(self._mask_dir),
+            *_camera_key(options),
+            *([] if options.position_file is None else [file_sha256(options.position_file)]),
         )
         models_dir = workspace.base_dir / "models"
         if database_path.is_file():
@@ -180,7 +228,13 @@ class PhotoRun:
             if options.database is None:
                 with self.log.stage("features"):
                     features.extract_and_match(
-                        database_path, photo_set.image_dir, names, options.base, options.seed, self.log.progress
+                        database_path,
+                        photo_set.image_dir,
+                        names,
+                        options.base,
+                        options.seed,
+                        self.log.progress,
+                        self._mask_dir,
                     )
             with self.log.stage("mapping"):
                 self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
@@ -206,6 +260,7 @@ class PhotoRun:
             believed.one_place,
             look_alikes,
             positions,
+            self._mask_dir,
         )
 
     def _import_photos(self, database_path: Path, photo_set: PhotoSet, photo_key: str) -> None:
@@ -218,7 +273,14 @@ class PhotoRun:
             databases.copy_database(options.database, database_path)
         else:
             room.check_room(workspace.base_dir)
-            import_cameras(database_path, photo_set, options.camera_mode)
+            import_cameras(
+                database_path,
+                photo_set,
+                options.camera_mode,
+                options.camera_model,
+                options.camera_params,
+                is_fixed=not options.base.refine_intrinsics,
+            )
         workspace.mark_done("photos", photo_key)  # what it wrote grows with the next stage, so it has no digest
 
     def _is_whole(self, database_path: Path) -> bool:
@@ -265,6 +327,7 @@ class PhotoRun:
 
     def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> report.ReconstructionResult:
         """Stage 10: models, point cloud and report."""
+        found, georeference = self._in_metres(photo_set, found)
         workspace, models = self.workspace, found.models
         with self.log.stage("report"):
             self.log.tell("report", 0, 1)
@@ -281,10 +344,27 @@ class PhotoRun:
                 workspace.points_path.unlink(missing_ok=True)
         model_dirs = tuple(workspace.sparse_dir / str(index) for index in range(len(models)))
         paths = [path.relative_to(workspace.root) for path in model_dirs]
-        summary = run_report(photo_set, base, found, paths, self.options, self.log)
+        summary = replace(run_report(photo_set, base, found, paths, self.options, self.log), georeference=georeference)
         atomic_write_json(workspace.report_path, summary)
         self.log.tell("report", 1, 1)
         return report.ReconstructionResult(workspace.root, model_dirs, summary)
+
+    def _in_metres(self, photo_set: PhotoSet, found: Extension) -> tuple[Extension, report.GeoreferenceReport | None]:
+        """The final models by GPS, where that is asked for and can be done; they share one frame then."""
+        if not self.options.georegister:
+            return found, None
+        frame = gps.local_frame(photo_set.photos)
+        if frame is None:
+            self.log.warnings.append("no model is georegistered: fewer than two photos have a GPS position in EXIF")
+            return found, None
+        moved = [georegister(model, frame.positions_m, self.options.seed) for model in found.models]
+        for index, each in enumerate(moved):
+            if not each.is_done:
+                self.log.warnings.append(f"sparse/{index} is {each.detail}")
+        told = tuple(each.detail for each in moved)
+        done = tuple(each.is_done for each in moved)
+        summary = report.GeoreferenceReport(frame.latitude_deg, frame.longitude_deg, told, done)
+        return replace(found, models=tuple(each.model for each in moved)), summary
 
     def _only_in_database(self, photo_set: PhotoSet, database_path: Path) -> PhotoSet:
         """The photos that a handed-in database holds; says which it does not."""

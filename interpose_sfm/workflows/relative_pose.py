@@ -17,7 +17,7 @@ from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.pairs.decide import Findings
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pairs.records import PairRecord
-from interpose_sfm.photos import collect
+from interpose_sfm.photos import collect, masks
 from interpose_sfm.products import Evidence, ImagePair, LinkVerdict, Pose, PoseChoice, WeakPair
 from interpose_sfm.run_log import Progress
 from interpose_sfm.workflows.posers import opened_posers
@@ -101,8 +101,12 @@ def opened_pair(
             raise ValueError(f"expected two different photos, got {left_out}; hand in two usable image files")
         pair = ImagePair(photo_set.image_name(pair.a), photo_set.image_name(pair.b))
         database_path = root / "run" / "database.db"
-        import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)
-        views = PhotoViews(photo_set.image_dir, databases.cameras(database_path))
+        import_cameras(database_path, photo_set, CameraMode.PER_IMAGE, options.camera_model, options.camera_params)
+        mask_dir = None
+        if options.mask_path is not None:
+            mask_dir = root / "run" / "masks"
+            masks.lay_out_masks(options.mask_path, photo_set.photos, mask_dir)
+        views = PhotoViews(photo_set.image_dir, databases.cameras(database_path), mask_dir)
         clips_dir = Path(path_a).absolute().parent / CLIP_STORE
         if store_dir is not None:
             store_dir.mkdir(parents=True, exist_ok=True)

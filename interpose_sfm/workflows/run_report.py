@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpose_sfm import report
-from interpose_sfm.colmap import reconstruction
+from interpose_sfm.colmap import databases, reconstruction
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pairs.records import PairRecord, accepted_links
 from interpose_sfm.pairs.reporting import pair_report
@@ -74,7 +74,29 @@ def run_report(
             report.LookAlikeReport(one.pair.a, one.pair.b, round(one.silent_share, 3), one.num_verified)
             for one in base.look_alikes
         ),
+        cameras=_cameras(base, extension.models),
     )
+
+
+def _cameras(base: Base, models: Sequence[pycolmap.Reconstruction]) -> tuple[report.CameraReport, ...]:
+    """The cameras of the photos, as the largest model that has them left them."""
+    if not base.database_path.exists():
+        return ()
+    names: dict[int, list[str]] = {}
+    cameras = databases.stored_cameras(base.database_path)
+    for name in sorted(cameras):
+        names.setdefault(cameras[name].camera_id, []).append(name)
+    found = []
+    for shared in names.values():
+        first = cameras[shared[0]]
+        holding = (model for model in models if not reconstruction.registered_names(model).isdisjoint(shared))
+        holder = next(holding, None)
+        last = first if holder is None else holder.camera(first.camera_id)
+        params = tuple(round(float(value), 6) for value in last.params)
+        size_px = int(first.width), int(first.height)
+        known = bool(first.has_prior_focal_length)
+        found.append(report.CameraReport(tuple(shared), last.model.name, *size_px, params, known))
+    return tuple(found)
 
 
 def failure_text(error: BaseException) -> str:

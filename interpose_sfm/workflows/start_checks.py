@@ -12,10 +12,12 @@ from interpose_sfm.bridging.factory import check_generator
 from interpose_sfm.clips.files import index_clips
 from interpose_sfm.clips.record import recorded_ends
 from interpose_sfm.colmap import databases
+from interpose_sfm.colmap.cameras import check_camera
 from interpose_sfm.options import FallbackOptions, ReconstructOptions
 from interpose_sfm.options.devices import AUTO as AUTO_DEVICE
 from interpose_sfm.options.devices import check_device
 from interpose_sfm.photos.collect import check_folders
+from interpose_sfm.photos.position_file import read_positions
 from interpose_sfm.photos.walk import read_image_list
 from interpose_sfm.pose.factory import AUTO, POSE_ESTIMATORS
 from interpose_sfm.storage.workspace import Workspace
@@ -34,6 +36,8 @@ def check_options(options: FallbackOptions) -> None:
     name = options.pose_estimator
     if name != AUTO and not POSE_ESTIMATORS.resolve(name).has_weights(options.estimator_options.get(name)):
         raise ValueError(f"pose estimator {name}: its weights are not here; `python -m interpose_sfm doctor` says how")
+    if options.mask_path is not None and not options.mask_path.is_dir():
+        raise ValueError(f"mask-path must be a folder that holds NAME.png for the photo NAME, got {options.mask_path}")
     for names, option, device in (
         (("dust3r",), "dust3r-device", options.dust3r.dust3r_device),
         ((AUTO, "da3"), "da3-device", options.da3.da3_device),
@@ -42,8 +46,14 @@ def check_options(options: FallbackOptions) -> None:
     ):
         if options.pose_estimator in names and device != AUTO_DEVICE:
             check_device(option, device)
-    if isinstance(options, ReconstructOptions) and options.database is not None:
-        databases.photo_names(options.database)
+    if isinstance(options, ReconstructOptions):
+        check_camera(options.camera_model, options.camera_params)
+        if options.position_file is not None:
+            read_positions(options.position_file)
+        if options.database is not None:
+            databases.photo_names(options.database)
+            if options.camera_params or options.camera_model != ReconstructOptions().camera_model:
+                raise ValueError("a database has its own cameras: leave camera-model and camera-params out with it")
 
 
 def with_device(options: Run) -> Run:

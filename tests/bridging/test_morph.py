@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from bridging_scene import camera, context, texture
+from interpose_sfm import geometry
 from interpose_sfm.bridging.morph import MorphGenerator
 from interpose_sfm.clips.protocol import check_clip
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, FrameMapping, ImageArray, ImagePair, Intrinsics
@@ -102,6 +106,37 @@ def test_frames_are_views_of_the_plane_from_between(yaw_deg: float, center: tupl
         neighbour = render(view_from_wall((s + 0.15) * yaw_deg, tuple((s + 0.15) * np.array(center))))
         assert error < 3.0
         assert error < 0.5 * np.abs(inner(neighbour, filled) - inner(expected, filled)).mean()
+
+
+FISHEYE = Intrinsics(WIDTH_PX, HEIGHT_PX, FOCAL_PX, WIDTH_PX / 2, HEIGHT_PX / 2, (0.3, 0, 0, 0), True, "OPENCV_FISHEYE")
+
+
+def through_fisheye(image: ImageArray) -> ImageArray:
+    """What the fisheye sees of what a pinhole sees."""
+    y, x = np.mgrid[:HEIGHT_PX, :WIDTH_PX] + 0.5
+    rays = geometry.pixel_to_ray(np.stack([x, y], axis=-1), FISHEYE)
+    seen_px = (rays @ matrix(FOCAL_PX).T)[..., :2].astype(np.float32) - 0.5
+    return np.asarray(cv2.remap(image, seen_px[..., 0], seen_px[..., 1], cv2.INTER_LINEAR))
+
+
+def test_photos_of_a_fisheye_are_morphed_along_its_rays() -> None:
+    a, b = view_from_wall(0, (0, 0, 0)), view_from_wall(15, (-0.3, 0.05, 0.1))
+    flat = np.vstack([np.stack(wall_matches(a, b, 200), 1), np.stack(behind_wall(15, (-0.3, 0.05, 0.1), 40), 1)])
+    rays = np.concatenate([flat, np.ones((*flat.shape[:2], 1))], axis=2) @ np.linalg.inv(matrix(FOCAL_PX)).T
+    seen_px = geometry.project(rays, FISHEYE)
+    assert np.abs(seen_px - flat).max() > 5.0  # far more than matches err by
+    photos = {A: through_fisheye(render(a)), B: through_fisheye(render(b))}
+    base = context(photos, {PAIR: (seen_px[:, 0], seen_px[:, 1])}, morph_frames=3)
+    base = replace(base, intrinsics=lambda _: FISHEYE)
+    clip = check_clip(MorphGenerator(base).generate(PAIR, ClipRequest(0, False, 0)), PAIR)
+    assert clip.status is ClipStatus.OK, clip.detail
+    for s, frame in zip((0.25, 0.5, 0.75), clip.frames, strict=True):
+        pinhole = render(view_from_wall(s * 15, tuple(s * np.array((-0.3, 0.05, 0.1)))))
+        errors = [
+            np.abs(frame.astype(float) - image)[70:170, 120:200].mean() for image in (through_fisheye(pinhole), pinhole)
+        ]
+        assert errors[0] < 3.0
+        assert errors[0] < 0.5 * errors[1]
 
 
 def test_the_camera_of_the_frames_is_that_of_a_and_backwards_that_of_b() -> None:

@@ -647,6 +647,22 @@ def test_relpose_of_neighbours(sample: SampleTruth) -> None:
     assert f"({pose['rotation'][0][0]:+.4f}, " in text.out
 
 
+def test_relpose_under_masks(sample: SampleTruth, tmp_path: Path) -> None:
+    """With all but a corner of both photos masked nothing is left to match."""
+    a, b = sample.groups[0][:2]
+    with Image.open(sample.photo_dir / a) as image:
+        mask = Image.new("L", image.size)
+    mask.paste(255, (0, 0, 20, 20))
+    for name in (a, b):
+        mask.save(tmp_path / f"{name}.png")
+    done = run("relpose", sample.photo_dir / a, sample.photo_dir / b, "--mask-path", tmp_path, "--json")
+    assert done.code == 1, done.err
+    assert done.json["verdict"] == LinkVerdict.NO_GEOMETRY
+    wrong = run("relpose", sample.photo_dir / a, sample.photo_dir / b, "--mask-path", tmp_path / "none")
+    assert wrong.code == 2
+    assert "mask-path must be a folder that holds NAME.png" in wrong.err
+
+
 def test_relpose_that_is_refused(noise_dir: Path) -> None:
     arguments = ("relpose", noise_dir / "noise_1.png", noise_dir / "noise_2.png")
     text, data = run(*arguments), run(*arguments, "--json")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from PIL import Image
 
 from bad_photos import exif
-from interpose_sfm.colmap.cameras import camera_groups, import_cameras
-from interpose_sfm.options import CameraMode
-from interpose_sfm.products import PhotoSet
+from interpose_sfm.colmap.cameras import camera_groups, check_camera, import_cameras
+from interpose_sfm.options import CameraMode, ReconstructOptions
+from interpose_sfm.products import GpsPosition, PhotoSet
+from interpose_sfm.workflows.start_checks import check_options
 from photo_folders import (
     collect,
     photo,
@@ -139,6 +141,65 @@ def test_shared_camera_takes_the_first_known_focal_length(tmp_path: Path) -> Non
         (camera,) = database.read_all_cameras()
     assert camera.has_prior_focal_length
     assert camera.focal_length == 350
+
+
+def test_cameras_are_of_the_model_that_is_asked_for(tmp_path: Path) -> None:
+    photos = (photo("a.jpg"), photo("b.jpg", focal_px=350.0))
+    photo_set = PhotoSet(tmp_path, photos, ())
+    import_cameras(tmp_path / "d.db", photo_set, CameraMode.PER_IMAGE, "OPENCV_FISHEYE")
+    width_px, height_px = photos[0].width_px, photos[0].height_px
+    with pycolmap.Database.open(tmp_path / "d.db") as database:
+        guessed, known = database.read_all_cameras()
+    focal_px = 1.2 * max(width_px, height_px)
+    assert list(guessed.params) == [focal_px, focal_px, width_px / 2, height_px / 2, 0, 0, 0, 0]
+    assert (guessed.has_prior_focal_length, known.has_prior_focal_length) == (False, True)
+    assert known.mean_focal_length() == 350
+    given = "300, 310, 149, 101, 0.1, 0, 0, -0.01"
+    import_cameras(tmp_path / "given.db", photo_set, CameraMode.SINGLE, "OPENCV_FISHEYE", given)
+    with pycolmap.Database.open(tmp_path / "given.db") as database:
+        (camera,) = database.read_all_cameras()
+    assert camera.has_prior_focal_length
+    assert list(camera.params) == [300, 310, 149, 101, 0.1, 0, 0, -0.01]
+    assert (camera.width, camera.height) == (width_px, height_px)
+    import_cameras(tmp_path / "fixed.db", photo_set, CameraMode.PER_IMAGE, is_fixed=True)
+    with pycolmap.Database.open(tmp_path / "fixed.db") as database:
+        assert all(camera.has_prior_focal_length for camera in database.read_all_cameras())
+    several = PhotoSet(tmp_path, (*photos, photo("c.jpg", (50, 70))), ())
+    with pytest.raises(ValueError, match="photos of one size, got 50 x 70, "):
+        import_cameras(tmp_path / "more.db", several, CameraMode.AUTO, "OPENCV_FISHEYE", given)
+
+
+@pytest.mark.parametrize(("model", "params", "message"), [
+    ("PINEHOLE", "", "camera-model must be one of SIMPLE_PINHOLE, PINHOLE, .*, EUCM, got PINEHOLE"),
+    ("EQUIRECTANGULAR", "", "camera-model must be one of"),
+    ("PINHOLE", "500,320,240", "camera-params of PINHOLE must be 4 numbers, fx, fy, cx, cy, separated by commas; got"),
+    ("PINHOLE", "500,500,320,middle", "must be 4 numbers"),
+    ("PINHOLE", "500,0,320,240", "focal lengths above 0"),
+    ("PINHOLE", "500,nan,320,240", "finite"),
+])  # fmt: skip
+def test_cameras_that_cannot_be_used_are_told_at_the_start(model: str, params: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_camera(model, params)
+    options = ReconstructOptions(camera_model=model, camera_params=params)
+    with pytest.raises(ValueError, match=message):
+        check_options(options)
+
+
+def test_every_model_with_a_projection_can_be_asked_for() -> None:
+    for model in set(pycolmap.CameraModelId.__members__) - {"INVALID", "EQUIRECTANGULAR"}:
+        check_camera(model, "")
+    check_camera("THIN_PRISM_FISHEYE", "500, 501, 320, 240, 0.1, 0, 0, 0, 0, 0, 0, -1e-3")
+
+
+def test_gps_positions_become_pose_priors(tmp_path: Path) -> None:
+    known = replace(photo("b.jpg"), gps=GpsPosition(48.5, -2.25, 102.5))
+    on_the_ground = replace(photo("c.jpg"), gps=GpsPosition(48.5, -2.25, None))
+    import_cameras(tmp_path / "d.db", PhotoSet(tmp_path, (photo("a.jpg"), known, on_the_ground), ()), CameraMode.SINGLE)
+    with pycolmap.Database.open(tmp_path / "d.db") as database:
+        (prior,) = database.read_all_pose_priors()
+        assert prior.corr_data_id == database.read_image_with_name("b.jpg").data_id
+    assert prior.position.tolist() == [48.5, -2.25, 102.5]
+    assert prior.coordinate_system == pycolmap.PosePriorCoordinateSystem.WGS84
 
 
 def test_a_database_is_filled_once_and_as_a_whole(tmp_path: Path) -> None:

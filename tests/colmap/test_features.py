@@ -72,6 +72,25 @@ def finished(image_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return path, told
 
 
+def test_key_points_under_black_are_left_out(
+    finished: tuple[Path, list[tuple[str, int, int]]], image_dir: Path, tmp_path: Path
+) -> None:
+    mask = np.full((240, 320), 255, np.uint8)
+    mask[:, :160] = 0
+    (tmp_path / "masks" / "sub").mkdir(parents=True)
+    Image.fromarray(mask).save(tmp_path / "masks" / "sub" / "ç.png.png")
+    path, folder, names = new_database(tmp_path, image_dir)
+    for name in names:
+        if name != "sub/ç.png":
+            Image.new("L", (320, 240), 1).save(tmp_path / "masks" / f"{name}.png")
+    extract_and_match(path, folder, names, OPTIONS, SEED, mask_dir=tmp_path / "masks")
+    plain, masked = snapshot(finished[0]), snapshot(path)
+    assert {name for name in names if plain[name] != masked[name]} == {"sub/ç.png"}
+    x = np.frombuffer(masked["sub/ç.png"], np.float32).reshape(-1, 6)[:, 0]  # type: ignore[call-overload]
+    assert len(x) > 20
+    assert x.min() >= 160
+
+
 def test_all_photos_and_pairs_are_done_and_progress_is_told(finished: tuple[Path, list[tuple[str, int, int]]]) -> None:
     path, told = finished
     with pycolmap.Database.open(path) as database:

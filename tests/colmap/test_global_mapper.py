@@ -17,6 +17,7 @@ from geometry_scenes import (
 )
 from interpose_sfm import geometry
 from interpose_sfm.colmap import global_mapper, reconstruction
+from interpose_sfm.options import BaseOptions
 from interpose_sfm.products import Pose
 from two_groups_of_views import BRIDGE, NAMES, OPTIONS, SCENE, TRUTH, add_link, stored_pose, two_groups
 
@@ -72,3 +73,10 @@ def test_stored_poses_are_kept(tmp_path: Path, angle_deg: float) -> None:
     after = stored_pose(path, *BRIDGE)
     np.testing.assert_array_equal(after.rotation, before.rotation)
     np.testing.assert_array_equal(after.translation, before.translation)
+
+
+@pytest.mark.parametrize("is_refined", [True, False])
+def test_cameras_are_refined_unless_that_is_switched_off(is_refined: bool) -> None:
+    options = global_mapper.mapper_options(BaseOptions(refine_intrinsics=is_refined), 0)
+    adjustment = options.mapper.bundle_adjustment
+    assert (adjustment.refine_focal_length, adjustment.refine_extra_params) == (is_refined, is_refined)

@@ -44,6 +44,16 @@ def test_plain_mapping_finds_the_views_that_match(base: Base, tmp_path: Path) ->
     assert worst_error_deg(read[0], TRUTH, NAMES[:4]) < 0.5
 
 
+@pytest.mark.parametrize("is_refined", [True, False])
+def test_cameras_are_refined_unless_that_is_switched_off(base: Base, tmp_path: Path, is_refined: bool) -> None:
+    options = BaseOptions(num_threads=1, refine_intrinsics=is_refined)
+    with pycolmap.Database.open(base.database_path) as database:
+        before = {camera.camera_id: list(camera.params) for camera in database.read_all_cameras()}
+    (model,) = incremental_mapper.map_base(base.database_path, tmp_path, tmp_path / "models", options, 0)
+    kept = [list(model.camera(i.camera_id).params) == before[i.camera_id] for i in model.images.values()]
+    assert kept == [not is_refined] * 4
+
+
 def test_equal_seeds_give_equal_models(base: Base, tmp_path: Path) -> None:
     found = []
     for run in ("1", "2"):

@@ -34,7 +34,7 @@ DESCRIPTOR_SIZE = 16
 
 def camera(focal_px: float = FOCAL_PX, *, radial: float = 0.0, is_trusted: bool = True) -> Intrinsics:
     """A camera with its principal point in the middle."""
-    return Intrinsics(WIDTH_PX, HEIGHT_PX, focal_px, WIDTH_PX / 2, HEIGHT_PX / 2, radial, is_trusted)
+    return Intrinsics(WIDTH_PX, HEIGHT_PX, focal_px, WIDTH_PX / 2, HEIGHT_PX / 2, (radial,), is_trusted)
 
 
 def cloud(

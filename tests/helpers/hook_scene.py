@@ -10,11 +10,21 @@ from typing import Any
 
 import numpy as np
 import pycolmap
+from PIL import Image
 
 import interpose_sfm
 from interpose_sfm.colmap.reconstruction import poses
 from interpose_sfm.options import InterposeOptions
-from interpose_sfm.synthetic import SampleOptions, SampleTruth, write_sample
+from interpose_sfm.products import Intrinsics
+from interpose_sfm.synthetic import (
+    DEFAULT_TEXELS_PER_M,
+    RenderOptions,
+    SampleOptions,
+    SampleTruth,
+    Scene,
+    render,
+    write_sample,
+)
 
 OPTIONS: Any = {"min_model_size": 3, "num_threads": 1, "random_seed": 0}
 QUICK = InterposeOptions(generator="none")
@@ -73,6 +83,16 @@ def make_apart(folder: Path) -> Apart:
     shutil.copyfile(database_path, first)
     interpose_sfm.incremental_mapping(first, truth.photo_dir, folder / "first" / "out", OPTIONS, interpose=QUICK)
     return Apart(truth, database_path, folder / "first" / "database_interpose")
+
+
+def render_photos(truth: SampleTruth, camera: Intrinsics, folder: Path) -> Path:
+    """The photos of the collection as another camera sees them from the same places."""
+    folder.mkdir()
+    scene = Scene.courtyard(truth.seed, texels_per_m=DEFAULT_TEXELS_PER_M * camera.width_px / 800.0)
+    for index, (name, pose) in enumerate(truth.cam_from_world.items()):
+        develop = RenderOptions(supersampling=2, noise_sigma=1.5, seed=index)
+        Image.fromarray(render(scene, camera, pose, develop).image).save(folder / name, quality=95)
+    return folder
 
 
 def dump(path: Path) -> dict[str, list[tuple[Any, ...]]]:

@@ -146,6 +146,31 @@ def test_photos_are_loaded_by_name(
     assert photo_view(grey, CAMERA).image.shape == (240, 320, 3)
 
 
+def test_key_points_under_black_are_left_out(
+    views: list[tuple[View, np.ndarray]], features: list[Features], tmp_path: Path
+) -> None:
+    view = views[0][0]
+    Image.fromarray(view.image).save(tmp_path / "a.png")
+    mask = np.ones(view.image.shape[:2], np.uint8)
+    mask[100:180, 40:200] = 0
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(mask).save(tmp_path / "masks" / "a.png.png")  # what is not black, however dark, is used
+    with open_stores(tmp_path) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
+        masked = PhotoViews(tmp_path, {"a.png": CAMERA}, tmp_path / "masks").loader(cache)("a.png")
+        found = cache.features(masked)
+        (x, y), all_px = features[0].keypoints_px.T, features[0].keypoints_px
+        outside = ~((x >= 40) & (x < 200) & (y >= 100) & (y < 180))
+        assert 20 < np.count_nonzero(~outside) < len(all_px) - 20
+        np.testing.assert_array_equal(found.keypoints_px, all_px[outside])
+        np.testing.assert_array_equal(found.descriptors, features[0].descriptors[outside])
+        other = mask.copy()
+        other[0, 0] = 0
+        keys = {view.key, masked.key, photo_view(tmp_path / "a.png", CAMERA, other > 0).key}
+        assert len(keys) == 3
+        assert photo_view(tmp_path / "a.png", CAMERA, mask > 0).key == masked.key
+
+
 def test_of_an_earlier_version_key_points_are_good_and_matches_are_made_again(
     store_dir: Path, views: list[tuple[View, np.ndarray]], matches: Matches, tmp_path: Path
 ) -> None:

@@ -100,7 +100,11 @@ def estimates(seed: int) -> tuple[PoseHypothesis, ...]:
         evidence=Evidence(120, 100, 100 / 120, 0.75, 0.5, 12.25, True, 0.875, 75.5, 99.25),
         seen_a=DepthSamples(rng.uniform(size=(4, 2)), rng.uniform(size=4)),
         seen_b=DepthSamples(),
-        intrinsics=(Intrinsics(640, 480, 512.5, 320.0, 240.0, -0.01, True),) * 3,
+        intrinsics=(
+            Intrinsics(640, 480, 512.5, 320.0, 240.0, (-0.01,), True),
+            Intrinsics(640, 480, 300.0, 320.0, 240.0, (0.1, 0.2, -0.3, 0.4), False, "OPENCV_FISHEYE", 1.25),
+            Intrinsics(640, 480, 512.5, 320.0, 240.0, (), model="SIMPLE_PINHOLE"),
+        ),
     )
     nothing = ViewPoses(PoseStatus.DISCONNECTED, (None, None))
     return tuple(

@@ -49,7 +49,7 @@ def test_depth_of_a_tilted_wall_is_analytic() -> None:
 
 @pytest.mark.parametrize("radial", [0.0, -0.12, 0.1])
 def test_points_reproject_to_their_pixels(courtyard: Scene, radial: float) -> None:
-    camera = Intrinsics(240, 180, 190.0, 121.0, 88.5, radial)
+    camera = Intrinsics(240, 180, 190.0, 121.0, 88.5, (radial,))
     cam_from_world = Viewpoint(30.0, 9.0, 1.7, (0.0, 0.0, 2.0)).cam_from_world
     view = render(courtyard, camera, cam_from_world, RenderOptions(supersampling=1))
     is_hit = np.isfinite(view.depth)

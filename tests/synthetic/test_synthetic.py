@@ -27,7 +27,7 @@ def test_impossible_options_are_refused(bad: dict[str, float]) -> None:
 
 def test_impossible_cameras_and_textures_are_refused(courtyard: Scene, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="folds"):
-        render(courtyard, Intrinsics(240, 180, 100.0, 120.0, 90.0, radial=-0.3), look_at((0, -9, 2), (0, 0, 2)))
+        render(courtyard, Intrinsics(240, 180, 100.0, 120.0, 90.0, (-0.3,)), look_at((0, -9, 2), (0, 0, 2)))
     with pytest.raises(ValueError, match="focal"):
         render(courtyard, Intrinsics(240, 180, 0.0, 120.0, 90.0), look_at((0, -9, 2), (0, 0, 2)))
     with pytest.raises(ValueError, match="supersampling"):

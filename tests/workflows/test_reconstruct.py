@@ -16,6 +16,7 @@ import pycolmap
 import pytest
 from PIL import Image
 
+import flight
 from bad_photos import picture
 from gps_noise import exif_north_of
 from interpose_sfm import geometry
@@ -29,12 +30,13 @@ from interpose_sfm.options import (
     ReconstructOptions,
     ViewGraphOptions,
 )
-from interpose_sfm.products import LinkVerdict, Pose
+from interpose_sfm.products import GpsPosition, LinkVerdict, Photo, PhotoSet, Pose
 from interpose_sfm.report import ReconstructionResult
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleOptions, SampleTruth, auc, pose_errors_deg, write_sample
 from interpose_sfm.workflows import base_models, reconstruct
+from interpose_sfm.workflows.fallback import Base, Extension
 from paths import DATA, ROOT
 
 # Small pictures, few key points and few subsets: the tests ask what becomes of links and files, not how good poses get.
@@ -120,6 +122,79 @@ def test_output_is_what_colmap_and_others_read(bridged: ReconstructionResult) ->
         assert database.num_images() == 8
         for image in model.images.values():
             assert len(database.read_keypoints(image.image_id)) == image.num_points2D()
+
+
+def test_positions_of_a_table_go_before_those_of_exif(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        picture(str(index)).save(tmp_path / "photos" / f"{index}.jpg", exif=exif_north_of((48, 30), 1000 * index))
+    table = tmp_path / "flight.csv"
+    table.write_text("altitude,name,latitude,longitude\n120.5,1.jpg,10.0,20.0\n,2.jpg,11,21\n3,other.jpg,1,1\n")
+    workspace, log = Workspace(tmp_path / "out"), RunLog()
+    with workspace.locked():
+        photo_run = reconstruct.PhotoRun(workspace, replace(QUICK, position_file=table), log)
+        photo_set = photo_run.collect(tmp_path / "photos")
+        photo_run.map_base(photo_set)
+    first, second, third = (photo.gps for photo in photo_set.photos)
+    assert first is not None
+    assert first.latitude_deg == pytest.approx(48.5)
+    assert (second, third) == (GpsPosition(10.0, 20.0, 120.5), GpsPosition(11.0, 21.0, None))
+    assert any("1 of 3 names" in text and "other.jpg" in text for text in log.warnings)
+    with pycolmap.Database.open(workspace.base_dir / "database.db") as database:
+        assert [prior.position.tolist() for prior in database.read_all_pose_priors()] == [[10.0, 20.0, 120.5]]
+    table.write_text("name,latitude,longitude,altitude\nother.jpg,1,1,1\n")
+    with (
+        workspace.locked(),
+        pytest.raises(ValueError, match=r"no photo has a name of .* expected names such as 0\.jpg"),
+    ):
+        photo_run.collect(tmp_path / "photos")
+
+
+def test_models_are_georegistered_into_one_frame(tmp_path: Path) -> None:
+    """Two models of one flight, by GPS as EXIF has it, and one with too few positions."""
+    transform, origin = pycolmap.GPSTransform(), (48.5, -2.25)
+    places = transform.enu_to_ellipsoid(np.array(list(flight.gps(0.5).values())), *origin, 0.0)
+    photos = tuple(
+        Photo(name, tmp_path / name, 1000, 750, 800.0, "", "", name, GpsPosition(*map(float, place)))
+        for name, place in zip(flight.NAMES, places, strict=True)
+    )
+    photo_set = PhotoSet(tmp_path, photos, ())
+    rows = ((*range(7), *range(33, 40)), range(10, 33), (8, 9))
+    found = Extension((), tuple(flight.flight(each, seed) for seed, each in enumerate(rows)))
+    workspace = Workspace(tmp_path / "out")
+    with workspace.locked():
+        for georegister in (True, False):
+            run = reconstruct.PhotoRun(workspace, replace(QUICK, georegister=georegister), RunLog())
+            result = run.finish(photo_set, Base(tmp_path / "none.db", tmp_path, flight.NAMES), found)
+            if georegister:
+                told = result.report.georeference
+                assert told is not None
+                assert told.is_done == (True, True, False)
+                assert "2 of its photos have a GPS position with an altitude, expected 3" in told.models[2]
+                assert f"sparse/2 is {told.models[2]}" in result.report.warnings
+                models = [pycolmap.Reconstruction(path) for path in result.model_dirs[:2]]
+                flown = {name: pose for model in models for name, pose in poses(model).items()}
+                held = [flight.NAMES.index(name) for name in sorted(flown)]
+                # by the photo in their middle, which is zero on the ground and some way up
+                zero_m = transform.ellipsoid_to_enu(
+                    np.array([[told.latitude_deg, told.longitude_deg, 0.0]]), *origin, 0.0
+                )
+                truth_m = (flight.CENTERS_M + flight.ENU - zero_m)[held]
+                assert np.abs(flight.centers_m(flown) - truth_m).max() < 3.0
+                length_m = np.sum(np.linalg.norm(np.diff(flight.centers_m(flown), axis=0), axis=1))
+                assert length_m == pytest.approx(np.sum(np.linalg.norm(np.diff(truth_m, axis=0), axis=1)), rel=0.02)
+    assert result.report.georeference is None
+    kept = flight.centers_m(poses(pycolmap.Reconstruction(result.model_dirs[0])))
+    np.testing.assert_allclose(kept, flight.centers_m(poses(found.models[0])))
+
+
+def test_the_report_says_which_photos_share_a_camera(bridged: ReconstructionResult) -> None:
+    (camera,) = bridged.report.cameras
+    assert camera.photos == tuple(photo.name for photo in bridged.report.photos)
+    model = pycolmap.Reconstruction(bridged.model_dirs[0])
+    assert (camera.model, camera.width_px, camera.height_px) == ("SIMPLE_RADIAL", WIDTH_PX, 0.75 * WIDTH_PX)
+    assert camera.params == pytest.approx(next(iter(model.cameras.values())).params, abs=1e-5)
+    assert camera.was_known
 
 
 def test_second_run_changes_nothing_and_asks_no_network(

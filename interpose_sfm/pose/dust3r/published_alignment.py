@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -110,10 +111,7 @@ def _as_alignment(
         thinned = depth[picked, picked].ravel()
         used = thinned > 0
         log_depths.append(np.log(thinned, where=used, out=np.full(len(thinned), np.nan)))
-    intrinsics = tuple(
-        Intrinsics(c.width_px, c.height_px, focal, c.cx_px, c.cy_px, c.radial, c.is_trusted)
-        for c, focal in zip(cameras, focals, strict=True)
-    )
+    intrinsics = tuple(replace(camera, focal_px=focal) for camera, focal in zip(cameras, focals, strict=True))
     from_first = tuple(geometry.relative_pose(pose, poses[0]) for pose in poses)
     first = Pose(np.eye(3), np.zeros(3))
     return Alignment((first, *from_first[1:]), intrinsics, tuple(log_depths), {}, SPREAD_DEG)

@@ -8,7 +8,7 @@ laid along a spanning tree of the best pairs, and Gauss-Newton on the pose graph
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -79,9 +79,7 @@ def with_focal(view: int, camera: Intrinsics, samples: Mapping[Edge, PairSamples
     found_px = focal_px(own, (camera.height_px, camera.width_px), (camera.cx_px, camera.cy_px))
     if found_px is None:
         return camera
-    return Intrinsics(
-        camera.width_px, camera.height_px, found_px, camera.cx_px, camera.cy_px, camera.radial, is_trusted=False
-    )
+    return replace(camera, focal_px=found_px, is_trusted=False)
 
 
 def align_pairs(

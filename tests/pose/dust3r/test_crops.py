@@ -53,7 +53,7 @@ def test_positions_and_cameras_go_to_the_crop_and_back(size: tuple[int, int]) ->
     center = np.array([np.sum(columns * shine), np.sum(rows * shine)]) / shine.sum()
     np.testing.assert_allclose(crop.to_crop(np.array([x, y], float)), center, atol=0.1)
     np.testing.assert_allclose(crop.to_photo(crop.to_crop(np.array([[3.0, 7.0]]))), [[3.0, 7.0]], atol=1e-9)
-    photo = Intrinsics(size[0], size[1], 700.0, size[0] / 2 + 3, size[1] / 2 - 2, 0.01)
+    photo = Intrinsics(size[0], size[1], 700.0, size[0] / 2 + 3, size[1] / 2 - 2, (0.01,))
     camera = crop.crop_intrinsics(photo)
     assert camera.focal_px == pytest.approx(700.0 * 256 / max(size), rel=2e-3)
     assert crop.photo_intrinsics(photo, camera.focal_px).focal_px == pytest.approx(700.0)

@@ -1,0 +1,127 @@
+"""Masks of photos, as COLMAP has them: ``MASKS/NAME.png`` for the photo NAME, and what is black is ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from interpose_sfm.photos.pictures import strict_pillow
+from interpose_sfm.products import MaskArray, Photo
+from interpose_sfm.storage.atomic import atomic_directory
+from interpose_sfm.storage.content_keys import file_sha256
+
+_ORIENTATION = 0x0112
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that change width for height
+
+
+def mask_file(mask_dir: Path, name: str) -> Path | None:
+    """The mask of a photo; None where it has none. For the photo ``a.png`` a mask ``a.png`` will do, as in COLMAP."""
+    names = [f"{name}.png"] + ([name] if name.lower().endswith(".png") else [])
+    return next((mask_dir / each for each in names if (mask_dir / each).is_file()), None)
+
+
+def read_mask(path: Path) -> MaskArray:
+    """(height, width) bool, False where a mask is black.
+
+    Raises:
+        ValueError: The file is no picture.
+    """
+    return np.asarray(_grey(path)) > 0
+
+
+def photo_mask(mask_dir: Path | None, name: str, size_px: tuple[int, int]) -> MaskArray | None:
+    """The mask of a photo; None where it has none.
+
+    Args:
+        mask_dir: Folder of masks; None for no masks at all.
+        name: Of the photo.
+        size_px: (width, height) of the photo.
+
+    Raises:
+        ValueError: The mask is of another size, or no picture.
+    """
+    path = None if mask_dir is None else mask_file(mask_dir, name)
+    if path is None:
+        return None
+    mask = read_mask(path)
+    if mask.shape != size_px[::-1]:
+        raise ValueError(_of_another_size(path, mask.shape[::-1], name, size_px))
+    return mask
+
+
+def lay_out_masks(mask_dir: Path, photos: Sequence[Photo], target_dir: Path) -> tuple[str, ...]:
+    """Write masks for the images of photos, in the place of what is in a folder.
+
+    Masks lie as the photos do in their files, so that they are turned with them; those that have the size of the
+    upright photo only are taken as they are.
+
+    Args:
+        mask_dir: The user's masks, called as the user's photos are.
+        photos: What the images were made of.
+        target_dir: Folder to write; gets ``NAME.png``, black and white, for every photo: COLMAP passes over photos
+            without one.
+
+    Returns:
+        Names of the photos without a mask.
+
+    Raises:
+        ValueError: No photo has a mask; or one is of another size than its photo, or no picture.
+    """
+    files = {photo.name: mask_file(mask_dir, photo.source or photo.name) for photo in photos}
+    missing = tuple(name for name, path in files.items() if path is None)
+    if photos and len(missing) == len(photos):
+        first = photos[0].source or photos[0].name
+        raise ValueError(
+            f"none of the {len(photos)} photos has a mask in {mask_dir}; expected {first}.png there for {first}, with "
+            "black where it is to be ignored"
+        )
+    with atomic_directory(target_dir) as folder:
+        for photo in photos:
+            path, size_px = files[photo.name], (photo.width_px, photo.height_px)
+            target = folder / f"{photo.name}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path is None:
+                Image.new("L", size_px, 255).save(target)
+                continue
+            mask = _upright(_grey(path), photo.orientation, size_px)
+            if mask.size != size_px:
+                raise ValueError(_of_another_size(path, mask.size, photo.name, size_px))
+            mask.point(lambda value: 255 if value else 0).save(target, compress_level=1)
+    return missing
+
+
+def digests(mask_dir: Path | None) -> list[tuple[str, str]]:
+    """Name and SHA-256 of every mask below a folder, in name order; nothing without a folder."""
+    if mask_dir is None:
+        return []
+    files = sorted(path for path in mask_dir.rglob("*.png") if path.is_file())
+    return [(path.relative_to(mask_dir).as_posix(), file_sha256(path)) for path in files]
+
+
+def _grey(path: Path) -> Image.Image:
+    try:
+        with strict_pillow(), Image.open(path) as image:
+            return image.convert("L")
+    except Exception as error:  # Pillow raises almost anything
+        raise ValueError(
+            f"the mask {path} cannot be read ({error}); expected a picture, black where to ignore"
+        ) from error
+
+
+def _upright(mask: Image.Image, orientation: int, size_px: tuple[int, int]) -> Image.Image:
+    """The mask turned as the photo was, unless it has the size of the upright photo only."""
+    stored_px = size_px[::-1] if orientation in _ON_THEIR_SIDE else size_px
+    if mask.size == size_px and mask.size != stored_px:
+        return mask
+    mask.getexif()[_ORIENTATION] = orientation
+    return ImageOps.exif_transpose(mask)
+
+
+def _of_another_size(path: Path, size: tuple[int, ...], name: str, wanted: tuple[int, int]) -> str:
+    return (
+        f"the mask {path} has {size[0]} x {size[1]} px, the photo {name} has {wanted[0]} x {wanted[1]}; "
+        "masks have the size of their photos"
+    )
