@@ -1,6 +1,6 @@
 """Runs that are killed at any moment, over and over: the same command then comes to the same result.
 
-``FAULT_KILLS`` says how many kills, ``FUZZ_SEED`` which; ``make faults`` tries fifty.
+``FAULT_KILLS`` says how many kills, ``FUZZ_SEED`` which; ``make reliability`` tries fifty.
 """
 
 from __future__ import annotations
