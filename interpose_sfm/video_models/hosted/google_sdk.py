@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from interpose_sfm.video_models.hosted.web import WebError
+
 if TYPE_CHECKING:
     import httpx
 
@@ -91,5 +93,5 @@ def _translated(function: Callable[[], T]) -> T:
     except errors.APIError as error:
         response = error.response if error.response is not None else httpx.Response(error.code)
         raise APIStatusError(error.code, {"message": str(error.message or "")}, response) from None
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, WebError) as error:
         raise APIConnectionError(type(error).__name__) from error

@@ -19,7 +19,7 @@ import api_servers
 from api_servers import LumaServer, RunwayServer, serving, web_folder
 from hosted_scene import Waiting, journal, model, task, use_server
 from interpose_sfm.products import ClipFormat
-from interpose_sfm.video_models.hosted import calls, download, web
+from interpose_sfm.video_models.hosted import calls, download, google_sdk, web
 from interpose_sfm.video_models.hosted.download import DownloadError, fetch
 from interpose_sfm.video_models.hosted.web import is_near
 from interpose_sfm.video_models.protocol import GenerationError
@@ -38,6 +38,10 @@ def answering(answer: Answer) -> Iterator[str]:
             pass
 
         def do_GET(self) -> None:
+            answer(self)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
             answer(self)
 
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
@@ -300,3 +304,17 @@ def test_what_a_failed_task_says_is_one_short_line(runway: RunwayServer, tmp_pat
         model("runway", name="runway:seedance2").make(task(SMALL), journal(tmp_path))
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
+
+
+def test_an_answer_that_is_not_taken_is_told_of_google_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its SDK lets through what its HTTP client raises."""
+    pytest.importorskip("google.genai")
+    long = json.dumps({"name": "x" * (1 << 21)}).encode()
+    with answering(lambda h: say(h, long, Content_Type="application/json", Content_Length=str(len(long)))) as url:
+        monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", url)
+        http_client = calls.http_client(google_sdk)
+        calls.bound(http_client, url, 1 << 20)
+        client = google_sdk.VideoClient("key", http_client)
+        with pytest.raises(calls.ServiceError, match="not taken: got the announcement of more than 1 MiB"):
+            calls.call(google_sdk, "key", lambda: client.get("publishers/google/models/m/operations/o"))
+        client.close()
