@@ -37,7 +37,8 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     )
     from interpose_sfm.registry import MissingDependencyError as MissingDependencyError
     from interpose_sfm.report import (
-        FallbackError as FallbackError, LinkReport as LinkReport, LookAlikeReport as LookAlikeReport,
+        CameraReport as CameraReport, FallbackError as FallbackError, GeoreferenceReport as GeoreferenceReport,
+        LinkReport as LinkReport, LookAlikeReport as LookAlikeReport,
         ModelReport as ModelReport, PairReport as PairReport, PhotoReport as PhotoReport,
         ReconstructionResult as ReconstructionResult, RunReport as RunReport,
     )
@@ -79,7 +80,8 @@ _NAMES = {
     ),
     "registry": "MissingDependencyError",
     "report": (
-        "FallbackError LinkReport LookAlikeReport ModelReport PairReport PhotoReport ReconstructionResult RunReport"
+        "CameraReport FallbackError GeoreferenceReport LinkReport LookAlikeReport ModelReport PairReport PhotoReport "
+        "ReconstructionResult RunReport"
     ),
     "run_log": "Progress",
     "storage.stores": "StoreError",

@@ -206,8 +206,8 @@ def measure(
 def against_truth(row: Row, b_from_a: Pose, poses: Mapping[str, Pose], sides: Sides, matches: Matches) -> Row:
     """The row with the errors of its pose."""
     true = geometry.with_unit_translation(geometry.relative_pose(poses[row.pair.b], poses[row.pair.a]))
-    rays_a = agreement.unit_rays(sides[0].keypoints_px[matches.indices[:, 0]], sides[1])
-    rays_b = agreement.unit_rays(sides[2].keypoints_px[matches.indices[:, 1]], sides[3])
+    rays_a = geometry.unit_rays(sides[0].keypoints_px[matches.indices[:, 0]], sides[1])
+    rays_b = geometry.unit_rays(sides[2].keypoints_px[matches.indices[:, 1]], sides[3])
     within_rad = agreement.tolerance_rad(*sides)
     found, expected = (agreement.agree(pose, rays_a, rays_b, within_rad).mask for pose in (b_from_a, true))
     is_rotation = not np.any(b_from_a.translation)  # which claims no direction

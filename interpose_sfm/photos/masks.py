@@ -14,7 +14,7 @@ from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.content_keys import file_sha256
 
 _ORIENTATION = 0x0112
-_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that change width for height
+_FIRST_SIDEWAYS = 5  # orientations from here on exchange width and height
 
 
 def mask_file(mask_dir: Path, name: str) -> Path | None:
@@ -53,14 +53,14 @@ def photo_mask(mask_dir: Path | None, name: str, size_px: tuple[int, int]) -> Ma
 
 
 def lay_out_masks(mask_dir: Path, photos: Sequence[Photo], target_dir: Path) -> tuple[str, ...]:
-    """Write masks for the images of photos, in the place of what is in a folder.
+    """Write masks for the upright photos, in the place of what is in a folder.
 
     Masks lie as the photos do in their files, so that they are turned with them; those that have the size of the
     upright photo only are taken as they are.
 
     Args:
-        mask_dir: The user's masks, called as the user's photos are.
-        photos: What the images were made of.
+        mask_dir: The user's masks.
+        photos: As they are laid out; masks have the names of these, or of the original files.
         target_dir: Folder to write; gets ``NAME.png``, black and white, for every photo: COLMAP passes over photos
             without one.
 
@@ -70,7 +70,10 @@ def lay_out_masks(mask_dir: Path, photos: Sequence[Photo], target_dir: Path) -> 
     Raises:
         ValueError: No photo has a mask; or one is of another size than its photo, or no picture.
     """
-    files = {photo.name: mask_file(mask_dir, photo.source or photo.name) for photo in photos}
+    files = {
+        photo.name: mask_file(mask_dir, photo.name) or mask_file(mask_dir, photo.source or photo.name)
+        for photo in photos
+    }
     missing = tuple(name for name, path in files.items() if path is None)
     if photos and len(missing) == len(photos):
         first = photos[0].source or photos[0].name
@@ -86,7 +89,7 @@ def lay_out_masks(mask_dir: Path, photos: Sequence[Photo], target_dir: Path) -> 
             if path is None:
                 Image.new("L", size_px, 255).save(target)
                 continue
-            mask = _upright(_grey(path), photo.orientation, size_px)
+            mask = _upright(_grey(path), photo)
             if mask.size != size_px:
                 raise ValueError(_of_another_size(path, mask.size, photo.name, size_px))
             mask.point(lambda value: 255 if value else 0).save(target, compress_level=1)
@@ -111,12 +114,11 @@ def _grey(path: Path) -> Image.Image:
         ) from error
 
 
-def _upright(mask: Image.Image, orientation: int, size_px: tuple[int, int]) -> Image.Image:
+def _upright(mask: Image.Image, photo: Photo) -> Image.Image:
     """The mask turned as the photo was, unless it has the size of the upright photo only."""
-    stored_px = size_px[::-1] if orientation in _ON_THEIR_SIDE else size_px
-    if mask.size == size_px and mask.size != stored_px:
+    if photo.orientation >= _FIRST_SIDEWAYS and mask.size == (photo.width_px, photo.height_px) != mask.size[::-1]:
         return mask
-    mask.getexif()[_ORIENTATION] = orientation
+    mask.getexif()[_ORIENTATION] = photo.orientation
     return ImageOps.exif_transpose(mask)
 
 

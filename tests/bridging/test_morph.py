@@ -108,7 +108,9 @@ def test_frames_are_views_of_the_plane_from_between(yaw_deg: float, center: tupl
         assert error < 0.5 * np.abs(inner(neighbour, filled) - inner(expected, filled)).mean()
 
 
-FISHEYE = Intrinsics(WIDTH_PX, HEIGHT_PX, FOCAL_PX, WIDTH_PX / 2, HEIGHT_PX / 2, (0.3, 0, 0, 0), True, "OPENCV_FISHEYE")
+FISHEYE = Intrinsics(
+    WIDTH_PX, HEIGHT_PX, FOCAL_PX, WIDTH_PX / 2, HEIGHT_PX / 2, (-0.4, 0, 0, 0), True, "OPENCV_FISHEYE"
+)
 
 
 def through_fisheye(image: ImageArray) -> ImageArray:

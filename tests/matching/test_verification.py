@@ -312,7 +312,7 @@ def test_the_chance_of_a_match_is_the_share_of_key_points_in_its_band() -> None:
     crowded = np.column_stack([spread[:, 0], np.round(spread[:, 1] / 100) * 100])
     found = []
     for points_px in (spread, crowded):
-        rays = agreement.unit_rays(points_px, camera())
+        rays = geometry.unit_rays(points_px, camera())
         found.append(agreement.chance(sideways, rays[:200], rays, rays[:200], rays, 2.5 / camera().focal_px))
     assert 0.9 * 5 / 600 < found[0] < 1.3 * 5 / 600  # an angle covers more pixels in the corners
     assert found[1] > 10 * found[0]

@@ -166,7 +166,8 @@ def test_paths_are_where_the_documentation_says(tmp_path: Path, monkeypatch: pyt
         if isinstance(path, Path) and path != workspace.root
     }
     assert names == {
-        "images", "database.db", "base", "sparse", "report.json", "points.ply", "stages.json", "work", "clips",
+        "images", "frames", "masks", "database.db", "base", "sparse", "report.json", "points.ply", "stages.json",
+        "work", "clips",
     }  # fmt: skip
     assert not workspace.root.exists()
 
