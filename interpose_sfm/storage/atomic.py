@@ -9,6 +9,7 @@ import errno
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -49,13 +50,21 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 
 def atomic_write_json(path: Path, value: object, *, sort_keys: bool = False) -> None:
-    """Write a value as JSON (see `to_jsonable` for what it may hold), as a whole or not at all."""
+    """Write a value as JSON (see `to_jsonable` for what it may hold), as a whole or not at all.
+
+    Each key and item has a line of its own, and a list of numbers one line for all.
+    """
     document = to_jsonable(value)
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=sort_keys)
     try:
-        data = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=sort_keys).encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:  # a file name that is not valid Unicode: UTF-8 cannot hold it, an escape can
-        data = json.dumps(document, ensure_ascii=True, allow_nan=False, indent=2, sort_keys=sort_keys).encode("ascii")
-    atomic_write_bytes(path, data + b"\n")
+        text = json.dumps(document, ensure_ascii=True, allow_nan=False, indent=2, sort_keys=sort_keys)
+    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+    atomic_write_bytes(path, text.encode("utf-8") + b"\n")
+
+
+_NUMBERS = re.compile(r"\[\n\s*((?:(?:-?[0-9][0-9.eE+-]*|null),?\s+)+)\]")  # no text of JSON holds a line break
 
 
 @contextmanager

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from interpose_sfm.storage.atomic import (
     atomic_write_json,
 )
+from interpose_sfm.storage.json_values import from_jsonable, to_jsonable
 
 
 class Colour(str, Enum):
@@ -72,3 +75,57 @@ def test_json_refuses_the_rest_and_keeps_the_file(
         atomic_write_json(path, value)
     assert json.loads(path.read_text()) == [1]
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_lists_of_numbers_take_one_line(tmp_path: Path) -> None:
+    value = {"a": [[1, -2.5e-07, None], [3.0]], "b": ["[\n1\n]", "2"], "c": [], "d": [{"e": [4]}], "f": [True]}
+    atomic_write_json(tmp_path / "a.json", value)
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text) == value
+    assert [line.strip() for line in text.splitlines()[:5]] == ["{", '"a": [', "[1, -2.5e-07, null],", "[3.0]", "],"]
+
+
+# ---------------------------------------------------------------- and back
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    colour: Colour
+    weights: tuple[float, ...]
+    place: tuple[int, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    parts: tuple[Part, ...]
+    by_name: Mapping[str, float]
+    is_new: bool = False
+    anything: Any = None
+
+
+WHOLE = Whole((Part(Colour.RED, (1.5, 2), (3, "x")), Part(Colour.RED, ())), {"a": 0.5, "b": True}, True, {"c": [1]})
+
+
+def test_a_dataclass_comes_back() -> None:
+    assert from_jsonable(Whole, json.loads(json.dumps(to_jsonable(WHOLE)))) == WHOLE
+    lacking = from_jsonable(Whole, {"parts": [], "by_name": {"x": None}, "of a later version": 1})
+    assert lacking == Whole((), lacking.by_name)
+    assert math.isnan(lacking.by_name["x"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parts": 3}, r"\$\.parts: got 3, expected tuple"),
+        ({"parts": [3]}, r"\$\.parts\[0\]: got 3, expected an object"),
+        ({"parts": [{"colour": "red"}]}, r"\$\.parts\[0\]: there is no weights"),
+        ({"parts": [{"colour": "blue", "weights": []}]}, r"colour: got 'blue', expected Colour"),
+        ({"parts": [{"colour": "red", "weights": ["1"]}]}, r"weights\[0\]: got '1', expected float"),
+        ({"parts": [{"colour": "red", "weights": [], "place": [1]}]}, r"place: got \[1\]"),
+        ({"by_name": []}, r"\$\.by_name: got \[\]"),
+        ({"is_new": 1}, r"\$\.is_new: got 1, expected bool"),
+    ],
+)
+def test_what_is_no_such_dataclass_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_jsonable(Whole, {**to_jsonable(WHOLE), **changes})
