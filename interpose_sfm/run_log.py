@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 logger = logging.getLogger(__name__)
 
+AT = f"{__name__}.at"
+"""Name of the logger that is told, at level INFO, what a long stage is at, such as the pair that it matches."""
+
 Progress = Callable[[str, int, int], None]
 """Called with the stage, what is done and the total (0 where unknown)."""
 
@@ -31,15 +34,16 @@ class RunLog:
     warnings: list[str] = field(default_factory=list)
     stopped_by: BaseException | None = None
 
-    def tell(self, stage: str, done: int, total: int) -> None:
-        """Report progress."""
-        if self.progress is None:
-            return
+    def tell(self, stage: str, done: int, total: int, at: str = "") -> None:
+        """Report progress, and what the stage is at."""
         try:
-            self.progress(stage, done, total)
+            if self.progress is not None:
+                self.progress(stage, done, total)
         except BaseException as error:
             self.stopped_by = error
             raise
+        if at:
+            logging.getLogger(AT).info("%s", at)
 
     def counter(self, stage: str, total: int) -> Callable[[], None]:
         """What reports progress by one with every call; the first photo of a model comes with the second."""

@@ -17,6 +17,7 @@ from typing import Any
 from interpose_sfm.cli import terminal
 from interpose_sfm.cli.terminal import PROGRAM
 from interpose_sfm.cli.text import duration
+from interpose_sfm.cli.whereabouts import shown_behind
 
 HEARTBEAT_S = 30.0
 """Where there is no bar, a stage that takes long says so as often."""
@@ -124,6 +125,7 @@ class ProgressBars:
         self._stage, self._done, self._total, self._start = "", 0, 0, 0.0
         self._bar: Any = None
         self._has_ended = threading.Event()
+        self._behind = contextlib.ExitStack()
 
     @classmethod
     def suited(cls, quiet: bool, json: bool) -> ProgressBars:
@@ -146,16 +148,23 @@ class ProgressBars:
             self._bar.total = total or None
             self._bar.update(done - self._bar.n)
 
+    def say(self, text: str) -> None:
+        """Show what the stage is at."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(terminal.escaped(text))
+
     def __enter__(self) -> ProgressBars:
         """The callback itself."""
         if self._has_lines:
             threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        self._behind.enter_context(shown_behind(self))
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the stage that is shown."""
         self._has_ended.set()
         self.close()
+        self._behind.close()
 
     def _beat(self) -> None:
         """Say now and then that the work goes on; also while native code gives no sign."""

@@ -243,8 +243,8 @@ class FallbackRun:
         with self._log.stage("learned matching"), self.poser.matching_ahead() as ahead:
             tries: Counter[str] = Counter()
             for index, record in enumerate(self.records):
-                self._log.tell("learned matching", index, len(self.records))
                 pair = record.pair
+                self._log.tell("learned matching", index, len(self.records), f"{pair.a}, {pair.b}")
                 group = connected_groups(self._graph, accepted_links(self.records))
                 if _is_needless(pair, group, tries):
                     self._add(index, skipped="not needed: other links connect the photos already")
@@ -277,8 +277,8 @@ class FallbackRun:
                 open_records = left_open(self.records, self._graph)
                 if not open_records:
                     break
-                self._log.tell("pose network", done, total)
                 pair = open_records[0].pair
+                self._log.tell("pose network", done, total, f"{pair.a}, {pair.b}")
                 self._add(self._index[pair], proposed=self.poser.propose(pair))
             self._log.tell("pose network", total, total)
 
@@ -293,8 +293,8 @@ class FallbackRun:
                 records = promising(self.records, self._graph, self.poser.num_clips_on_disk, min_strength)
                 if not records:
                     break
-                self._log.tell("bridging", done, budget)
                 pair = records[0].pair
+                self._log.tell("bridging", done, min(budget, done + len(records)), f"{pair.a}, {pair.b}")
                 self._add(self._index[pair], bridged=self._bridged(pair))
 
     def _bridged(self, pair: ImagePair) -> PairOutcome:
