@@ -9,7 +9,7 @@ FUZZ_MUTATIONS ?= 600
 FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz reliability lint format venv clean distclean system-libraries colmap
+.PHONY: help demo test test-all fuzz reliability lint format venv clean distclean system-libraries colmap chromium
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,10 +17,10 @@ help: ## list the targets
 demo: venv ## render a small photo collection, reconstruct it and print the error against the truth
 	$(VENV)/bin/python -m interpose_sfm demo --output demo_output
 
-test: lint colmap ## check style and types, then run the tests but the long ones
+test: lint colmap chromium ## check style and types, then run the tests but the long ones
 	$(VENV)/bin/python -m pytest -n $(WORKERS) -m "not long"
 
-test-all: lint colmap ## the same with the long tests, which seldom break
+test-all: lint colmap chromium ## the same with the long tests, which seldom break
 	$(VENV)/bin/python -m pytest -n $(WORKERS)
 
 fuzz: venv ## damage every kind of file that is read, ten thousand times
@@ -52,6 +52,10 @@ system-libraries:
 # The test that reads a database of COLMAP's command line, and has it read our models, is skipped without it.
 colmap:
 	@command -v colmap >/dev/null || tools/colmap_command_line.sh
+
+# The tests that open the report in a browser are skipped without it.
+chromium:
+	@command -v chromium >/dev/null || tools/chromium.sh
 
 clean: ## remove what the tools and the demo wrote
 	rm -rf build dist demo_output .reliability .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

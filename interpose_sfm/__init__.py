@@ -32,15 +32,17 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     from interpose_sfm.products import (
         ChoiceReason as ChoiceReason, ClipFlag as ClipFlag, ClipProblem as ClipProblem, ClipScore as ClipScore,
         ClipState as ClipState, Evidence as Evidence, ImagePair as ImagePair, LinkVerdict as LinkVerdict, Pose as Pose,
-        PoseChoice as PoseChoice, ScoreKind as ScoreKind, ViewGraph as ViewGraph, WeakPair as WeakPair,
-        WeakReason as WeakReason,
+        PoseChoice as PoseChoice, PoseStatus as PoseStatus, ScoreKind as ScoreKind, ViewGraph as ViewGraph,
+        WeakPair as WeakPair, WeakReason as WeakReason,
     )
     from interpose_sfm.registry import MissingDependencyError as MissingDependencyError
     from interpose_sfm.report import (
-        CameraReport as CameraReport, FallbackError as FallbackError, GeoreferenceReport as GeoreferenceReport,
-        LinkReport as LinkReport, LookAlikeReport as LookAlikeReport,
-        ModelReport as ModelReport, PairReport as PairReport, PhotoReport as PhotoReport,
-        ReconstructionResult as ReconstructionResult, RunReport as RunReport,
+        AdviceReport as AdviceReport, CameraReport as CameraReport, ClipReport as ClipReport,
+        CommandReport as CommandReport, FallbackError as FallbackError, GeoreferenceReport as GeoreferenceReport,
+        HeldBy as HeldBy, HypothesisReport as HypothesisReport,
+        LinkReport as LinkReport, LookAlikeReport as LookAlikeReport, ModelReport as ModelReport,
+        PairReport as PairReport, PhotoReport as PhotoReport, ReconstructionResult as ReconstructionResult,
+        RunReport as RunReport, VerifiedPairReport as VerifiedPairReport, WitnessReport as WitnessReport,
     )
     from interpose_sfm.run_log import Progress as Progress
     from interpose_sfm.storage.stores import StoreError as StoreError
@@ -59,6 +61,7 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     from interpose_sfm.workflows.relative_pose import (
         RelativePoseResult as RelativePoseResult, relative_pose as relative_pose,
     )
+    from interpose_sfm.workflows.report_page import PageResult as PageResult, write_report_page as write_report_page
     # fmt: on
     # isort: on
 
@@ -76,12 +79,13 @@ _NAMES = {
     ),
     "products": (
         "ChoiceReason ClipFlag ClipProblem ClipScore ClipState Evidence ImagePair LinkVerdict Pose PoseChoice "
-        "ScoreKind ViewGraph WeakPair WeakReason"
+        "PoseStatus ScoreKind ViewGraph WeakPair WeakReason"
     ),
     "registry": "MissingDependencyError",
     "report": (
-        "CameraReport FallbackError GeoreferenceReport LinkReport LookAlikeReport ModelReport PairReport PhotoReport "
-        "ReconstructionResult RunReport"
+        "AdviceReport CameraReport ClipReport CommandReport FallbackError GeoreferenceReport HeldBy HypothesisReport "
+        "LinkReport LookAlikeReport ModelReport PairReport PhotoReport ReconstructionResult RunReport "
+        "VerifiedPairReport WitnessReport"
     ),
     "run_log": "Progress",
     "storage.stores": "StoreError",
@@ -91,6 +95,7 @@ _NAMES = {
     "workflows.make_clips": "BridgeClip BridgeEstimate BridgeResult bridge_photos",
     "workflows.reconstruct": "find_weak_pairs reconstruct",
     "workflows.relative_pose": "RelativePoseResult relative_pose",
+    "workflows.report_page": "PageResult write_report_page",
 }
 """Module -> its public names, apart by blanks. Type checkers read the imports above; a test compares the two."""
 

@@ -103,7 +103,7 @@ def test_every_backend_is_derived_from_the_protocol_of_its_table(table: BackendT
 
 
 def test_dependencies_have_lower_bounds() -> None:
-    options = ["install_requires", "video", "da3", "dust3r", "dev"]
+    options = ["install_requires", "video", "da3", "dust3r", "view", "dev"]
     for option in options:
         section = "options" if option == "install_requires" else "options.extras_require"
         for requirement in requirements(section, option):
@@ -121,7 +121,14 @@ def test_tools_are_pinned() -> None:
 
 def test_type_information_is_shipped() -> None:
     assert (ROOT / "interpose_sfm" / "py.typed").is_file()
-    assert setup_cfg()["options.package_data"]["interpose_sfm"].split() == ["py.typed"]
+    assert setup_cfg()["options.package_data"]["interpose_sfm"].split() == ["py.typed", "page/templates/*"]
+
+
+def test_the_files_of_the_page_are_shipped() -> None:
+    """The pattern of setup.cfg reaches no folder below."""
+    folder = ROOT / "interpose_sfm" / "page"
+    others = {path.parent for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert others == {folder / "templates"}
 
 
 def test_files_that_the_metadata_names_exist() -> None:

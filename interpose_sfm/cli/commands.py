@@ -21,6 +21,7 @@ from interpose_sfm.cli import terminal, text
 from interpose_sfm.cli.command import FAILED, OK, Command, Outcome
 from interpose_sfm.cli.demo import DemoOptions, run_demo
 from interpose_sfm.cli.export import Export, FormatList, split
+from interpose_sfm.cli.look import Report, View
 from interpose_sfm.doctor import cannot_reconstruct, diagnose
 from interpose_sfm.options import ConsistencyOptions, InterposeOptions, ReconstructOptions
 from interpose_sfm.products import ClipState, LinkVerdict
@@ -98,6 +99,7 @@ class _Pairs(Command):
             "use_gps",
             "position_file",
             "georegister",
+            "html",
             "max_bridged_pairs",
             "matching",
             "bridging",
@@ -140,6 +142,7 @@ class _Bridge(Command):
         pairs: Photos to bridge, two names each (default: the weak pairs, most promising first).
         pair_file: File with the pairs to bridge, two names a line.
         dry_run: List pairs, clips, time, memory and cost, and make no clip.
+        sheet: Write contact sheets, a picture per pair with the frames of its clips, to look over before they are used.
     """
 
     photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
@@ -147,11 +150,12 @@ class _Bridge(Command):
     pairs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="A B ...", help_behavior_hint="")] = ()
     pair_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     dry_run: bool = False
+    sheet: bool = False
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
         {
-            *("pose_estimator", "use_gps", "position_file", "georegister"),
+            *("pose_estimator", "use_gps", "position_file", "georegister", "html"),
             *("bridging", "da3", "dust3r", "mapanything"),
             *("max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS),
         }
@@ -166,9 +170,8 @@ class _Bridge(Command):
         if len(self.pairs) % 2:
             raise ValueError(f"got {len(self.pairs)} names after --pairs, expected two for each pair")
         pairs = self.pair_file or tuple(zip(self.pairs[::2], self.pairs[1::2], strict=True))
-        result = bridge_photos(
-            self.photos, self.output, self.options, pairs, is_dry_run=self.dry_run, progress=progress
-        )
+        how = {"is_dry_run": self.dry_run, "with_sheets": self.sheet}
+        result = bridge_photos(self.photos, self.output, self.options, pairs, **how, progress=progress)
         code = FAILED if result.count(ClipState.FAILED) else OK
         return Outcome(code, text.bridge(result), result)
 
@@ -191,7 +194,7 @@ class _RelativePose(Command):
     hidden_options: ClassVar[frozenset[str]] = frozenset(
         {
             *("database", "camera_mode", "overwrite", "recursive", "image_list", "num_frames_target"),
-            *("use_gps", "position_file", "georegister", "base", "view_graph", "max_cycle_deg"),
+            *("use_gps", "position_file", "georegister", "html", "base", "view_graph", "max_cycle_deg"),
         }
     )
 
@@ -280,6 +283,8 @@ COMMANDS: Mapping[str, type[Command]] = {
     "bridge": _Bridge,
     "relpose": _RelativePose,
     "export": Export,
+    "report": Report,
+    "view": View,
     "fetch": _Fetch,
     "doctor": _Doctor,
     "demo": _Demo,

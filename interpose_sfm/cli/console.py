@@ -151,7 +151,7 @@ class ProgressBars:
     def say(self, text: str) -> None:
         """Show what the stage is at."""
         if self._bar is not None:
-            self._bar.set_postfix_str(terminal.escaped(text))
+            self._bar.set_postfix_str(text)
 
     def __enter__(self) -> ProgressBars:
         """The callback itself."""

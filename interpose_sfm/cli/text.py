@@ -49,10 +49,11 @@ def reconstruction(result: ReconstructionResult, seconds: float, exported: Path 
     facts.append(("model", f"{result.model_dirs[0]} ({size})"))
     if len(result.model_dirs) > 1:
         facts.append(("further models", ", ".join(str(path) for path in result.model_dirs[1:])))
-    facts.append(("report", str(result.output / "report.json")))
+    page = result.output / "report.html"
+    facts.append(("report", str(page if page.is_file() else result.output / "report.json")))
     if exported is not None:
         facts.append(("exported to", str(exported)))
-    return f"{table(rows)}\n\n{table(facts)}"
+    return f"{report.outcome}\n\n{table(rows)}\n\n{table(facts)}"
 
 
 def export(result: ExportResult) -> str:
@@ -113,6 +114,8 @@ def bridge(result: BridgeResult) -> str:
     if not result.is_dry_run:
         facts.append(("this run", duration(result.time_s) + (f", ${result.cost_usd:.2f}" if result.cost_usd else "")))
     facts.append(("clips", f"{result.store} (for --clips, here or on another machine)"))
+    if result.sheets:
+        facts.append(("contact sheets", f"{result.sheets[0].parent} ({len(result.sheets)} pictures)"))
     return f"{head}\n\n{table(rows)}\n\n{table(facts)}"
 
 

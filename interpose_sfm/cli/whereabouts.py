@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from interpose_sfm.cli import terminal
 from interpose_sfm.run_log import AT
 
 _MAX_LETTERS = 40
@@ -18,7 +19,7 @@ class _BehindBar(logging.Handler):
         self._bars = bars
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = "".join(letter if letter.isprintable() else "?" for letter in record.getMessage())
+        text = terminal.escaped(record.getMessage())
         self._bars.say(text if len(text) <= _MAX_LETTERS else f"{text[: _MAX_LETTERS - 1]}…")
 
 

@@ -31,10 +31,15 @@ def read_models(folder: Path, min_size: int) -> list[pycolmap.Reconstruction]:
         ValueError: One of them is not whole; the message names the folder to delete.
     """
     folders = [path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()]
-    return sort_models([_read_model(path) for path in sorted(folders, key=lambda path: int(path.name))], min_size)
+    return sort_models([read_model(path) for path in sorted(folders, key=lambda path: int(path.name))], min_size)
 
 
-def _read_model(folder: Path) -> pycolmap.Reconstruction:
+def read_model(folder: Path) -> pycolmap.Reconstruction:
+    """One model.
+
+    Raises:
+        ValueError: It is not whole; the message names the folder to delete.
+    """
     import pycolmap
 
     try:

@@ -29,6 +29,7 @@ class FallbackOptions:
         use_gps: Whether GPS positions in EXIF give distance and scale where only these are missing.
         mask_path: Folder of masks, as in COLMAP: key points are ignored where NAME.png in it is black, for the photo
             NAME. Frames of clips are masked like their photos.
+        html: Whether report.html, the report as a page with pictures, is written beside report.json.
     """
 
     generator: str = "auto"
@@ -36,6 +37,7 @@ class FallbackOptions:
     seed: int = 0
     use_gps: bool = True
     mask_path: Path | None = None
+    html: bool = True
     view_graph: ViewGraphOptions = field(default_factory=ViewGraphOptions)
     matching: MatchingOptions = field(default_factory=MatchingOptions)
     bridging: BridgingOptions = field(default_factory=BridgingOptions)

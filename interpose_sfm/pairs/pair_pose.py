@@ -11,6 +11,7 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
+from interpose_sfm.clips.strips import preview
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching.ahead import MatchingAhead, num_workers
 from interpose_sfm.matching.cache import LearnedCache
@@ -202,7 +203,7 @@ class PairPoser:
             proposals += () if is_warped else self._judged(more, a, b, own)
             outcome = PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only, proposals)
         self._cache.forget_frames()
-        return outcome
+        return replace(outcome, previews=tuple(map(preview, usable.values())))
 
     def _seen(self, a: View, b: View) -> tuple[Views, Matches]:
         """Features and camera of each photo, and their learned matches."""

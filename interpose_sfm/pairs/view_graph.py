@@ -33,6 +33,11 @@ def build_view_graph(
     return rank_weak_pairs(names, matched, verified, [model for model in models if model], options)
 
 
+def read_verified(database_path: Path) -> dict[ImagePair, int]:
+    """Verified matches of every verified pair of a database, in name order."""
+    return dict(sorted(_read_pairs(database_path)[2].items()))
+
+
 def rank_weak_pairs(
     names: Sequence[str],
     matched: Mapping[ImagePair, int],

@@ -123,6 +123,21 @@ class Clip:
     flags: tuple[ClipFlag, ...] = ()
 
 
+@dataclass(frozen=True)
+class ClipPreview:
+    """A clip small enough to be kept, for people to look at.
+
+    Attributes:
+        name: That of the clip.
+        num_frames: Frames of the clip.
+        frames: Some of them from first to last, scaled down, of equal size.
+    """
+
+    name: str
+    num_frames: int
+    frames: tuple[ImageArray, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClipFormat:
     """Size and length of the clips that a model makes.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from interpose_sfm._compat import StrEnum
 from interpose_sfm.products.arrays import FloatArray
 from interpose_sfm.products.cameras import Pose
-from interpose_sfm.products.clips import ClipFlag
+from interpose_sfm.products.clips import ClipFlag, ClipPreview
 from interpose_sfm.products.matches import Doubts, Evidence
 from interpose_sfm.products.pairs import ImagePair
 from interpose_sfm.products.poses import DepthSamples, PoseChoice, PoseHypothesis, PoseProposal, TwoView
@@ -112,6 +112,7 @@ class PairOutcome:
         hypotheses: Of all clips.
         pair_only: What the estimator says of the two photos alone.
         proposals: What the clips propose, held against these matches, in order of the clips.
+        previews: Of the clips that could be read.
     """
 
     choice: PoseChoice
@@ -121,6 +122,7 @@ class PairOutcome:
     hypotheses: tuple[PoseHypothesis, ...] = ()
     pair_only: PoseHypothesis | None = None
     proposals: tuple[JudgedProposal, ...] = ()
+    previews: tuple[ClipPreview, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import PurePath
@@ -102,8 +103,10 @@ def _typed(kind: Any, value: object, where: str) -> Any:
             return tuple(_typed(argument, item, f"{where}[{i}]") for i, (argument, item) in pairs)
     if origin is Mapping and isinstance(value, dict):
         return {name: _typed(arguments[1], item, f"{where}.{name}") for name, item in value.items()}
-    if kind is float and (value is None or isinstance(value, (int, float))):  # a flag is a number, as in Python
-        return math.nan if value is None else value
+    if kind is float and value is None:
+        return math.nan
+    if kind is float and isinstance(value, (int, float)) and abs(value) <= sys.float_info.max:
+        return value  # a flag is a number, as in Python
     if origin is None and isinstance(kind, type):
         if issubclass(kind, Enum) and value in [member.value for member in kind]:
             return kind(value)

@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 
 
-def inside(folder: Path, name: str) -> Path:
+def inside(folder: Path, name: str, *, may_link: bool = False) -> Path:
     """The path of a name that a file lists.
 
     Args:
         folder: What the name is relative to.
         name: POSIX, as `pathlib.PurePath.as_posix` writes it.
+        may_link: Whether the folder is one that the user named, whose links are his own.
 
     Raises:
         ValueError: The name is absolute, leads upwards or over a symbolic link, or is no name of a file at all.
@@ -27,6 +28,8 @@ def inside(folder: Path, name: str) -> Path:
         path = None
     if path is None:
         raise ValueError(f"got the name {name!r:.200}, expected a path below {folder}")
+    if may_link:
+        return path
     linked = next((part for part in (path, *path.parents) if part != folder and _is_link_below(part, folder)), None)
     if linked is not None:
         raise ValueError(f"{linked} is a symbolic link, which may lead out of {folder}; remove it")

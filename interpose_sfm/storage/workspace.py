@@ -49,8 +49,9 @@ class Workspace:
         masks_dir: Masks of these photos, where there are any.
         database_path: COLMAP database.
         base_dir, sparse_dir: COLMAP models 0, 1, ... of the base stage and of the whole run.
-        clips_dir: Generated clips.
-        report_path, points_path: Report (JSON) and point cloud (PLY).
+        clips_dir, sheets_dir: Generated clips, and pictures to look them over.
+        report_path, page_path: Report, and the same as a page.
+        points_path: Point cloud (PLY).
         stages_path: Which stages are done.
         work_dir: Temporary things; made empty when a run starts, removed when it ends.
     """
@@ -69,7 +70,9 @@ class Workspace:
         self.base_dir = self.root / "base"
         self.sparse_dir = self.root / "sparse"
         self.clips_dir = self.root / CLIPS_NAME
+        self.sheets_dir = self.root / "sheets"
         self.report_path = self.root / "report.json"
+        self.page_path = self.root / "report.html"
         self.points_path = self.root / "points.ply"
         self.stages_path = self.root / "stages.json"
         self.work_dir = self.root / "work"

@@ -23,9 +23,9 @@ from interpose_sfm.products import Photo, PhotoSet
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_directory, atomic_write_json, remove_path
 from interpose_sfm.storage.workspace import Workspace
-from interpose_sfm.workflows import fallback, folded_models
+from interpose_sfm.workflows import fallback, folded_models, next_steps, report_page
 from interpose_sfm.workflows.fallback import Base, Extension
-from interpose_sfm.workflows.run_report import run_report
+from interpose_sfm.workflows.run_report import run_report, write_strips
 from interpose_sfm.workflows.start_checks import with_device
 
 if TYPE_CHECKING:
@@ -235,13 +235,18 @@ class _Run:
             models = list(self.models)
         found = replace(found, models=tuple(models))
         output = self.call.output or Output(Path(), is_single=False)
-        summary = run_report(photo_set, base, found, output.paths(len(models)), self.options, self.log)
+        strips = write_strips(found.records, self.workspace.root)
+        summary = run_report(photo_set, base, found, output.paths(len(models)), self.options, self.log, strips)
+        model_dir = None if self.call.output is None else self.call.output.folder
+        steps = next_steps.after_drop_in(self.workspace.root, self.call.image_dir, model_dir)
+        summary = replace(summary, next_steps=steps)
         if has_gained:
             self._write(models, found.database_path)
         else:  # what an earlier call has added is not of these models
             remove_path(self.workspace.database_path)
             remove_path(self.workspace.base_dir)
         atomic_write_json(self.workspace.report_path, summary)
+        report_page.attempt(self.workspace, summary, models, self.call.image_dir, wanted=self.options.html)
         if found.failure is not None:
             return None
         logger.info(

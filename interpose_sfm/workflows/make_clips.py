@@ -12,10 +12,12 @@ from pathlib import Path
 
 from interpose_sfm.bridging.factory import AUTO, VIDEO_MODELS, check_makes_clips, create_clip_maker, local_model
 from interpose_sfm.clips.protocol import clip_requests
+from interpose_sfm.clips.strips import preview, sheet_jpeg
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.photos.pictures import read_rgb
-from interpose_sfm.products import ClipFlag, ClipState, ImageArray, ImagePair, PhotoSet
+from interpose_sfm.products import ClipFlag, ClipPreview, ClipState, ImageArray, ImagePair, PhotoSet
 from interpose_sfm.run_log import Progress, RunLog
+from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.texts import read_text
 from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
 from interpose_sfm.video_models.protocol import GenerationContext
@@ -89,6 +91,8 @@ class BridgeResult:
         estimate: Of what was missing in the beginning.
         time_s: What this run took.
         cost_usd: What its clips have cost.
+        sheets: A picture for each pair that has a clip, with the frames of its clips, in the order of the pairs; empty
+            unless asked for.
     """
 
     output: Path
@@ -100,6 +104,7 @@ class BridgeResult:
     estimate: BridgeEstimate
     time_s: float
     cost_usd: float
+    sheets: tuple[Path, ...] = ()
 
     def count(self, state: ClipState) -> int:
         """How many clips are in a state."""
@@ -113,6 +118,7 @@ def bridge_photos(
     pairs: Sequence[tuple[str, str]] | Path = (),
     *,
     is_dry_run: bool = False,
+    with_sheets: bool = False,
     progress: Progress | None = None,
 ) -> BridgeResult:
     """Make the clips that `reconstruct` would ask a video model for, and nothing else.
@@ -127,6 +133,7 @@ def bridge_photos(
         pairs: Names of photos, two each, or a file with two of them a line; by default the weak pairs, most promising
             first, up to ``max_bridged_pairs``.
         is_dry_run: Find pairs and prompts and see what is missing, but make nothing.
+        with_sheets: Write a picture per pair with the frames of its clips, to look over before they are used.
         progress: Called with the stage, what is done and the total.
 
     Raises:
@@ -176,6 +183,7 @@ def bridge_photos(
             estimate=estimate,
             time_s=time.monotonic() - start,
             cost_usd=generator.store.spent_usd() - spent_before,
+            sheets=_write_sheets(generator, plans, photo_set.image_dir, workspace.sheets_dir) if with_sheets else (),
         )
 
 
@@ -274,6 +282,26 @@ def _bridge_clip(generator: GeneratedClips, plan: ClipPlan, was_missing: bool, i
         detail=failure,
         flags=() if stored is None or is_dry_run else generator.read(plan.pair, stored).flags,
     )
+
+
+def _write_sheets(
+    generator: GeneratedClips, plans: Sequence[ClipPlan], image_dir: Path, folder: Path
+) -> tuple[Path, ...]:
+    """A picture per pair that has a clip, in place of those of an earlier run."""
+    by_pair: dict[ImagePair, list[tuple[str, ClipPreview]]] = {}
+    for plan in plans:
+        stored = generator.store.find(plan.key)
+        if stored is None:
+            continue
+        clip = generator.read(plan.pair, stored)
+        if clip.frames:
+            said = "; ".join([clip.name, *(f"look at it: {flag.problem}" for flag in clip.flags)])
+            by_pair.setdefault(plan.pair, []).append((said, preview(clip)))
+    with atomic_directory(folder) as new:
+        for number, (pair, clips) in enumerate(by_pair.items(), start=1):
+            photos = (read_rgb(image_dir / pair.a), read_rgb(image_dir / pair.b))
+            (new / f"{number:03}.jpg").write_bytes(sheet_jpeg(f"{pair.a} to {pair.b}", *photos, clips))
+    return tuple(folder / f"{number:03}.jpg" for number in range(1, len(by_pair) + 1))
 
 
 def _estimate(generator: GeneratedClips, missing: Sequence[ClipPlan]) -> BridgeEstimate:

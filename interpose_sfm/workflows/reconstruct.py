@@ -30,10 +30,10 @@ from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json, remove_path
 from interpose_sfm.storage.content_keys import content_key, file_sha256
 from interpose_sfm.storage.workspace import Workspace
-from interpose_sfm.workflows import base_models, fallback, folded_models
+from interpose_sfm.workflows import base_models, fallback, folded_models, next_steps, report_page
 from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
-from interpose_sfm.workflows.run_report import run_report
+from interpose_sfm.workflows.run_report import run_report, write_strips
 from interpose_sfm.workflows.start_checks import check_clips, check_path, check_run, with_device
 from interpose_sfm.workflows.video_frames import FrameStore
 
@@ -138,7 +138,7 @@ class PhotoRun:
         # 3.-9. what the base models leave apart -> links -> final models
         extension = fallback.attempt(lambda: self.extend(base), base, self.log)
         # 10. models and report on disk
-        result = self.finish(photo_set, base, extension)
+        result = self.finish(photo_set, base, extension, photo_dir)
         if extension.failure is not None:
             raise report.FallbackError(result.report.failure, result) from extension.failure
         return result
@@ -329,7 +329,7 @@ class PhotoRun:
             extension = folded_models.kept_apart(base, extension, self.workspace.base_dir / "database.db", self.log)
         return extension
 
-    def finish(self, photo_set: PhotoSet, base: Base, found: Extension) -> report.ReconstructionResult:
+    def finish(self, photo_set: PhotoSet, base: Base, found: Extension, photo_dir: Path) -> report.ReconstructionResult:
         """Stage 10: models, point cloud and report."""
         found, georeference = self._in_metres(photo_set, found)
         workspace, models = self.workspace, found.models
@@ -348,8 +348,12 @@ class PhotoRun:
                 workspace.points_path.unlink(missing_ok=True)
         model_dirs = tuple(workspace.sparse_dir / str(index) for index in range(len(models)))
         paths = [path.relative_to(workspace.root) for path in model_dirs]
-        summary = replace(run_report(photo_set, base, found, paths, self.options, self.log), georeference=georeference)
+        strips = write_strips(found.records, workspace.root)
+        summary = run_report(photo_set, base, found, paths, self.options, self.log, strips)
+        steps = next_steps.after_reconstruct(photo_dir, workspace.root, summary.advice, bool(models))
+        summary = replace(summary, next_steps=steps, georeference=georeference)
         atomic_write_json(workspace.report_path, summary)
+        report_page.attempt(workspace, summary, models, photo_set.image_dir, wanted=self.options.html)
         self.log.tell("report", 1, 1)
         return report.ReconstructionResult(workspace.root, model_dirs, summary)
 

@@ -37,7 +37,7 @@ from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleTruth
 from paths import ROOT
 
-COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "export", "fetch", "doctor", "demo", "hook")
+COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "report", "view", "export", "fetch", "doctor", "demo", "hook")
 
 FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
 
@@ -157,16 +157,16 @@ def test_one_text_may_describe_two_options() -> None:
         (
             "pairs",
             {"--max-weak-pairs", "--camera-mode", "--database"},
-            {"--clips", "--device", "--max-bridged-pairs", "--max-cost", "--no-use-gps"},
+            {"--clips", "--device", "--max-bridged-pairs", "--max-cost", "--no-use-gps", "--no-html"},
         ),
         (
             "relpose",
             {"--clips", "--generator", "--strategy"},
-            {"--database", "--camera-mode", "--sift-max-image-px", "--no-use-gps"},
+            {"--database", "--camera-mode", "--sift-max-image-px", "--no-use-gps", "--no-html"},
         ),
         (
             "bridge",
-            {"--generator", "--pairs", "--dry-run", "--num-clips", "--max-cost", "--fit", "--min-agreement"},
+            {"--generator", "--pairs", "--dry-run", "--sheet", "--num-clips", "--max-cost", "--fit", "--min-agreement"},
             {"--clips", "--strategy", "--pose-estimator", "--max-cycle-deg", "--max-frame-keypoints", "--no-use-gps"},
         ),
         ("demo", {"--output", "--gap-deg", "--seed"}, {"--clips", "--camera-mode"}),
@@ -244,6 +244,7 @@ def test_unusable_input_is_one_line_and_with_verbose_a_traceback(tmp_path: Path,
         (("relpose", photo, tmp_path / "b.jpg"), "expected an image file"),
         (("relpose", photo, photo), SkipReason.DUPLICATE.value),
         (("relpose", photo, noise_dir / "notes.txt"), SkipReason.NOT_AN_IMAGE.value),
+        (("report", noise_dir), "is no output folder"),
     ]:
         done = run(*arguments)
         assert done.code == 2, arguments
@@ -555,7 +556,15 @@ def test_reconstruct(sample: SampleTruth, tmp_path: Path) -> None:
     shown_of_all = ("plain COLMAP", "links", "time", str(output), "exported to", str(output / "export"))
     for shown in (f"{result['report']['num_registered_after']} of 6", *shown_of_all):
         assert shown in again.out
-    quiet = run(*arguments, "-q")
+    assert again.out.splitlines()[0] == result["report"]["outcome"]
+    assert len(again.out.splitlines()) <= 13
+    page = output / "report.html"
+    assert str(page) in again.out
+    page.unlink()
+    assert run("report", output).out == f"{page}\n"
+    assert page.is_file()
+    quiet = run(*arguments, "-q", "--no-html")
+    assert not page.exists()
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 

@@ -28,6 +28,7 @@ from interpose_sfm.clips.record import read_record
 from interpose_sfm.colmap import databases, reconstruction
 from interpose_sfm.colmap.model_files import check_model
 from interpose_sfm.options import PhotoOptions
+from interpose_sfm.page.make import PageSource, make_page
 from interpose_sfm.photos.collect import collect_photos
 from interpose_sfm.photos.ledger import PhotoLedger
 from interpose_sfm.products import (
@@ -48,7 +49,9 @@ from interpose_sfm.synthetic.sample import read_sample
 from interpose_sfm.video_models.clip_store import ClipStore
 from interpose_sfm.video_models.prompts import read_prompt_file
 from interpose_sfm.workflows.make_clips import read_pair_file
+from interpose_sfm.workflows.report_page import read_report
 from mutations import json_bytes, mutated_bytes, mutated_json
+from page_scene import plain_names, write_run
 from photo_folders import put
 
 NUMBER = int(os.environ.get("FUZZ_MUTATIONS", "70"))
@@ -304,10 +307,26 @@ class PairList(Kind):
         return read_pair_file(self.folder / "pairs.txt", PHOTOS)
 
 
+class ReportFile(Kind):
+    """With the page that is made of it, whose texts may be anything and whose elements may not."""
+
+    is_ours = False
+
+    def make(self) -> Path:
+        return write_run(self.folder / "run", plain_names(4), size_px=(64, 48)) / "report.json"
+
+    def read(self) -> object:
+        root = self.folder / "run"
+        found = read_report(root / "report.json")
+        html = make_page(PageSource(found, (), root / "images", root)).html
+        assert html.count("<script") == 3
+        return repr(found)
+
+
 KINDS: tuple[type[Kind], ...] = (
     *(Ledger, Stages, Marker, FeatureFile, MatchFile, HypothesisFile, DatabaseFile),
     *(ModelFile, ModelImages, ModelCameras, ModelFrames, ModelRigs),
-    *(ClipIndex, Record, TaskNote, Prompts, PairList),
+    *(ClipIndex, Record, TaskNote, Prompts, PairList, ReportFile),
 )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import json
 import re
+import shlex
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from gps_noise import exif_north_of
 from hook_scene import OPTIONS, QUICK, Apart, assert_equal_models, dump, listing, render_photos
 from interpose_sfm import geometry
 from interpose_sfm.bridging import factory
+from interpose_sfm.cli import main as cli
 from interpose_sfm.colmap import incremental_mapper, reconstruction
 from interpose_sfm.options import (
     BaseOptions,
@@ -311,6 +313,23 @@ def test_photos_whose_mask_does_not_fit_are_left_out(
     assert handed_on[1][0].names == NAMES
     with pytest.raises(ValueError, match="mask-path must be a folder"):
         interpose_sfm.extend({}, two_clouds, tmp_path, interpose=replace(QUICK, mask_path=tmp_path / "none"))
+
+
+def test_the_page_of_a_call_can_be_made_anew(apart: Apart, tmp_path: Path) -> None:
+    database, side = apart.copy(tmp_path), tmp_path / "database_interpose"
+    interpose_sfm.incremental_mapping(database, apart.photo_dir, tmp_path / "out", OPTIONS, interpose=QUICK)
+    page = side / "report.html"
+    first = page.read_text(encoding="utf-8")
+    assert first.count('<image id="im') == 6
+    assert {photo["held_by"] for photo in report(database)["photos"]} == {"COLMAP", "joined"}
+    page.unlink()
+    words = shlex.split(report(database)["next_steps"][-1]["command"])
+    assert cli.main([*words[3:], "-q"]) == 0
+    assert page.read_text(encoding="utf-8") == first
+    interpose_sfm.incremental_mapping(
+        database, apart.photo_dir, tmp_path / "out2", OPTIONS, interpose=replace(QUICK, html=False)
+    )
+    assert not page.exists()  # that of the call before tells of another report
 
 
 def test_key_points_of_the_user_keep_their_rows(apart: Apart, tmp_path: Path) -> None:

@@ -93,6 +93,20 @@ def test_the_clips_of_a_pair_are_made(photos: Path, log: Path) -> None:
     assert {flag["problem"] for clip in found["clips"] for flag in clip["flags"]} == {"cross-fade"}  # which it is
 
 
+def test_contact_sheets_show_the_clips_of_a_pair(photos: Path, log: Path) -> None:
+    code, found, _ = run(photos, "--generator=crossfade", *PAIR, "--num-clips=2", "--sheet")
+    assert code == 0
+    (sheet,) = map(Path, found["sheets"])
+    assert sheet.parent == photos.with_name("photos_interpose") / "sheets"
+    with Image.open(sheet) as two, Image.open(photos / "a.jpg") as photo:
+        scale = 200 / max(photo.size)
+        assert two.height > 2 * scale * photo.height
+        assert two.width > 3 * scale * photo.width
+    _, dry, _ = run(photos, "--generator=crossfade", "--pairs", "a.jpg", "c d.jpg", "--sheet", "--dry-run")
+    assert dry["sheets"] == []
+    assert not sheet.exists()
+
+
 def test_a_second_run_makes_nothing(photos: Path, log: Path) -> None:
     run(photos, "--generator=crossfade", *PAIR)
     code, found, _ = run(photos, "--generator=crossfade", *PAIR)

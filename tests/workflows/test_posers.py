@@ -75,7 +75,8 @@ def test_an_estimator_is_closed_also_when_the_run_fails(tmp_path: Path) -> None:
 
 def test_every_estimator_gets_its_own_group_of_options() -> None:
     options = ReconstructOptions(dust3r=Dust3rOptions(dust3r_size_px=128), da3=Da3Options(da3_size_px=112))
-    assert options.estimator_options == {"da3": options.da3, "dust3r": options.dust3r}
+    groups = {"da3": options.da3, "dust3r": options.dust3r, "mapanything": options.mapanything}
+    assert options.estimator_options == groups
 
 
 # ---------------------------------------------------------------- which estimators a run has

@@ -31,7 +31,7 @@ from interpose_sfm.options import (
     ViewGraphOptions,
 )
 from interpose_sfm.products import GpsPosition, LinkVerdict, Photo, PhotoSet, Pose
-from interpose_sfm.report import ReconstructionResult
+from interpose_sfm.report import HeldBy, ReconstructionResult
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleOptions, SampleTruth, auc, pose_errors_deg, write_sample
@@ -98,6 +98,23 @@ def test_gps_positions_of_the_original_files_are_handed_on(tmp_path: Path, use_g
     assert sorted(base.positions_m) == (["0.jpg", "1.jpg", "2.jpg"] if use_gps else [])
     if use_gps:
         assert base.positions_m["2.jpg"][1] - base.positions_m["0.jpg"][1] == pytest.approx(617.9, abs=2.0)
+
+
+def test_the_report_says_what_holds_each_photo_and_shows_the_clip(bridged: ReconstructionResult) -> None:
+    report, root = bridged.report, bridged.output
+    held = {(photo.name.partition("_")[0], photo.held_by) for photo in report.photos}
+    assert {side for side, _ in held} == {"left", "right"}
+    assert sorted(kind for _, kind in held if kind is not None) == [HeldBy.COLMAP, HeldBy.JOINED]
+    assert report.outcome == "COLMAP has 4 of 8 photos in its largest model; with links (1 by clips) it is 8."
+    assert report.advice == ()
+    assert len(report.verified) >= 12
+    (clip,) = next(pair for pair in report.pairs if pair.verdict is LinkVerdict.ACCEPTED).clips
+    assert clip.is_chosen
+    with Image.open(root / clip.strip) as strip:
+        assert strip.width % clip.num_strip_frames == 0
+    page = (root / "report.html").read_text(encoding="utf-8")
+    assert report.outcome in page
+    assert page.count('<image id="im') == 8
 
 
 def test_only_the_clip_pair_is_accepted(bridged: ReconstructionResult) -> None:

@@ -1,17 +1,30 @@
-"""What a run tells its user: one record per photo, weak pair and stage."""
+"""A whole run in a report, and its photos."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from interpose_sfm.products import ChoiceReason, ClipFlag, ImagePair, LinkVerdict, PhotoSet, WeakReason
+from interpose_sfm._compat import StrEnum
+from interpose_sfm.products import ImagePair, LinkVerdict, PhotoSet
+from interpose_sfm.report.pairs import AdviceReport, LookAlikeReport, PairReport, VerifiedPairReport
 from interpose_sfm.storage.json_values import to_jsonable
 
-REPORT_FORMAT = 1
+REPORT_FORMAT = 2
+"""Version of report.json. What a version added has a default here, so that reports of earlier ones can be read."""
+
+
+class HeldBy(StrEnum):
+    """What holds a photo in its final model."""
+
+    COLMAP = "COLMAP"
+    LEARNED = "learned link"
+    CLIP = "clip"
+    NETWORK = "network"
+    JOINED = "joined"  # with the base model that it is in
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,7 @@ class PhotoReport:
         source: Path of the file below the photo folder where its image has another name; else empty.
         orientation: EXIF orientation by which the picture was turned upright, to which poses then refer; 1 where it has
             the pixels of the file as they are.
+        held_by: What holds it in that model; None where there is none.
     """
 
     name: str
@@ -38,86 +52,7 @@ class PhotoReport:
     reason: str
     source: str = ""
     orientation: int = 1
-
-
-@dataclass(frozen=True)
-class LinkReport:
-    """The relative pose that a link offers, and how the final models agree with it.
-
-    Attributes:
-        source: "pair" for learned matches of the two photos, else the name of the clip.
-        rotation: (3, 3) of b_from_a.
-        direction: (3,) unit translation of b_from_a; zero for a pure rotation.
-        spread_deg: One-sigma angular uncertainty.
-        residual_rotation_deg, residual_direction_deg: By which the final model misses it; NaN where no model holds both
-            photos.
-        is_kept: Whether a final model holds both photos and the link counts in it.
-    """
-
-    source: str
-    rotation: tuple[tuple[float, ...], ...]
-    direction: tuple[float, ...]
-    spread_deg: float
-    residual_rotation_deg: float
-    residual_direction_deg: float
-    is_kept: bool
-
-
-@dataclass(frozen=True)
-class PairReport:
-    """What was tried on one weak pair.
-
-    Attributes:
-        a, b: Photo names.
-        weak_because: Why the pair counts as weak.
-        tried: What was done, in order, such as "learned matching" or "morph".
-        verdict: Whether the link was accepted, or why it was refused.
-        detail: One sentence with the figures behind the verdict.
-        evidence: Cue name -> value of the learned matches, empty where none were made.
-        choice: Outcome of the self-consistency stage; None where no clip was made.
-        score: Its score in degrees, NaN where there is none.
-        score_kind: Which score it is.
-        clip_scores: Clip name -> score name -> degrees.
-        spread_deg: One-sigma angular uncertainty of the pose, NaN without a pose.
-        rotation_deg: Rotation angle between the photos, NaN without a pose.
-        link: The pose itself, accepted or not; None without one.
-        clip_flags: Clip name -> what its checks found wrong, with the measures; clips without a flag are left out.
-        agreeing_sources: Clip name -> other sources, such as video models, of which a clip proposes the same pose;
-            clips without any are left out.
-    """
-
-    a: str
-    b: str
-    weak_because: tuple[WeakReason, ...]
-    tried: tuple[str, ...]
-    verdict: LinkVerdict
-    detail: str
-    evidence: Mapping[str, float]
-    choice: ChoiceReason | None
-    score: float
-    score_kind: str
-    clip_scores: Mapping[str, Mapping[str, float]]
-    spread_deg: float
-    rotation_deg: float
-    link: LinkReport | None = None
-    clip_flags: Mapping[str, tuple[ClipFlag, ...]] = field(default_factory=dict)
-    agreeing_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LookAlikeReport:
-    """Two photos that COLMAP puts at nearly one view although their surroundings differ.
-
-    Attributes:
-        a, b: Photo names.
-        silent_share: Of what should match in the other photo, the share that does not; the lower one of both photos.
-        num_verified: Verified matches of the pair.
-    """
-
-    a: str
-    b: str
-    silent_share: float
-    num_verified: int
+    held_by: HeldBy | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +109,19 @@ class GeoreferenceReport:
 
 
 @dataclass(frozen=True)
+class CommandReport:
+    """A command that goes on from here.
+
+    Attributes:
+        text: What it is for.
+        command: For a shell.
+    """
+
+    text: str
+    command: str
+
+
+@dataclass(frozen=True)
 class RunReport:
     """Everything that report.json holds.
 
@@ -193,6 +141,10 @@ class RunReport:
         failure: Why the fallback failed, so that the models are those before it; empty unless it did.
         cameras: Which photos share a camera; in the order of their first photos.
         georeference: Which models are in metres; None where that was not asked for or there are no positions.
+        outcome: All of it in one sentence.
+        verified: Pairs that COLMAP's own matches connect, in name order.
+        advice: What would connect more photos, what gains most first.
+        next_steps: Commands that go on from here.
     """
 
     photos: tuple[PhotoReport, ...]
@@ -211,6 +163,10 @@ class RunReport:
     failure: str = ""
     cameras: tuple[CameraReport, ...] = ()
     georeference: GeoreferenceReport | None = None
+    outcome: str = ""
+    verified: tuple[VerifiedPairReport, ...] = ()
+    advice: tuple[AdviceReport, ...] = ()
+    next_steps: tuple[CommandReport, ...] = ()
     format: int = REPORT_FORMAT
 
     @property
@@ -288,6 +244,7 @@ def photo_reports(
     after: Sequence[frozenset[str]],
     verdicts: Sequence[tuple[ImagePair, LinkVerdict]],
     known: Mapping[str, str] | None = None,
+    held_by: Mapping[str, HeldBy] | None = None,
 ) -> tuple[PhotoReport, ...]:
     """One record per file, in name order.
 
@@ -296,6 +253,7 @@ def photo_reports(
         before, after: Registered photos of each base model and of each final model, largest first.
         verdicts: What became of every weak pair.
         known: Why photos cannot be registered, of those for which that is known beforehand.
+        held_by: What holds registered photos.
     """
     rows = [
         PhotoReport(file.name, False, False, False, None, f"{file.reason}: {file.detail}") for file in photo_set.skipped
@@ -305,11 +263,9 @@ def photo_reports(
         reason = (known or {}).get(photo.name) or _why_unregistered(photo.name, verdicts, bool(after))
         reason = "" if model is not None else reason
         was_registered = any(photo.name in names for names in before)
-        rows.append(
-            PhotoReport(
-                photo.name, True, was_registered, model is not None, model, reason, photo.source, photo.orientation
-            )
-        )
+        holder = None if model is None else (held_by or {}).get(photo.name, HeldBy.COLMAP)
+        place = True, was_registered, model is not None, model, reason
+        rows.append(PhotoReport(photo.name, *place, photo.source, photo.orientation, holder))
     return tuple(sorted(rows, key=lambda row: row.name))
 
 
@@ -323,6 +279,56 @@ def _why_unregistered(name: str, verdicts: Sequence[tuple[ImagePair, LinkVerdict
         return "no pair of this photo was tried"
     counts = Counter(verdict.value for verdict in own)
     return "no link: " + ", ".join(f"{reason} ({count})" for reason, count in counts.most_common())
+
+
+def outcome(
+    num_used: int, before: tuple[int, int], after: tuple[int, int], num_models: int, links: Sequence[str], failure: str
+) -> str:
+    """A run in one sentence.
+
+    Args:
+        num_used: Photos that were used.
+        before, after: Photos in the largest model and in any model, of plain COLMAP and at the end.
+        num_models: Final models.
+        links: What each accepted link comes from, such as "learned matches".
+        failure: Why the fallback failed; empty unless it did.
+    """
+    if failure:
+        return f"The fallback failed, so the models are COLMAP's: {before[0]} of {num_used} photos in the largest."
+    if not after[0]:
+        return f"No model could be built of {num_used} photos."
+    if before[0] == num_used:
+        return f"COLMAP connects all {num_used} photos; nothing had to be added."
+    counts = Counter(links)
+    added = ", ".join(f"{count} by {source}" for source, count in counts.most_common())
+    if not links:
+        text = (
+            f"COLMAP has {before[0]} of {num_used} photos in its largest model, and no link to the others was believed"
+        )
+    elif after == before:
+        text = f"COLMAP has {before[0]} of {num_used} photos in its largest model, and links ({added}) gained none"
+    else:
+        text = (
+            f"COLMAP has {before[0]} of {num_used} photos in its largest model; with links ({added}) it is {after[0]}"
+        )
+    rest = [f"{num_models} models hold {after[1]}"] if num_models > 1 else []
+    rest += [f"{num_used - after[1]} are in none"] if after[1] < num_used else []
+    return "; ".join([text, *rest]) + "."
+
+
+def with_outcome(report: RunReport) -> RunReport:
+    """A report of an earlier version, which had no `outcome`, with one; any other as it is."""
+    if report.outcome:
+        return report
+    text = outcome(
+        sum(photo.is_used for photo in report.photos),
+        (report.num_registered_before, report.num_registered_before_any),
+        (report.num_registered_after, report.num_registered_after_any),
+        len(report.models),
+        ["learned matches or clips"] * report.num_accepted,
+        report.failure,
+    )
+    return replace(report, outcome=text)
 
 
 def option_values(options: object) -> dict[str, Any]:
