@@ -90,7 +90,7 @@ class FinalMapper:
         joiner = ModelJoiner(replace(self.run, work_dir=self.run.work_dir / "joining"))
         joined = joiner.join_all(models, accepted, source, self._is_no_worse, contradicted)
         self.warnings.extend(f"models stay apart: {sentence}" for sentence in joined.apart)
-        self.warnings.extend(joined.by_gps)
+        self.warnings.extend(joined.remarks)
         self._held.update({link.pair: link for link, _ in joined.confirmed})
         for pair, adjusted in joined.adjusted.items():
             if adjusted.is_contradicted and pair in self._held:

@@ -65,6 +65,10 @@ class LinkSource(Protocol):
         """Learned matches of the ends of links with their neighbours, which give the links' key points a depth."""
         ...
 
+    def guessed(self, links: Sequence[Link]) -> Sequence[Link]:
+        """The links with depths in units of their baselines that a pose network guesses, of those that have any."""
+        ...
+
 
 @dataclass(frozen=True)
 class Joined:
@@ -75,14 +79,14 @@ class Joined:
         confirmed: Candidates that they rest on, and why each is believed.
         adjusted: By pair, what the last adjustment that kept its model made of a link.
         apart: For every two models that stay apart: why, and which link is missing.
-        by_gps: For every join that rests on GPS the figures, and where GPS contradicts the pictures that it does.
+        remarks: For every join that rests on GPS or on a guess that it does, and where GPS contradicts the pictures.
     """
 
     models: tuple[pycolmap.Reconstruction, ...]
     confirmed: tuple[tuple[Link, str], ...]
     adjusted: Mapping[ImagePair, AdjustedLink]
     apart: tuple[str, ...]
-    by_gps: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ class ModelJoiner:
         self._apart: dict[object, str] = {}  # by what stays apart: two models, or a photo
         self._confirmed: dict[ImagePair, tuple[Link, str]] = {}
         self._adjusted_links: dict[ImagePair, AdjustedLink] = {}
-        self._by_gps: list[str] = []
+        self._remarks: list[str] = []
+        self._is_guessing = False
         self._gps_sigma_m = gps.POSITION_SIGMA_M
         self._held_by_matches: dict[tuple[ImagePair, frozenset[str], frozenset[str]], tuple[Link, ...]] = {}
         self._own_points_px: dict[ImagePair, tuple[FloatArray, FloatArray]] = {}
@@ -140,7 +145,24 @@ class ModelJoiner:
         """
         self._links, self._contradicted, self._source = list(links), contradicted, source
         self._gps_sigma_m = gps.position_sigma_m([reconstruction.poses(m) for m in models], self._run.positions_m)
-        left = list(models)
+        left = self._joined_up(list(models), is_no_worse)
+        if self._apart:
+            names = [reconstruction.registered_names(model) for model in left]
+            outward = [x for x in self._links if not any(x.pair.a in held and x.pair.b in held for held in names)]
+            guessed = {link.pair: link for link in source.guessed(outward)}
+            if guessed:
+                self._links, self._is_guessing = [guessed.get(link.pair, link) for link in self._links], True
+                left = self._joined_up(left, is_no_worse)
+        apart, confirmed = tuple(self._apart.values()), tuple(self._confirmed.values())
+        return Joined(tuple(left), confirmed, self._adjusted_links, apart, tuple(self._remarks))
+
+    def _joined_up(
+        self,
+        left: list[pycolmap.Reconstruction],
+        is_no_worse: Callable[[Sequence[pycolmap.Reconstruction], pycolmap.Reconstruction], bool],
+    ) -> list[pycolmap.Reconstruction]:
+        """What two models after another are joined to, and then single photos, by what is known so far."""
+        self._apart.clear()
         position = 0
         while position < len(left):
             for other in range(position):
@@ -156,8 +178,7 @@ class ModelJoiner:
                 position += 1
         for index, model in enumerate(left):
             left[index] = self._with_single_photos(model, left, is_no_worse)
-        apart, confirmed = tuple(self._apart.values()), tuple(self._confirmed.values())
-        return Joined(tuple(left), confirmed, self._adjusted_links, apart, tuple(self._by_gps))
+        return left
 
     # ------------------------------------------------------------ two models
 
@@ -435,7 +456,12 @@ class ModelJoiner:
         self._links.extend(grown.confirmed)
         self._confirmed.update({link.pair: (link, _why(link)) for link in grown.confirmed})
         self._adjusted_links.update({link.pair: link for link in grown.adjusted if link.b_from_a is not None})
-        self._by_gps.extend([grown.by_gps] if grown.by_gps else [])
+        self._remarks.extend([grown.by_gps] if grown.by_gps else [])
+        if self._is_guessing:
+            name = min(reconstruction.registered_names(grown.model))
+            self._remarks.append(
+                f"scale or distance in the model of {name} rests on depths that a pose network guesses"
+            )
 
     def _triangulated(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         self._num_folders += 1

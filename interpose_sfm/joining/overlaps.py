@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 NEAR_PX = 3.0  # key points this close lie on one surface but at the edges of things, which the median forgives
 MIN_DEPTHS = 8  # so that three wrong ones do not move a median by more than its spread
+GUESS_SIGMA = 0.1  # of a length by depths that a network guesses, as a share; those of good ones err by less
+MAX_LENGTH_SIGMA = 0.25  # of a measured length: what is less sure leaves models apart, and a guess is better
 MIN_PARALLAX_DEG = 1.0  # below, the depth of a key point that is one pixel off is anything
 MIN_PHOTO_POINTS = 30  # that a model's pose of a photo rests on; COLMAP registers photos with as many
 MIN_COMMON_POINTS = 12  # a similarity has 7 degrees of freedom, 3 points fix it: four times that leave no chance
@@ -75,7 +77,7 @@ def baseline_length(
     The link has depths in units of its baseline, from the frames of a clip or from its correspondences; the model's
     points at the same places of the photo have depths in the model's unit. The ratio is the length. Its uncertainty is
     that of the median, and that of the link's own pose, which bends all depths alike: those of correspondences by its
-    spread over the angle between the rays.
+    spread over the angle between the rays. Where nothing measured says enough, depths that a pose network guesses do.
 
     Args:
         name: Photo of the link that the model holds.
@@ -97,10 +99,18 @@ def baseline_length(
         return _length(seen_depths[nearest[nearest >= 0]], samples.depths[nearest >= 0], np.radians(link.spread_deg))
     samples, angle_deg = _two_view_depths(link, name, cameras)
     nearest = _nearest(samples.points_px, seen_px)
+    number = int(np.count_nonzero(nearest >= 0))
+    measured = BaselineLength(None, number)
+    if number >= MIN_DEPTHS:
+        bend = link.spread_deg / angle_deg
+        measured = _length(seen_depths[nearest[nearest >= 0]], samples.depths[nearest >= 0], bend)
+    if measured.length is not None and measured.length.sigma <= MAX_LENGTH_SIGMA:
+        return measured
+    guessed = link.guessed_a if name == pair.a else link.guessed_b
+    nearest = _nearest(guessed.points_px, seen_px)
     if np.count_nonzero(nearest >= 0) < MIN_DEPTHS:
-        return BaselineLength(None, int(np.count_nonzero(nearest >= 0)))
-    bend = link.spread_deg / angle_deg
-    return _length(seen_depths[nearest[nearest >= 0]], samples.depths[nearest >= 0], bend)
+        return measured
+    return _length(seen_depths[nearest[nearest >= 0]], guessed.depths[nearest >= 0], GUESS_SIGMA)
 
 
 def _length(in_model: FloatArray, in_baselines: FloatArray, bend: float) -> BaselineLength:

@@ -28,6 +28,9 @@ SAME_POSE_DEG = 2.0  # apart, refined poses are one
 Match = Callable[[ImagePair], PairMatch]
 """Learned matches of a pair, each made once."""
 
+Guess = Callable[[Link, Sequence[str]], Link]
+"""A link, and photos beside its own -> the link with the depths that a pose network guesses, if it has any."""
+
 Hold = Callable[[ImagePair, Sequence[Pose]], Sequence[JudgedProposal]]
 """Predicted poses of a pair held against its learned matches."""
 
@@ -43,13 +46,20 @@ class FurtherLinks:
         match: Makes learned matches.
         hold: Holds predicted poses against them.
         limits: When a link is believed.
+        guess: Asks a pose network; None without one.
     """
 
     def __init__(
-        self, records: Sequence[PairRecord], graph: ViewGraph, match: Match, hold: Hold, limits: ConsensusOptions
+        self,
+        records: Sequence[PairRecord],
+        graph: ViewGraph,
+        match: Match,
+        hold: Hold,
+        limits: ConsensusOptions,
+        guess: Guess | None = None,
     ) -> None:
         self._records, self._graph, self._limits = records, graph, limits
-        self._match, self._hold = match, hold
+        self._match, self._hold, self._guess = match, hold, guess
         self.matched_late: dict[ImagePair, PairMatch] = {}
 
     def candidates(self, first: frozenset[str], second: frozenset[str]) -> list[Link]:
@@ -87,13 +97,35 @@ class FurtherLinks:
 
         The key points of a link have no depth until they are also matched among photos whose poses are known.
         """
-        wanted: set[ImagePair] = set()
-        for end in sorted({name for link in links for name in (link.pair.a, link.pair.b)}):
-            near = [
-                pair
-                for pair in self._graph.verified
-                if end in (pair.a, pair.b) and any(pair.a in model and pair.b in model for model in self._graph.models)
-            ]
-            wanted.update(sorted(near, key=lambda pair: (-self._graph.verified[pair], pair))[:NEIGHBOURS])
+        ends = sorted({name for link in links for name in (link.pair.a, link.pair.b)})
+        wanted = {pair for end in ends for pair in self._near(end)[:NEIGHBOURS]}
         decisions = [decide_alone(Findings(matched=self._match(pair)), self._limits) for pair in sorted(wanted)]
         return [d.link for d in decisions if d.link is not None and d.verdict is LinkVerdict.ACCEPTED]
+
+    def guessed(self, links: Sequence[Link]) -> list[Link]:
+        """Those of the links that a pose network knows depths of, with these.
+
+        It sees two photos of each side of the gap at once: the ends of the link, and the one that has most in common
+        with either in its base model. So its depths are those of several views, and in one scale.
+        """
+        if self._guess is None:
+            return []
+        found = []
+        for link in links:
+            beside = [name for end in (link.pair.a, link.pair.b) for name in self._beside(end, link.pair)]
+            known = self._guess(link, beside)
+            found += [known] if len(known.guessed_a.depths) or len(known.guessed_b.depths) else []
+        return found
+
+    def _beside(self, end: str, pair: ImagePair) -> list[str]:
+        names = [near.b if near.a == end else near.a for near in self._near(end)]
+        return [name for name in names if name not in (pair.a, pair.b)][:1]
+
+    def _near(self, end: str) -> list[ImagePair]:
+        """Verified pairs of a photo with others of its base model, those with most in common first."""
+        near = [
+            pair
+            for pair in self._graph.verified
+            if end in (pair.a, pair.b) and any(pair.a in model and pair.b in model for model in self._graph.models)
+        ]
+        return sorted(near, key=lambda pair: (-self._graph.verified[pair], pair))

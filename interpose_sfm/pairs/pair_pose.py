@@ -13,6 +13,7 @@ from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
 from interpose_sfm.clips.strips import preview
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
+from interpose_sfm.matching import given_pose
 from interpose_sfm.matching.ahead import MatchingAhead, num_workers
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import weights_id
@@ -55,6 +56,7 @@ from interpose_sfm.storage.stores import store_key
 logger = logging.getLogger(__name__)
 
 MIN_WHOLE_FRAMES = 4  # of which every other one leaves two
+MAX_DISTANCE_TO_GUESS_DEG = 10.0  # of a network's pose from the link's, in rotation and in direction
 MAX_DISTANCE_TO_CHOICE_DEG = 10.0  # hypotheses this near to the choice lend it their correspondences
 
 
@@ -144,6 +146,28 @@ class PairPoser:
         views, matches = self._seen(a, b)
         own, least = self._matched(pair, a, b), self._cache.options.min_match_score
         return judge_proposals([proposal], views, matches, own, self._seed, least)
+
+    def with_guessed_depths(self, link: Link, beside: Sequence[str] = ()) -> Link:
+        """The link with the depths that the pose network has in either photo, in units of the baseline.
+
+        Where the network's own pose is another one than the link's, its depths say nothing of the link's baseline.
+
+        Args:
+            link: Of two photos.
+            beside: Photos that the network is shown together with them.
+        """
+        if self._proposer is None:
+            return link
+        a, b = self._views(link.pair.a), self._views(link.pair.b)
+        frames = [self._views(name) for name in beside]
+        found = self._estimated(link.pair, "", a, frames, b, [tuple(range(len(frames)))], self._proposer)[0]
+        said, is_ok = found.estimate, found.status is PoseStatus.OK
+        if said is None or not is_ok or found.b_from_a is None:
+            return link
+        if not given_pose.is_within(found.b_from_a, link.b_from_a, MAX_DISTANCE_TO_GUESS_DEG):
+            return link
+        to_baselines = 1.0 / _baseline(said)
+        return replace(link, guessed_a=said.seen_a.scaled(to_baselines), guessed_b=said.seen_b.scaled(to_baselines))
 
     def num_clips_on_disk(self, pair: ImagePair) -> int:
         """Clips that exist already for the pair."""

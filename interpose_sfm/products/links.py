@@ -49,6 +49,8 @@ class Link:
         evidence: Why to believe it.
         source: PAIR_ALONE for learned matches of the two photos, else the name of the clip.
         seen_a, seen_b: Depths in A and in B in units of the baseline, beyond those that the correspondences have.
+        guessed_a, guessed_b: Depths in A and in B in units of the baseline that a pose network guesses; they say its
+            length where nothing that was measured does.
         doubts: What speaks against it; asked of the two photos' own matches only.
         proposal: What the photos' own matches were held against; None for a pose that was made of them, or that they
             were not asked about.
@@ -63,6 +65,8 @@ class Link:
     source: str
     seen_a: DepthSamples = field(default_factory=DepthSamples)
     seen_b: DepthSamples = field(default_factory=DepthSamples)
+    guessed_a: DepthSamples = field(default_factory=DepthSamples)
+    guessed_b: DepthSamples = field(default_factory=DepthSamples)
     doubts: Doubts = field(default_factory=Doubts)
     proposal: PoseProposal | None = None
 

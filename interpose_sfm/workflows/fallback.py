@@ -331,7 +331,9 @@ class FallbackRun:
                 seed=self._options.seed,
                 positions_m=self._base.positions_m,
             )
-            source = FurtherLinks(tuple(self.records), self._graph, self.poser.match, self.poser.hold, self._limits)
+            poser = self.poser
+            guess = poser.with_guessed_depths if poser.can_propose else None
+            source = FurtherLinks(tuple(self.records), self._graph, poser.match, poser.hold, self._limits, guess)
             contradicted = [
                 record.decision.link
                 for record in self.records

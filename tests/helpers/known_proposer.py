@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator
-from interpose_sfm.products import Intrinsics, Pose, PoseStatus, View, ViewPoses
+from interpose_sfm.products import DepthSamples, Intrinsics, Pose, PoseStatus, View, ViewPoses
 
 TARGETS: Mapping[str, str] = {
     "da3": "known_proposer:KnownProposer",
@@ -21,6 +21,7 @@ class KnownProposer(PoseEstimator):
 
     Attributes:
         answers: Keys of two views -> the pose of the second from the first, of any scale; others have none.
+        depths: Key of a view -> depths in it, in the scale of its poses.
         focal_px: Of all views, if it is asked for it.
         asked: Keys of all views that it was shown.
         num_closed: How many were closed.
@@ -29,6 +30,7 @@ class KnownProposer(PoseEstimator):
     name = "da3"
     proposes = True
     answers: ClassVar[dict[tuple[str, str], Pose]] = {}
+    depths: ClassVar[dict[str, DepthSamples]] = {}
     focal_px: ClassVar[float] = 0.0
     asked: ClassVar[list[tuple[str, ...]]] = []
     is_here: ClassVar[bool] = True
@@ -42,7 +44,7 @@ class KnownProposer(PoseEstimator):
 
     @property
     def traits(self) -> EstimatorTraits:
-        return EstimatorTraits(settings_key=str(sorted(self.answers)))
+        return EstimatorTraits(settings_key=str((sorted(self.answers), sorted(self.depths))))
 
     def estimate(self, views: Sequence[View]) -> ViewPoses:
         first = Pose(np.eye(3), np.zeros(3))
@@ -55,7 +57,8 @@ class KnownProposer(PoseEstimator):
             for view in (views if self.focal_px else ())
         )
         poses = (first, *(None for _ in views[1:-1]), answer)
-        return ViewPoses(PoseStatus.OK, poses, 3.0, intrinsics=cameras)
+        seen_a, seen_b = (self.depths.get(views[end].key, DepthSamples()) for end in (0, -1))
+        return ViewPoses(PoseStatus.OK, poses, 3.0, seen_a=seen_a, seen_b=seen_b, intrinsics=cameras)
 
     def close(self) -> None:
         type(self).num_closed += 1

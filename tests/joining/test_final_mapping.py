@@ -122,6 +122,9 @@ class Offers:
     def support(self, links: Sequence[Link]) -> Sequence[Link]:
         return FurtherLinks((), self.graph, self.poser.match, self.poser.hold, ConsensusOptions()).support(links)
 
+    def guessed(self, links: Sequence[Link]) -> Sequence[Link]:
+        return ()
+
 
 def run_of(database_path: Path, folder: Path, base: BaseOptions) -> MappingRun:
     return MappingRun(
@@ -238,6 +241,9 @@ class NoOffers:
         return ()
 
     def support(self, links: Sequence[Link]) -> Sequence[Link]:
+        return ()
+
+    def guessed(self, links: Sequence[Link]) -> Sequence[Link]:
         return ()
 
 

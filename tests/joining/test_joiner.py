@@ -145,6 +145,9 @@ class Offers:
     def support(self, links: Sequence[Link]) -> Sequence[Link]:
         return []
 
+    def guessed(self, links: Sequence[Link]) -> Sequence[Link]:
+        return []
+
 
 def position_error(scene: Scene, model: pycolmap.Reconstruction) -> float:
     """Largest error of a camera's place after the best similarity, as a share of the cameras' extent."""

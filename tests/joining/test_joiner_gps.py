@@ -49,6 +49,9 @@ class NoOffers:
     def support(self, links: Sequence[Link]) -> Sequence[Link]:
         return ()
 
+    def guessed(self, links: Sequence[Link]) -> Sequence[Link]:
+        return ()
+
 
 @dataclass(frozen=True)
 class Halves:
@@ -149,7 +152,7 @@ def test_one_link_and_gps_join_models_without_a_common_point(halves: Halves, tmp
     assert 1e-4 < abs(np.log(scale_between(joined.models[0]))) < 0.15
     assert place_error_m(joined.models[0]) < 15
     assert worst_error_deg(joined.models[0], TRUTH) < 8.0  # directions across; the distance errs by metres of 100
-    (told,) = joined.by_gps
+    (told,) = joined.remarks
     assert told.startswith("scale and distance between ")
     assert "come from GPS" in told
     assert re.search(r", the \d+ m between their photos to \d+ m: ", told)
@@ -160,7 +163,7 @@ def test_one_link_and_gps_join_models_without_a_common_point(halves: Halves, tmp
 def test_without_gps_they_stay_apart(halves: Halves, tmp_path: Path) -> None:
     joined = halves.join(tmp_path, [bare(3, 5)], {})
     assert sizes(joined.models) == [4, 4]
-    assert joined.by_gps == ()
+    assert joined.remarks == ()
     assert "do not tell the scale" in joined.apart[0]
 
 
@@ -169,7 +172,7 @@ def test_below_the_noise_they_stay_apart(halves: Halves, tmp_path: Path, extent_
     positions_m = positions_of(TRUTH, UNIT_M * extent_m / 120, NOISE_M)
     joined = halves.join(tmp_path, [bare(3, 5)], positions_m)
     assert sizes(joined.models) == [4, 4]
-    assert joined.by_gps == ()
+    assert joined.remarks == ()
 
 
 def test_positions_of_one_photo_or_all_alike_change_nothing(halves: Halves, tmp_path: Path) -> None:
@@ -177,7 +180,7 @@ def test_positions_of_one_photo_or_all_alike_change_nothing(halves: Halves, tmp_
     for index, positions_m in enumerate(({NAMES[0]: exact[NAMES[0]]}, dict.fromkeys(NAMES, exact[NAMES[0]]))):
         joined = halves.join(tmp_path / str(index), [bare(3, 5)], positions_m)
         assert sizes(joined.models) == [4, 4]
-        assert joined.by_gps == ()
+        assert joined.remarks == ()
 
 
 def test_a_link_that_points_elsewhere_than_gps_joins_nothing(halves: Halves, tmp_path: Path) -> None:
@@ -218,8 +221,8 @@ def test_a_scale_that_pictures_tell_is_kept_and_a_contradiction_is_told(halves: 
     for joined in (plain, agreeing, other):
         assert sizes(joined.models) == [8]
         assert abs(np.log(scale_between(joined.models[0]))) < 0.02
-    assert plain.by_gps == agreeing.by_gps == ()
-    (told,) = other.by_gps
+    assert plain.remarks == agreeing.remarks == ()
+    (told,) = other.remarks
     assert "by the pictures" in told
     assert "by GPS" in told
     assert "that of the pictures is kept" in told
@@ -231,7 +234,7 @@ def test_distances_of_the_pictures_are_kept_and_a_contradiction_is_told(halves: 
     joined = halves.join(tmp_path, [link_of(SCENE, NAMES, 3, 4)], away)
     assert sizes(joined.models) == [8]
     assert place_error_m(joined.models[0]) < 3
-    assert "that of the pictures is kept" in joined.by_gps[0]
+    assert "that of the pictures is kept" in joined.remarks[0]
 
 
 # ---------------------------------------------------------------- single photos
@@ -245,7 +248,7 @@ def test_a_single_photo_is_placed_by_one_link_and_gps(left: Halves, tmp_path: Pa
     placed = left.join(tmp_path / "1", [bare(0, 6)], positions_m)
     assert sizes(placed.models) == [5]
     assert 0.1 < place_error_m(placed.models[0]) < 15
-    (told,) = placed.by_gps
+    (told,) = placed.remarks
     assert told.startswith("how far 6.jpg lies from the model of 0.jpg and 3 more comes from GPS")
     unplaced = left.join(tmp_path / "2", [bare(0, 6)], {n: p for n, p in positions_m.items() if n != NAMES[6]})
     assert sizes(unplaced.models) == [4]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from bridging_scene import camera, context, pan, write_folder
-from geometry_scenes import Scene, arc, cloud, observe, pose_error_deg
+from geometry_scenes import Scene, arc, cloud, observe, pose_error_deg, turned
+from geometry_scenes import link as link_between
 from interpose_sfm import geometry
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator
@@ -24,6 +26,7 @@ from interpose_sfm.products import (
     ChoiceReason,
     Clip,
     ClipRequest,
+    DepthSamples,
     Features,
     GeneratorKind,
     ImagePair,
@@ -31,6 +34,7 @@ from interpose_sfm.products import (
     LinkVerdict,
     Matches,
     PairOutcome,
+    Pose,
     View,
     ViewPoses,
 )
@@ -228,16 +232,20 @@ class MatchingCache(KnownCache):
         )
 
 
-def proposed(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int = 60, **guess: object) -> list[JudgedProposal]:
-    """What a network that knows the truth proposes for two photos, whose cameras are guessed or known."""
+@contextmanager
+def asking(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int = 60, **guess: object
+) -> Iterator[tuple[PairPoser, Scene]]:
+    """A poser with a network that knows the truth, and what the photos show, whose cameras are guessed or known."""
     scene = arc_scene(turn_deg=40.0)
     for name, value in {
         "answers": {(KEYS[0], KEYS[-1]): scene.b_from_a(0, -1)},
+        "depths": {},
         "asked": [],
         "focal_px": scene.intrinsics[0].focal_px,
     }.items():
         monkeypatch.setattr(KnownProposer, name, value)
-    photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
+    photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1], "c.jpg": FRAMES[1], "d.jpg": FRAMES[-2]}
 
     def view(name: str) -> View:
         return View(image_key(photos[name]), photos[name], replace(scene.intrinsics[0], **guess))  # type: ignore[arg-type]
@@ -250,6 +258,12 @@ def proposed(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int = 60, **
         choosing = ConsistencyOptions()
         poser = PairPoser(view, cache, stores.hypotheses, estimator, (), choosing, seed=0, proposer=proposer)
         assert poser.can_propose
+        yield poser, scene
+
+
+def proposed(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int = 60, **guess: object) -> list[JudgedProposal]:
+    """What the network proposes for the two photos."""
+    with asking(folder, monkeypatch, number, **guess) as (poser, _):
         return list(poser.propose(PAIR))
 
 
@@ -282,3 +296,29 @@ def test_what_a_network_said_is_not_asked_again(tmp_path: Path, monkeypatch: pyt
     assert len(KnownProposer.asked) == 1
     assert len(proposed(tmp_path, monkeypatch, is_trusted=True)) == 1
     assert KnownProposer.asked == []
+
+
+def test_guessed_depths_are_in_baselines_and_of_two_photos_of_each_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with asking(tmp_path, monkeypatch, is_trusted=True) as (poser, scene):
+        pose, unit = scene.b_from_a(0, -1), 2.5
+        KnownProposer.answers = {(KEYS[0], KEYS[-1]): Pose(pose.rotation, unit * pose.translation)}
+        spots = np.zeros((9, 2))
+        KnownProposer.depths = {KEYS[0]: DepthSamples(spots, np.full(9, 3.0))}
+        KnownProposer.depths[KEYS[-1]] = DepthSamples(spots, np.full(9, 6.0))
+        link = link_between(PAIR.a, PAIR.b, pose)
+        found = poser.with_guessed_depths(link, ["c.jpg", "d.jpg"])
+        length = unit * np.linalg.norm(pose.translation)
+        np.testing.assert_allclose(found.guessed_a.depths, 3.0 / length)
+        np.testing.assert_allclose(found.guessed_b.depths, 6.0 / length)
+        assert found.b_from_a is link.b_from_a
+        assert KnownProposer.asked == [(KEYS[0], KEYS[1], KEYS[-2], KEYS[-1])]
+
+
+def test_depths_of_another_pose_than_the_links_say_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with asking(tmp_path, monkeypatch, is_trusted=True) as (poser, scene):
+        KnownProposer.depths = dict.fromkeys((KEYS[0], KEYS[-1]), DepthSamples(np.zeros((9, 2)), np.ones(9)))
+        link = link_between(PAIR.a, PAIR.b, turned(scene.b_from_a(0, -1), 20.0))
+        assert poser.with_guessed_depths(link) is link
+    assert poser_with(tmp_path).with_guessed_depths(link) is link

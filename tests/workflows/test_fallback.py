@@ -34,6 +34,7 @@ from geometry_scenes import (
 from gps_noise import positions_of
 from hook_scene import assert_equal_models, dump
 from interpose_sfm.colmap import reconstruction
+from interpose_sfm.geometry import relative_pose
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import (
     BaseOptions,
@@ -44,7 +45,17 @@ from interpose_sfm.options import (
     ViewGraphOptions,
 )
 from interpose_sfm.pose import factory as estimators
-from interpose_sfm.products import Features, ImageArray, LinkVerdict, Matches, Photo, PhotoSet, Pose
+from interpose_sfm.products import (
+    DepthSamples,
+    Features,
+    ImageArray,
+    IndexArray,
+    LinkVerdict,
+    Matches,
+    Photo,
+    PhotoSet,
+    Pose,
+)
 from interpose_sfm.report import PairReport
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.content_keys import image_key
@@ -127,11 +138,16 @@ def true_matches(pairs: Iterable[Pair], limit: int | None = None) -> dict[Pair, 
     return {pair: SCENE.matches(*pair, limit=limit) for pair in pairs}
 
 
-def base_of(folder: Path, scene: Scene = SCENE, sides: Sequence[Sequence[int]] = (LEFT, RIGHT)) -> Base:
+def base_of(
+    folder: Path,
+    scene: Scene = SCENE,
+    sides: Sequence[Sequence[int]] = (LEFT, RIGHT),
+    rows: Mapping[Pair, IndexArray] | None = None,
+) -> Base:
     """Photos, database and base models that have nothing in common, the second in a frame of its own."""
     for name, photo in zip(NAMES, PHOTOS, strict=True):
         Image.fromarray(photo).save(folder / name, compress_level=1)
-    rows = {pair: found for side in sides for pair, found in all_rows(scene, side).items()}
+    rows = rows or {pair: found for side in sides for pair, found in all_rows(scene, side).items()}
     path = write_database(folder / "base.db", scene, NAMES, DatabaseOptions(rows=rows))
     models = tuple(true_model(path, scene, NAMES, side) for side in sides)
     for model in models[1:]:
@@ -241,7 +257,7 @@ def proposer(monkeypatch: pytest.MonkeyPatch) -> type[KnownProposer]:
     monkeypatch.setattr(
         estimators, "POSE_ESTIMATORS", replace(estimators.POSE_ESTIMATORS, builtin=known_proposer.TARGETS)
     )
-    for name, value in {"answers": {}, "asked": [], "is_here": True, "num_closed": 0}.items():
+    for name, value in {"answers": {}, "depths": {}, "asked": [], "is_here": True, "num_closed": 0}.items():
         monkeypatch.setattr(KnownProposer, name, value)
     return KnownProposer
 
@@ -294,6 +310,62 @@ def test_a_network_is_asked_for_what_matches_leave_open_and_can_judge(
     network(true_matches(ACROSS))
     assert run(base, tmp_path / "matched").sizes == [8]
     assert len(proposer.asked) == 1
+
+
+SPANS = ((0, 3), (3, 4), (4, 7))  # either model, and what lies between them
+
+
+@dataclass
+class HalfNetwork(Network):
+    """Photos of one side match by the lower points, and those that match across by the upper: a link has no depth."""
+
+    def match(self, a: Features, b: Features) -> Matches:
+        found, matches = (self._view(a), self._view(b)), super().match(a, b)
+        chosen = np.isin(SCENE.point_of_row[found[0]][matches.indices[:, 0]], UPPER if found in ACROSS else LOWER)
+        return Matches(matches.indices[chosen], matches.scores[chosen])
+
+
+def points_of(view: int, *, is_upper: bool) -> np.ndarray:
+    """Points in the upper or the lower part of a photo, some pixels apart."""
+    y_px, middle_px = SCENE.features[view].keypoints_px[:, 1], HEIGHT_PX / 2
+    return SCENE.point_of_row[view][y_px < middle_px - 6 if is_upper else y_px > middle_px + 6]
+
+
+LOWER, UPPER = (np.intersect1d(*(points_of(view, is_upper=is_upper) for view in (3, 4))) for is_upper in (False, True))
+
+
+def test_a_link_without_distance_joins_by_the_depths_of_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposer: type[KnownProposer]
+) -> None:
+    known = HalfNetwork(SCENE, true_matches([(3, 4)]))
+    monkeypatch.setattr(LearnedMatcher, "extract", lambda _, image: known.extract(image))
+    monkeypatch.setattr(LearnedMatcher, "match", lambda _, a, b: known.match(a, b))
+    rows = {
+        (a, b): found[np.isin(SCENE.point_of_row[a][found[:, 0]], LOWER)]
+        for side in (LEFT, RIGHT)
+        for (a, b), found in all_rows(SCENE, side).items()
+    }
+    base = base_of(tmp_path, rows=rows)
+    proposer.answers = answer((3, 4))
+    without = run(base, tmp_path / "without")
+    assert (without.having(LinkVerdict.ACCEPTED), without.sizes) == ({(3, 4)}, [4, 4])
+    unit = 3.0 / np.linalg.norm(relative_pose(SCENE.cam_from_world[4], SCENE.cam_from_world[3]).translation)
+    for view in (3, 4):
+        points, pose = SCENE.points_in_world[SCENE.point_of_row[view]], SCENE.cam_from_world[view]
+        noise = np.exp(0.1 * np.random.default_rng(view).normal(size=len(points)))
+        depths = unit * (points @ pose.rotation.T + pose.translation)[:, 2] * noise  # in the unit of its poses
+        proposer.depths[image_key(PHOTOS[view])] = DepthSamples(SCENE.features[view].keypoints_px, depths)
+    done = run(base, tmp_path / "run")
+    assert done.sizes == [8]
+    assert len(proposer.asked[-1]) == 4
+    assert worst_error_deg(done.found.models[0], TRUTH) < 1.0
+    poses = reconstruction.poses(done.found.models[0])
+    lengths, truth = (
+        np.array([np.linalg.norm(relative_pose(p[NAMES[b]], p[NAMES[a]]).translation) for a, b in SPANS])
+        for p in (poses, TRUTH)
+    )
+    np.testing.assert_allclose(lengths / lengths[0], truth / truth[0], rtol=0.03)
+    assert any("rests on depths that a pose network guesses" in warning for warning in done.warnings)
 
 
 # ---------------------------------------------------------------- 5. to 7. clips

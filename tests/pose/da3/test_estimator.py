@@ -70,6 +70,25 @@ def test_all_views_are_placed_in_one_pass(monkeypatch: pytest.MonkeyPatch, scene
         assert max(pose_error_deg(found, geometry.relative_pose(pose, POSES[0]))) < 0.01
 
 
+def test_depths_are_told_of_key_points_that_only_one_view_shows(
+    monkeypatch: pytest.MonkeyPatch, scene: Scene, views: list[View]
+) -> None:
+    """They say how long the baseline is, in the scale of the poses; sky has none."""
+    answers = known(scene, views, depth_sigma=0.03)
+    monkeypatch.setattr(network, "load_network", lambda options: answers)
+    poses = Da3Estimator(context()).estimate(views)
+    last = poses.cam_from_first[-1]
+    assert last is not None
+    unit = np.linalg.norm(last.translation) / np.linalg.norm(geometry.relative_pose(POSES[-1], POSES[0]).translation)
+    for samples, pose in ((poses.seen_a, POSES[0]), (poses.seen_b, POSES[-1])):
+        truth = render(scene, CAMERA, pose, RenderOptions(supersampling=1)).depth
+        x, y = samples.points_px.astype(int).T
+        assert np.all(np.isfinite(truth[y, x]))
+        assert len(samples.depths) > 80
+        assert np.median(samples.depths / unit / truth[y, x]) == pytest.approx(1.0, abs=0.03)
+    assert len(poses.seen_a.depths) > np.count_nonzero(np.isfinite(poses.depths_a))
+
+
 def test_what_is_known_of_a_camera_stays_and_what_is_guessed_is_told(
     monkeypatch: pytest.MonkeyPatch, scene: Scene, views: list[View]
 ) -> None:
