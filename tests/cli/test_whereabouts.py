@@ -25,7 +25,7 @@ def test_bars_are_told_what_a_stage_is_at(caplog: pytest.LogCaptureFixture) -> N
         log.tell("matching", 1, 2, "a.jpg, \x1b[31mb.jpg")
         log.tell("matching", 2, 2)
         log.tell("matching", 2, 2, "x" * 99)
-    assert bars.said == ["a.jpg, ?[31mb.jpg", "x" * 39 + "…"]
+    assert bars.said == ["a.jpg, \\x1b[31mb.jpg", "x" * 39 + "…"]
     assert steps == [("matching", 1, 2), ("matching", 2, 2), ("matching", 2, 2)]
     assert caplog.records == []
     log.tell("matching", 1, 2, "later")

@@ -167,7 +167,7 @@ def test_paths_are_where_the_documentation_says(tmp_path: Path, monkeypatch: pyt
     }
     assert names == {
         "images", "frames", "masks", "database.db", "base", "sparse", "report.json", "points.ply", "stages.json",
-        "work", "clips",
+        "work", "clips", "report.html", "sheets",
     }  # fmt: skip
     assert not workspace.root.exists()
 

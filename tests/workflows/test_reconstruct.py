@@ -182,7 +182,7 @@ def test_models_are_georegistered_into_one_frame(tmp_path: Path) -> None:
     with workspace.locked():
         for georegister in (True, False):
             run = reconstruct.PhotoRun(workspace, replace(QUICK, georegister=georegister), RunLog())
-            result = run.finish(photo_set, Base(tmp_path / "none.db", tmp_path, flight.NAMES), found)
+            result = run.finish(photo_set, Base(tmp_path / "none.db", tmp_path, flight.NAMES), found, tmp_path)
             if georegister:
                 told = result.report.georeference
                 assert told is not None
