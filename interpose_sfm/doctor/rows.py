@@ -53,6 +53,7 @@ class CheckKind(StrEnum):
     VIDEO_READER = "video reader"
     GENERATOR = "generator"
     POSE_ESTIMATOR = "pose estimator"
+    RETRIEVER = "retriever"
     COMMAND_LINE = "command line"
 
 
@@ -62,7 +63,7 @@ class BackendCheck:
 
     Attributes:
         kind: What it is used for.
-        name: Its name: a distribution, a device, or the name under which a generator or pose estimator is chosen.
+        name: Its name: a distribution, a device, or the name under which a generator or another backend is chosen.
         usable: True if the check did its piece of work.
         detail: Version and abilities, or what is wrong; one line.
         remedy: The command that makes it usable; empty if nothing is to be done or no command helps.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,43 @@ ANY_SCORE = "any score"
 """Part of the key of stored matches: those of earlier versions lack the doubtful ones, and are made again."""
 
 
+MAX_FEATURES_HELD = 256  # about 1 MB each; what falls out is read from the store again
+MAX_MATCHES_HELD = 4096  # about 25 KB each
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """What was used last, up to a number of items, whatever the size of a collection; for several threads."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._items: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def recall(self, key: K) -> V | None:
+        """An item, which counts as used; None if it is not held."""
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+            return self._items.get(key)
+
+    def hold(self, key: K, value: V) -> None:
+        """Hold an item; what was not used for longest gives way."""
+        with self._lock:
+            self._items[key] = value
+            self._items.move_to_end(key)
+            while len(self._items) > self._number:
+                self._items.popitem(last=False)
+
+    def forget(self, is_dropped: Callable[[K], bool]) -> None:
+        """Drop the items of some keys."""
+        with self._lock:
+            for key in [key for key in self._items if is_dropped(key)]:
+                del self._items[key]
+
+
 def photo_view(path: Path, intrinsics: Intrinsics, mask: MaskArray | None = None) -> View:
     """A photo on disk as a view."""
     image = read_rgb(path)
@@ -33,8 +72,9 @@ def photo_view(path: Path, intrinsics: Intrinsics, mask: MaskArray | None = None
 class LearnedCache:
     """Features of views and matches of pairs of views.
 
-    Both are kept in the HDF5 stores, under keys that hold image content, options and weights. What concerns frames of
-    clips leaves memory with :meth:`forget_frames`. Several threads may ask; one of them computes, the others wait.
+    Both are kept in the HDF5 stores, under keys that hold image content, options and weights. Memory holds those that
+    were used last, a bounded number of them; what concerns frames of clips leaves it with :meth:`forget_frames`.
+    Several threads may ask; one of them computes, the others wait.
 
     Attributes:
         options: How they are computed, and on which device.
@@ -47,19 +87,19 @@ class LearnedCache:
         self._max_frame_keypoints = options.max_frame_keypoints
         self._settings = content_key(options, weights_id())[:16]
         self._photos: set[str] = set()
-        self._features: dict[str, Features] = {}
-        self._matches: dict[tuple[str, str], Matches] = {}
+        self._features: Recent[str, Features] = Recent(MAX_FEATURES_HELD)
+        self._matches: Recent[tuple[str, str], Matches] = Recent(MAX_MATCHES_HELD)
         self._busy: dict[str, threading.Lock] = {}
 
     def keep(self, photo: View) -> None:
-        """Declare a view to be a photo, which gets more key points than a frame and stays in memory."""
+        """Declare a view to be a photo, which gets more key points than a frame and outlasts `forget_frames`."""
         self._photos.add(photo.key)
 
     def features(self, view: View) -> Features:
         """Features of a view."""
         key = store_key(view.key, self._settings)
         with self._busy.setdefault(key, threading.Lock()):
-            features = self._features.get(view.key) or self._feature_store.get(key)
+            features = self._features.recall(view.key) or self._feature_store.get(key)
             if features is None:
                 features = self._matcher.extract(view.image)
                 if view.mask is not None:
@@ -67,18 +107,18 @@ class LearnedCache:
                 if view.key not in self._photos:
                     features = _best(features, self._max_frame_keypoints)
                 self._feature_store.put(key, features)
-            self._features[view.key] = features
+            self._features.hold(view.key, features)
         return features
 
     def matches(self, a: View, b: View) -> Matches:
         """Putative matches from a to b, of any score."""
         key = store_key(a.key, b.key, self._settings, ANY_SCORE)
         with self._busy.setdefault(key, threading.Lock()):
-            matches = self._matches.get((a.key, b.key)) or self._match_store.get(key)
+            matches = self._matches.recall((a.key, b.key)) or self._match_store.get(key)
             if matches is None:
                 matches = self._matcher.match(self.features(a), self.features(b))
                 self._match_store.put(key, matches)
-            self._matches[a.key, b.key] = matches
+            self._matches.hold((a.key, b.key), matches)
         return matches
 
     def features_and_matches(self, a: View, b: View) -> tuple[Features, Features, Matches]:
@@ -93,8 +133,8 @@ class LearnedCache:
 
     def forget_frames(self) -> None:
         """Drop what is held in memory for frames."""
-        self._features = {key: value for key, value in self._features.items() if key in self._photos}
-        self._matches = {pair: value for pair, value in self._matches.items() if self._photos.issuperset(pair)}
+        self._features.forget(lambda key: key not in self._photos)
+        self._matches.forget(lambda pair: not self._photos.issuperset(pair))
 
 
 def _best(features: Features, number: int) -> Features:

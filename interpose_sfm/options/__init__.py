@@ -4,6 +4,7 @@ from interpose_sfm.options.base import BaseOptions, CallerOptions, CameraMode, M
 from interpose_sfm.options.bridging import BridgingOptions, Fit, GenerationOptions, MemoryProfile, NetworkDtype
 from interpose_sfm.options.consensus import ConsensusOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
+from interpose_sfm.options.pairing import MatchingMethod, PairingOptions
 from interpose_sfm.options.poses import (
     AlignmentMethod,
     ConsistencyOptions,
@@ -31,10 +32,12 @@ __all__ = [
     "InterposeOptions",
     "MapAnythingOptions",
     "Mapper",
+    "MatchingMethod",
     "MatchingOptions",
     "MemoryProfile",
     "NetworkDtype",
     "PairSelection",
+    "PairingOptions",
     "PhotoOptions",
     "ReconstructOptions",
     "Strategy",

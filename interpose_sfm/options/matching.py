@@ -13,16 +13,20 @@ class ViewGraphOptions:
     """Which pairs count as weak.
 
     Attributes:
-        max_weak_pairs: At most this many weak pairs are matched again with learned features.
+        max_weak_pairs: At most this many weak pairs are matched again with learned features; above exhaustive_limit
+            photos, more in proportion to their number.
+        max_pairs_per_join: Above exhaustive_limit photos, at most this many weak pairs between two models.
         max_bridged_pairs: At most this many of those get bridging clips.
     """
 
     max_weak_pairs: int = 300
+    max_pairs_per_join: int = 12
     max_bridged_pairs: int = 8
 
     def __post_init__(self) -> None:
         refuse_nan(self)
         require(self.max_weak_pairs >= 0, "max-weak-pairs", self.max_weak_pairs, ">= 0")
+        require(self.max_pairs_per_join >= 1, "max-pairs-per-join", self.max_pairs_per_join, ">= 1")
         require(self.max_bridged_pairs >= 0, "max-bridged-pairs", self.max_bridged_pairs, ">= 0")
 
 

@@ -11,6 +11,7 @@ from interpose_sfm.options.bridging import BridgingOptions, GenerationOptions
 from interpose_sfm.options.checks import require
 from interpose_sfm.options.consensus import ConsensusOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
+from interpose_sfm.options.pairing import PairingOptions
 from interpose_sfm.options.poses import ConsistencyOptions, Da3Options, Dust3rOptions, MapAnythingOptions
 
 
@@ -83,6 +84,7 @@ class ReconstructOptions(FallbackOptions):
     georegister: bool = False
     photos: PhotoOptions = field(default_factory=PhotoOptions)
     base: BaseOptions = field(default_factory=BaseOptions)
+    pairing: PairingOptions = field(default_factory=PairingOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

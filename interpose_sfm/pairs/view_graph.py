@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.options import ViewGraphOptions
+from interpose_sfm.pairs.expansion import Known, asking, expansion_pairs
 from interpose_sfm.products import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
+
+Rankings = Callable[[Sequence[str]], Iterable[tuple[str, Sequence[str]]]]
+"""Photos -> for each of them all others, most alike first."""
+
+
+@dataclass(frozen=True)
+class Expand:
+    """How the weak pairs of a large collection are found.
+
+    Attributes:
+        rankings: Finds photos that look alike; called only where something is apart.
+        exhaustive_limit: Photos from which a collection counts as large; the budget of weak pairs is for so many.
+    """
+
+    rankings: Rankings
+    exhaustive_limit: int
+
+    def budget(self, options: ViewGraphOptions, num_photos: int) -> int:
+        """Weak pairs of so many photos."""
+        return round(options.max_weak_pairs * max(1.0, num_photos / self.exhaustive_limit))
 
 
 def build_view_graph(
@@ -15,6 +37,7 @@ def build_view_graph(
     models: Sequence[frozenset[str]],
     options: ViewGraphOptions,
     only: Collection[str] | None = None,
+    expand: Expand | None = None,
 ) -> ViewGraph:
     """Read the verified graph of a COLMAP database and rank the pairs that the base models leave apart.
 
@@ -23,14 +46,38 @@ def build_view_graph(
         models: Photo names registered in each base model, largest first.
         options: The budget of weak pairs.
         only: Photos that count; all others are as if they were not there. All photos by default.
+        expand: Of a large collection, where nobody looks at all pairs; by default all are ranked.
     """
     names, matched, verified = _read_pairs(database_path)
     if only is not None:
         kept = frozenset(only)
         names = [name for name in names if name in kept]
+        matched = {pair: count for pair, count in matched.items() if pair.a in kept and pair.b in kept}
         verified = {pair: count for pair, count in verified.items() if pair.a in kept and pair.b in kept}
         models = [model & kept for model in models]
-    return rank_weak_pairs(names, matched, verified, [model for model in models if model], options)
+    models = [model for model in models if model]
+    if expand is None:
+        return rank_weak_pairs(names, matched, verified, models, options)
+    return expanded_weak_pairs(names, matched, verified, models, options, expand)
+
+
+def expanded_weak_pairs(
+    names: Sequence[str],
+    matched: Mapping[ImagePair, int],
+    verified: Mapping[ImagePair, int],
+    models: Sequence[frozenset[str]],
+    options: ViewGraphOptions,
+    expand: Expand,
+) -> ViewGraph:
+    """The view graph of a large collection from plain counts: the best pairs between every two of its parts."""
+    ordered = sorted(names)
+    queries = asking(ordered, models)
+    known = Known(matched, verified, expand.rankings(queries) if queries else ())
+    pairs = expansion_pairs(ordered, models, known, options, expand.budget(options, len(ordered)))
+    registered = frozenset().union(*models) if models else frozenset()
+    return _view_graph(
+        ordered, verified, models, [_weak_pair(pair, verified, registered, bool(models)) for pair in pairs]
+    )
 
 
 def read_verified(database_path: Path) -> dict[ImagePair, int]:
@@ -58,9 +105,7 @@ def rank_weak_pairs(
         for b in ordered[i + 1 :]:
             if any(a in model and b in model for model in models):
                 continue
-            pair = ImagePair(a, b)
-            count = verified.get(pair, 0)
-            weak.append(WeakPair(pair, _reasons(pair, count, registered, bool(models)), count))
+            weak.append(_weak_pair(ImagePair(a, b), verified, registered, bool(models)))
     weak.sort(
         key=lambda w: (
             -w.num_verified,
@@ -69,14 +114,30 @@ def rank_weak_pairs(
             w.pair,
         )
     )
+    return _view_graph(ordered, verified, models, weak[: options.max_weak_pairs])
+
+
+def _view_graph(
+    ordered: Sequence[str],
+    verified: Mapping[ImagePair, int],
+    models: Sequence[frozenset[str]],
+    weak: Sequence[WeakPair],
+) -> ViewGraph:
     return ViewGraph(
         names=tuple(ordered),
         verified=dict(verified),
         verified_components=connected_components(ordered, verified),
         models=tuple(models),
-        unregistered=frozenset(names) - registered,
-        weak_pairs=tuple(weak[: options.max_weak_pairs]),
+        unregistered=frozenset(ordered).difference(*models),
+        weak_pairs=tuple(weak),
     )
+
+
+def _weak_pair(
+    pair: ImagePair, verified: Mapping[ImagePair, int], registered: frozenset[str], any_model: bool
+) -> WeakPair:
+    count = verified.get(pair, 0)
+    return WeakPair(pair, _reasons(pair, count, registered, any_model), count)
 
 
 def _reasons(pair: ImagePair, num_verified: int, registered: frozenset[str], any_model: bool) -> tuple[WeakReason, ...]:

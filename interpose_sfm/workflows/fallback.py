@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from interpose_sfm.bridging.factory import NO_BRIDGING
@@ -34,7 +36,7 @@ from interpose_sfm.pairs.records import (
     left_open,
     promising,
 )
-from interpose_sfm.pairs.view_graph import build_view_graph
+from interpose_sfm.pairs.view_graph import Expand, build_view_graph
 from interpose_sfm.products import (
     FloatArray,
     ImagePair,
@@ -45,6 +47,8 @@ from interpose_sfm.products import (
     PairOutcome,
     ViewGraph,
 )
+from interpose_sfm.retrieval.factory import create_retriever
+from interpose_sfm.retrieval.protocol import RetrieverContext, checked_rankings
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import CLIPS_NAME
 from interpose_sfm.workflows.posers import Posers, opened_posers
@@ -129,7 +133,28 @@ def build_graph(base: Base, options: ReconstructOptions, log: RunLog) -> ViewGra
         if len(base.names) < 2:
             return ViewGraph(base.names, {}, (), (), frozenset(base.names), ())
         members = [reconstruction.registered_names(model) for model in base.models]
-        return build_view_graph(base.database_path, members, options.view_graph, base.names)
+        if len(base.names) <= options.base.exhaustive_limit:
+            return build_view_graph(base.database_path, members, options.view_graph, base.names)
+        with TemporaryDirectory(prefix="interpose_sfm-") as folder:
+            rankings = partial(_rankings, base, Path(folder), options)
+            expand = Expand(rankings, options.base.exhaustive_limit)
+            return build_view_graph(base.database_path, members, options.view_graph, base.names, expand)
+
+
+def _rankings(
+    base: Base, work_dir: Path, options: ReconstructOptions, queries: Sequence[str]
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """What looks like some photos, of all others."""
+    context = RetrieverContext(
+        photo_names=base.names,
+        image_dir=base.image_dir,
+        database_path=base.database_path,
+        work_dir=work_dir,
+        seed=options.seed,
+        num_threads=options.base.num_threads,
+    )
+    retriever = create_retriever(options.pairing.retriever, context)
+    return checked_rankings(retriever, queries, len(base.names) - 1, base.names)
 
 
 def extend_base(base: Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog) -> Extension:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from interpose_sfm.clips.strips import preview, sheet_jpeg
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ClipFlag, ClipPreview, ClipState, ImageArray, ImagePair, PhotoSet
+from interpose_sfm.retrieval.pair_list import read_pair_file
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory
-from interpose_sfm.storage.texts import read_text
 from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
 from interpose_sfm.video_models.protocol import GenerationContext
 from interpose_sfm.workflows import fallback
@@ -235,31 +234,6 @@ def _named_pairs(pairs: Sequence[tuple[str, str]], photo_set: PhotoSet) -> tuple
         near = difflib.get_close_matches(name, known, n=3) or sorted(known)[:3]
         raise ValueError(f"got the photo {name!r}, expected a path below the photo folder, such as {', '.join(near)}")
     return tuple(dict.fromkeys(ImagePair.sorted(*pair) for pair in pairs))
-
-
-def read_pair_file(path: Path, photo_names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Pairs from a text file as COLMAP takes it: two names a line, apart by a blank; ``#`` begins a comment.
-
-    Args:
-        path: The file.
-        photo_names: Photos that there are; they tell where a name ends that has blanks in it.
-
-    Raises:
-        ValueError: A line that does not hold two names; the message tells which.
-        OSError: It cannot be read.
-    """
-    pairs = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
-        splits = [(text[: gap.start()], text[gap.end() :]) for gap in re.finditer(r"\s+", text)]
-        if len(splits) > 1:
-            splits = [split for split in splits if set(split) <= set(photo_names)]
-        if len(splits) != 1:
-            raise ValueError(f"{path}, line {number}: got {text!r}, expected the names of two photos")
-        pairs.append(splits[0])
-    return tuple(pairs)
 
 
 def _bridge_clip(generator: GeneratedClips, plan: ClipPlan, was_missing: bool, is_dry_run: bool) -> BridgeClip:

@@ -33,6 +33,7 @@ from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import base_models, fallback, folded_models, next_steps, report_page
 from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
+from interpose_sfm.workflows.pair_choice import PairChoice
 from interpose_sfm.workflows.run_report import run_report, write_strips
 from interpose_sfm.workflows.start_checks import check_clips, check_path, check_run, with_device
 from interpose_sfm.workflows.video_frames import FrameStore
@@ -209,6 +210,7 @@ class PhotoRun:
         options, workspace = self.options, self.workspace
         names = tuple(photo.name for photo in photo_set.photos)
         database_path = workspace.base_dir / "database.db"
+        pair_choice = PairChoice(photo_set, database_path, workspace.work_dir, options, self.log)
         if len(names) < 2:
             self.log.warnings.append(f"got {photo_set.lack}")
             return Base(database_path, photo_set.image_dir, names)
@@ -222,6 +224,7 @@ class PhotoRun:
             *masks.digests(self._mask_dir),
             *_camera_key(options),
             *([] if options.position_file is None else [file_sha256(options.position_file)]),
+            *pair_choice.key_parts(),
         )
         models_dir = workspace.base_dir / "models"
         if database_path.is_file():
@@ -238,7 +241,8 @@ class PhotoRun:
                         options.base,
                         options.seed,
                         self.log.progress,
-                        self._mask_dir,
+                        mask_dir=self._mask_dir,
+                        choose_pairs=pair_choice.chooser(),
                     )
             with self.log.stage("mapping"):
                 self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))

@@ -20,6 +20,7 @@ from interpose_sfm.photos.collect import check_folders
 from interpose_sfm.photos.position_file import read_positions
 from interpose_sfm.photos.walk import read_image_list
 from interpose_sfm.pose.factory import AUTO, POSE_ESTIMATORS
+from interpose_sfm.retrieval.factory import RETRIEVERS
 from interpose_sfm.storage.workspace import Workspace
 
 Run = TypeVar("Run", bound=FallbackOptions)
@@ -54,6 +55,9 @@ def check_options(options: FallbackOptions) -> None:
             databases.photo_names(options.database)
             if options.camera_params or options.camera_model != ReconstructOptions().camera_model:
                 raise ValueError("a database has its own cameras: leave camera-model and camera-params out with it")
+        if options.pairing.pair_list is not None and not options.pairing.pair_list.is_file():
+            raise ValueError(f"there is no pair list {options.pairing.pair_list}; expected a text file")
+        RETRIEVERS.resolve(options.pairing.retriever)
 
 
 def with_device(options: Run) -> Run:

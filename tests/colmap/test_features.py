@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import _thread
 import itertools
+import shutil
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,13 @@ import pycolmap
 import pytest
 from PIL import Image
 
-from interpose_sfm.colmap import features
+from interpose_sfm.colmap import databases, features
 from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.colmap.features import cancellable, extract_and_match
+from interpose_sfm.colmap.listable_names import listable_names
 from interpose_sfm.options import BaseOptions, CameraMode, PhotoOptions
 from interpose_sfm.photos.collect import collect_photos
-from interpose_sfm.products import Intrinsics
+from interpose_sfm.products import ImagePair, Intrinsics
 from interpose_sfm.synthetic import Scene, Viewpoint, orbit, render
 
 OPTIONS = BaseOptions(num_threads=1)
@@ -153,43 +156,61 @@ def test_a_run_that_was_stopped_ends_with_the_same_database(
     assert len(snapshot(path)) == 15
 
 
-@pytest.mark.parametrize(("limit", "is_bounded"), [(13, True), (14, False)])
-def test_above_the_limit_pairs_are_bounded_per_photo(tmp_path: Path, limit: int, is_bounded: bool) -> None:
-    num_photos, neighbours = 14, 8
-    (tmp_path / "in").mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(num_photos):
-        noise = Image.fromarray(rng.integers(0, 255, (12, 16, 3), np.uint8).astype(np.uint8))
-        noise.resize((96, 72), Image.Resampling.BICUBIC).save(tmp_path / "in" / f"{index:02}.png")
-    path, folder, names = new_database(tmp_path, tmp_path / "in")
+def test_only_chosen_pairs_are_matched_and_as_they_are_among_all(
+    image_dir: Path, finished: tuple[Path, list[tuple[str, int, int]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "PAIR_CHUNK", 2)
+    path, folder, names = new_database(tmp_path, image_dir)
+    wanted = [ImagePair(names[0], names[1]), ImagePair(names[1], names[4]), ImagePair(names[2], names[3])]
     told: list[tuple[str, int, int]] = []
-    options = BaseOptions(num_threads=1, exhaustive_limit=limit, neighbours_per_photo=neighbours)
-    extract_and_match(path, folder, names, options, 0, lambda *step: told.append(step))
-    pairs = _matched_pairs(path)
-    if not is_bounded:
-        assert len(pairs) == told[-1][2] == 91
-        return
-    gaps = {b - a for a, b in pairs}
-    assert {1, 2} <= gaps
-    assert all((a, a + 1) in pairs for a in range(1, num_photos))
-    per_photo = [sum(i in pair for pair in pairs) for i in range(1, num_photos + 1)]
-    assert 2 <= min(per_photo) <= max(per_photo) <= neighbours
-    assert len(pairs) <= told[-1][2] < 91
+
+    def choose() -> list[ImagePair]:
+        with pycolmap.Database.open(path) as database:  # by now there are descriptors to choose by
+            assert all(database.num_descriptors_for_image(i) > 50 for i in range(1, 6))
+        return wanted
+
+    extract_and_match(path, folder, names, OPTIONS, SEED, lambda *step: told.append(step), choose_pairs=choose)
+    assert _matched_pairs(path) == {(1, 2), (2, 5), (3, 4)}
+    assert told[2:] == [("matching", 0, 3), ("matching", 2, 3), ("matching", 3, 3)]
+    everything, some = snapshot(finished[0]), snapshot(path)
+    assert some == {key: everything[key] for key in some}
+    assert len(some) == 5 + 3
 
 
-def test_far_neighbours_are_matched_too(tmp_path: Path) -> None:
-    """Beyond the next in name order pairs go in growing steps."""
+def test_names_with_blanks_are_matched_by_list(image_dir: Path, tmp_path: Path) -> None:
+    renamed = {"a.png": "a b.png", "b.png": "b.png", "d.png": "a.png b.png"}
     (tmp_path / "in").mkdir()
-    for index in range(20):
-        shade = np.full((72, 96, 3), 100 + index, np.uint8)
-        shade[10 + index : 30 + index, 20:40] = 0
-        Image.fromarray(shade).save(tmp_path / "in" / f"{index:02}.png")
+    for old, new in renamed.items():
+        shutil.copyfile(image_dir / old, tmp_path / "in" / new)
     path, folder, names = new_database(tmp_path, tmp_path / "in")
-    options = BaseOptions(num_threads=1, exhaustive_limit=10, neighbours_per_photo=16)
-    extract_and_match(path, folder, names, options, 0)
-    gaps = {b - a for a, b in _matched_pairs(path)}
-    assert {1, 2, 3, 4, 8} <= gaps
-    assert len(gaps) <= 8
+    assert sorted(names) == sorted(renamed.values())
+    extract_and_match(path, folder, names, OPTIONS, 0, choose_pairs=lambda: [ImagePair("a b.png", "a.png b.png")])
+    assert len(_matched_pairs(path)) == 1
+    with pycolmap.Database.open(path) as database:
+        assert sorted(image.name for image in database.read_all_images()) == sorted(names)
+
+
+def test_a_run_killed_while_a_list_is_matched_goes_on(image_dir: Path, tmp_path: Path) -> None:
+    """Names of photos are others meanwhile; a kill leaves them so."""
+    path, folder, names = new_database(tmp_path, image_dir)
+    kept = killed_copy(path, names)
+    wanted = [ImagePair(names[0], names[1])]
+    extract_and_match(kept, folder, names, OPTIONS, SEED, choose_pairs=lambda: wanted)
+    with pycolmap.Database.open(kept) as database:
+        assert [image.name for image in database.read_all_images()] == names
+        assert database.num_images() == len(names)
+        assert database.num_matched_image_pairs() == 1
+
+
+def killed_copy(path: Path, names: Sequence[str]) -> Path:
+    """A database as a kill in the middle of a list of pairs leaves it."""
+    kept = path.with_name("killed.db")
+    with listable_names(path) as listable:
+        assert listable.keys() == set(names)
+        databases.copy_database(path, kept)
+    assert databases.photo_names(path) == tuple(names)
+    assert not set(databases.photo_names(kept)) & set(names)
+    return kept
 
 
 def _matched_pairs(path: Path) -> set[tuple[int, int]]:

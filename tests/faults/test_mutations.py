@@ -38,6 +38,7 @@ from interpose_sfm.products import (
     PoseHypothesis,
     PoseStatus,
 )
+from interpose_sfm.retrieval.pair_list import read_pair_file
 from interpose_sfm.storage.atomic import atomic_write_json
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.digests import digest_of
@@ -48,7 +49,6 @@ from interpose_sfm.synthetic import SampleTruth
 from interpose_sfm.synthetic.sample import read_sample
 from interpose_sfm.video_models.clip_store import ClipStore
 from interpose_sfm.video_models.prompts import read_prompt_file
-from interpose_sfm.workflows.make_clips import read_pair_file
 from interpose_sfm.workflows.report_page import read_report
 from mutations import json_bytes, mutated_bytes, mutated_json
 from page_scene import plain_names, write_run

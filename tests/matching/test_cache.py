@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,8 @@ import pytest
 from PIL import Image
 
 from facade_views import CAMERA, OPTIONS
-from interpose_sfm.matching.cache import LearnedCache, PhotoViews, photo_view
+from interpose_sfm.matching import cache as cache_module
+from interpose_sfm.matching.cache import LearnedCache, PhotoViews, Recent, photo_view
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.products import Features, ImageArray, Matches, View
 from interpose_sfm.storage.content_keys import image_key
@@ -190,3 +194,62 @@ def test_of_an_earlier_version_key_points_are_good_and_matches_are_made_again(
         for view, _ in views:
             cache.keep(view)
         np.testing.assert_array_equal(cache.matches(a, b).indices, matches.indices)
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_recent_items_are_held_and_others_give_way() -> None:
+    recent: Recent[str, int] = Recent(3)
+    for value, key in enumerate("abc"):
+        recent.hold(key, value)
+    assert recent.recall("a") == 0
+    recent.hold("d", 3)
+    assert recent.recall("b") is None
+    assert [recent.recall(key) for key in "cad"] == [2, 0, 3]
+    recent.hold("c", 7)
+    recent.hold("e", 4)
+    assert recent.recall("a") is None
+    assert [recent.recall(key) for key in "dce"] == [3, 7, 4]
+    recent.forget(lambda key: key != "d")
+    assert [recent.recall(key) for key in "dce"] == [3, None, None]
+
+
+def test_memory_is_bounded_and_what_fell_out_is_not_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_photos, held = 60, 20
+    made: list[weakref.ref[Features]] = []
+    matched: list[weakref.ref[Matches]] = []
+
+    def extract(self: LearnedMatcher, image: ImageArray) -> Features:
+        del self, image
+        points, scores = np.full((8, 2), float(len(made))), np.ones(8, np.float32)
+        features = Features(points, np.zeros((8, 128), np.float32), scores, (2, 2))
+        made.append(weakref.ref(features))
+        return features
+
+    def match(self: LearnedMatcher, a: Features, b: Features) -> Matches:
+        del self, a, b
+        matches = Matches(np.zeros((8, 2), np.uint32), np.ones(8, np.float32))
+        matched.append(weakref.ref(matches))
+        return matches
+
+    monkeypatch.setattr(LearnedMatcher, "extract", extract)
+    monkeypatch.setattr(LearnedMatcher, "match", match)
+    monkeypatch.setattr(cache_module, "MAX_FEATURES_HELD", held)
+    monkeypatch.setattr(cache_module, "MAX_MATCHES_HELD", held)
+    views = [View(f"photo {index}", np.zeros((2, 2, 3), np.uint8), CAMERA) for index in range(num_photos)]
+    with open_stores(tmp_path) as stores:
+        cache = LearnedCache(stores.features, stores.matches, OPTIONS)
+        for view in views:
+            cache.keep(view)
+        for first, second in pairwise(views):
+            cache.matches(first, second)
+        gc.collect()
+        assert sum(item() is not None for item in made) == held
+        assert sum(item() is not None for item in matched) == held
+        assert cache.features(views[0]).keypoints_px[0, 0] == 0.0  # from the store
+        assert len(cache.matches(views[0], views[1]).scores) == 8
+    assert len(made) == num_photos
+    assert len(matched) == num_photos - 1

@@ -237,6 +237,18 @@ def test_only_so_many_pairs_are_tried(tmp_path: Path, network: Callable[..., Net
     assert known.tried == list(done.pairs) == [(3, 4), (2, 4), (3, 5)]
 
 
+def test_a_large_collection_is_joined_without_a_look_at_all_pairs(
+    tmp_path: Path, network: Callable[..., Network]
+) -> None:
+    known = network(true_matches(ACROSS))
+    base = replace(QUICK.base, exhaustive_limit=7)
+    large = replace(QUICK, base=base, view_graph=ViewGraphOptions(max_pairs_per_join=2))
+    done = run(base_of(tmp_path), tmp_path / "run", large)
+    assert done.sizes == [8]
+    assert set(known.tried) <= set(ACROSS)
+    assert len(done.pairs) == 2  # of 16
+
+
 # ---------------------------------------------------------------- 4. poses that a network proposes
 
 

@@ -26,8 +26,9 @@ from interpose_sfm.bridging import factory
 from interpose_sfm.cli import main as cli
 from interpose_sfm.options import GenerationOptions, ReconstructOptions
 from interpose_sfm.products import ClipState
+from interpose_sfm.retrieval.pair_list import read_pair_file
 from interpose_sfm.synthetic import SampleTruth
-from interpose_sfm.workflows.make_clips import bridge_photos, read_pair_file
+from interpose_sfm.workflows.make_clips import bridge_photos
 from paths import HELPERS
 
 NAMES = ("a.jpg", "b.jpg", "c d.jpg")

@@ -1,0 +1,145 @@
+"""The pairs that COLMAP matches: chosen by looks, by order and by place, with a bound for every photo."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+
+import numpy as np
+
+from interpose_sfm.options import MatchingMethod
+from interpose_sfm.products import FloatArray, ImagePair
+
+logger = logging.getLogger(__name__)
+
+Proposals = Mapping[str, Sequence[str]]
+"""Photo -> others that it should be matched with, best first."""
+
+Rank = Callable[[Sequence[str], int], Proposals]
+"""Photos and a number -> for each of them at most so many that look most like it."""
+
+ORDER_SHARE = 4  # of the pairs of a photo, one in so many may go to the next in order, and as many to the next by GPS
+PROBE = 10  # the next in order is looked for among so many that look most alike
+MIN_FOLLOWING = 0.25  # of the photos whose next one looks alike, for an order to be one of the pictures
+MIN_TIMES_CHANCE = 3.0  # and how much more often than in a shuffled order
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What else than looks tells which photos lie near each other.
+
+    Attributes:
+        orders: Photos in an order that may be that of the pictures: by name, by time. Not every photo has to be in it.
+        positions_m: East and north (and up, which is not used) of photos with GPS.
+    """
+
+    orders: tuple[tuple[str, ...], ...]
+    positions_m: Mapping[str, FloatArray]
+
+
+def chosen_pairs(
+    names: Sequence[str], method: MatchingMethod, neighbours: int, hints: Hints, rank: Rank
+) -> tuple[ImagePair, ...]:
+    """The pairs to match by a method that keeps to a bound, in name order.
+
+    Args:
+        names: All photos.
+        method: ``sequential``, ``retrieval``, ``spatial``, or ``auto`` for what these three say together.
+        neighbours: No photo is in more pairs.
+        hints: Orders and positions; the first order is what ``sequential`` goes by.
+        rank: Finds photos that look alike; called for these methods only that need it.
+    """
+    if method is MatchingMethod.SEQUENTIAL:
+        return tuple(sorted(sequential_pairs(hints.orders[0], neighbours)))
+    if method is MatchingMethod.SPATIAL:
+        return bounded(names, [nearest(hints.positions_m, neighbours)], neighbours)
+    alike = rank(names, neighbours)
+    if method is MatchingMethod.RETRIEVAL:
+        return bounded(names, [alike], neighbours)
+    some = max(1, neighbours // ORDER_SHARE)
+    following = [order for order in dict.fromkeys(hints.orders) if follows_pictures(order, alike)]
+    logger.info("%d of %d orders follow the pictures", len(following), len(hints.orders))
+    sources: list[Proposals] = [alike, *(in_order(order, some) for order in following)]
+    sources.append(nearest(hints.positions_m, some))
+    return bounded(names, sources, neighbours)
+
+
+def bounded(names: Sequence[str], sources: Sequence[Proposals], limit: int) -> tuple[ImagePair, ...]:
+    """Pairs of all proposals, the best ones of every photo first, until its bound is reached.
+
+    In rounds, so that what a photo wants most comes before what another one wants last.
+
+    Args:
+        names: Photos, in the order in which they choose.
+        sources: What proposes.
+        limit: No photo is in more pairs.
+
+    Returns:
+        In name order.
+    """
+    degree: Counter[str] = Counter()
+    pairs: set[ImagePair] = set()
+    longest = max((len(others) for source in sources for others in source.values()), default=0)
+    for place in range(longest):
+        for name in names:
+            for source in sources:
+                others = source.get(name, ())
+                if place >= len(others) or max(degree[name], degree[others[place]]) >= limit:
+                    continue
+                pair = ImagePair.sorted(name, others[place])
+                if pair not in pairs:
+                    pairs.add(pair)
+                    degree.update((pair.a, pair.b))
+    return tuple(sorted(pairs))
+
+
+def sequential_pairs(order: Sequence[str], neighbours: int) -> set[ImagePair]:
+    """Pairs of photos next in an order, and of others at growing distance, so that a second walk around is found.
+
+    Half of them each; no photo is in more than ``neighbours`` pairs.
+    """
+    half = max(1, neighbours // 4)  # each photo is in twice as many pairs as it starts
+    steps = sorted({*range(1, half + 1), *(2**power for power in range(half))})
+    return {
+        ImagePair.sorted(name, order[index + step])
+        for index, name in enumerate(order)
+        for step in steps
+        if index + step < len(order)
+    }
+
+
+def in_order(order: Sequence[str], number: int) -> dict[str, list[str]]:
+    """The next ones in an order, on both sides, nearest first."""
+    found = {}
+    for index, name in enumerate(order):
+        places = chain.from_iterable((index + step, index - step) for step in range(1, number // 2 + 1))
+        found[name] = [order[place] for place in places if 0 <= place < len(order)]
+    return found
+
+
+def nearest(positions_m: Mapping[str, FloatArray], number: int) -> dict[str, list[str]]:
+    """The photos that were taken nearest to each, by east and north alone: altitudes err most, or are not known."""
+    from scipy.spatial import KDTree
+
+    if len(positions_m) < 2:
+        return {}
+    names = sorted(positions_m)
+    plane_m = np.array([positions_m[name][:2] for name in names])
+    _, rows = KDTree(plane_m).query(plane_m, k=min(number + 1, len(names)))
+    return {
+        name: [names[row] for row in found if row != index][:number]
+        for index, (name, found) in enumerate(zip(names, rows, strict=True))
+    }
+
+
+def follows_pictures(order: Sequence[str], alike: Proposals) -> bool:
+    """Whether the next photo in an order looks alike far more often than in a shuffled one."""
+    steps = [(name, other) for name, other in pairwise(order) if alike.get(name)]
+    if not steps:
+        return False
+    share = float(np.mean([other in alike[name][:PROBE] for name, other in steps]))
+    chance = min(1.0, PROBE / max(len(order) - 1, 1))
+    return share >= max(MIN_FOLLOWING, min(MIN_TIMES_CHANCE * chance, 1.0))
