@@ -11,13 +11,13 @@ from tyro.conf import Positional
 
 from interpose_sfm.cli import text
 from interpose_sfm.cli.command import OK, Command, Outcome
-from interpose_sfm.export.formats import ExportFormat, formats_of
+from interpose_sfm.export.formats import ALWAYS, ExportFormat, formats_of
 from interpose_sfm.run_log import Progress
 
 FormatList = Annotated[str, tyro.conf.arg(metavar="FORMAT,...", help_behavior_hint="")]
 """Names of formats as one word, apart by commas."""
 
-_ALL = ",".join(ExportFormat)
+_ALWAYS = ",".join(ALWAYS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +25,18 @@ class Export(Command):
     """Write the models of an output folder for other programs: nerfstudio, gsplat, Brush, OpenSplat, Postshot.
 
     nerfstudio is transforms.json with photos and points; undistorted is photos of pinhole cameras with their COLMAP
-    model in sparse/0; text is COLMAP's text model; ply is the points with colours. Every model gets a folder of its
-    own, 0, 1, ...; export.json says which is the largest. What an earlier export wrote is replaced.
+    model in sparse/0, both with the masks where --mask-path named some; masks is those of the undistorted photos alone;
+    text is COLMAP's text model; ply is the points with colours. Every model gets a folder of its own, 0, 1, ...;
+    export.json says which is the largest. What an earlier export wrote is replaced.
 
     Attributes:
         output: Output folder of reconstruct.
-        formats: Some of nerfstudio, undistorted, text and ply, apart by commas (default: all).
+        formats: Some of nerfstudio, undistorted, masks, text and ply, apart by commas (default: all but masks).
         to: Folder to write (default: OUTPUT/export).
     """
 
     output: Annotated[Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
-    formats: FormatList = _ALL
+    formats: FormatList = _ALWAYS
     to: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
 
     def run(self, progress: Progress) -> Outcome:

@@ -18,10 +18,16 @@ class ExportFormat(StrEnum):
     """The photos with transforms.json and a point cloud."""
     UNDISTORTED = "undistorted"
     """Photos without distortion, and the model of them in sparse/0: gsplat, Brush, OpenSplat, Postshot."""
+    MASKS = "masks"
+    """Masks of the undistorted photos alone."""
     TEXT = "text"
     """COLMAP's text files."""
     PLY = "ply"
     """The points with their colours."""
+
+
+ALWAYS = (ExportFormat.NERFSTUDIO, ExportFormat.UNDISTORTED, ExportFormat.TEXT, ExportFormat.PLY)
+"""The forms that are written where none are named: nothing that they have not, and nothing that not every model has."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Writer:
 WRITERS: Mapping[ExportFormat, Writer] = {
     ExportFormat.NERFSTUDIO: Writer(nerfstudio.write, nerfstudio.check),
     ExportFormat.UNDISTORTED: Writer(undistorted.write, undistorted.check),
+    ExportFormat.MASKS: Writer(undistorted.write_masks, undistorted.check_masks),
     ExportFormat.TEXT: Writer(colmap_files.write_text, colmap_files.check_text),
     ExportFormat.PLY: Writer(colmap_files.write_points),
 }

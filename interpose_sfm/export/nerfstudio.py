@@ -8,6 +8,7 @@ nerfstudio's cameras have OpenGL's axes, x right, y up, looking along -z; its z 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from interpose_sfm.storage.atomic import atomic_write_json
 if TYPE_CHECKING:
     import pycolmap
 
-JSON_NAME, POINTS_NAME, IMAGES_NAME = "transforms.json", "sparse_pc.ply", "images"
+JSON_NAME, POINTS_NAME, IMAGES_NAME, MASKS_NAME = "transforms.json", "sparse_pc.ply", "images", "masks"
 
 # The world of transforms.json from COLMAP's. (x, y, z) -> (x, z, -y): COLMAP's y axis tends to point down.
 APPLIED_TRANSFORM = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]])
@@ -59,20 +60,23 @@ def check(source: ExportSource) -> None:
 
 
 def write(source: ExportSource, folder: Path) -> None:
-    """Write transforms.json, sparse_pc.ply and images/ into an empty folder.
+    """Write transforms.json, sparse_pc.ply, images/ and, of photos with masks, masks/ into an empty folder.
 
-    The photos are linked where the file system can do that. All cameras and points are turned by `APPLIED_TRANSFORM`;
-    units are those of the model, which `check` has let pass.
+    Photos and masks are linked where the file system can do that. All cameras and points are turned by
+    `APPLIED_TRANSFORM`; units are those of the model, which `check` has let pass.
     """
     import pycolmap
 
     for image in source.images():
         link_or_copy(source.image_dir / image.name, folder / IMAGES_NAME / image.name)
+    if source.mask_dir is not None:
+        for name in source.mask_names().values():
+            link_or_copy(source.mask_dir / name, folder / MASKS_NAME / name)
     turned = pycolmap.Reconstruction(source.model)
     turn = pycolmap.Rotation3d(APPLIED_TRANSFORM[:, :3])
     turned.transform(pycolmap.Sim3d(1.0, turn, APPLIED_TRANSFORM[:, 3]))
     turned.export_PLY(folder / POINTS_NAME)
-    atomic_write_json(folder / JSON_NAME, _document(ExportSource(source.model_dir, turned, source.image_dir)))
+    atomic_write_json(folder / JSON_NAME, _document(replace(source, model=turned)))
 
 
 def _document(turned: ExportSource) -> dict[str, Any]:
@@ -83,6 +87,7 @@ def _document(turned: ExportSource) -> dict[str, Any]:
     document: dict[str, Any] = {"camera_model": _MODELS[cameras[0].model_name][0]}
     if is_shared:
         document.update(_intrinsics(cameras[0]))
+    masks = turned.mask_names()
     frames = []
     for image in turned.images():
         frame: dict[str, Any] = {
@@ -90,6 +95,8 @@ def _document(turned: ExportSource) -> dict[str, Any]:
             "transform_matrix": _opengl_pose(image).tolist(),
             "colmap_im_id": image.image_id,
         }
+        if masks:  # nerfstudio wants one for every photo, or none at all
+            frame["mask_path"] = f"{MASKS_NAME}/{masks[image.image_id]}"
         if not is_shared:
             frame.update(_intrinsics(turned.model.camera(image.camera_id)))
         frames.append(frame)

@@ -20,11 +20,13 @@ class ExportSource:
         model_dir: Its folder, in COLMAP's binary format.
         model: What that holds; not to be changed.
         image_dir: The photos, under the names that the model gives them.
+        mask_dir: ``NAME.png`` for every photo NAME, black where it is to be ignored; None where there are no masks.
     """
 
     model_dir: Path
     model: pycolmap.Reconstruction
     image_dir: Path
+    mask_dir: Path | None = None
 
     def images(self) -> list[pycolmap.Image]:
         """The photos that have a pose, in name order."""
@@ -34,6 +36,10 @@ class ExportSource:
         """The cameras of these photos, by their ids."""
         return [self.model.camera(camera_id) for camera_id in sorted({image.camera_id for image in self.images()})]
 
+    def mask_names(self) -> dict[int, str]:
+        """Of the photos that have a pose, the names of their masks by the ids of the photos; none without masks."""
+        return {} if self.mask_dir is None else {image.image_id: mask_name(image.name) for image in self.images()}
+
     def check_photos(self) -> None:
         """Raise a ValueError if a photo that has a pose is not there."""
         missing = [image.name for image in self.images() if not (self.image_dir / image.name).is_file()]
@@ -42,6 +48,11 @@ class ExportSource:
                 f"{len(missing)} photos of the model {self.model_dir} are not in {self.image_dir}, such as "
                 f"{missing[0]}; run reconstruct once more with the same folders, which puts them there"
             )
+
+
+def mask_name(name: str) -> str:
+    """Name of a photo's mask, as COLMAP has it."""
+    return f"{name}.png"
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Photos without distortion, and COLMAP's model of them: what gsplat, Brush, OpenSplat and Postshot read."""
+"""Photos and masks without distortion, and COLMAP's model of them: what gsplat, Brush, OpenSplat and Postshot read."""
 
 from __future__ import annotations
 
@@ -41,38 +41,96 @@ def check(source: ExportSource) -> None:
         )
 
 
-def write(source: ExportSource, folder: Path) -> None:
-    """Write images/ and sparse/0 into an empty folder: photos of PINHOLE cameras, all names and points kept.
+def check_masks(source: ExportSource) -> None:
+    """Raise a ValueError if there are no masks, or the photos have no form without distortion."""
+    if source.mask_dir is None:
+        raise ValueError(
+            "the photos have no masks to export; leave masks out of the formats, or run reconstruct with --mask-path, "
+            "which names their folder"
+        )
+    check(source)
 
-    WebP photos are written as WebP, whatever data they had. World frame and units are those of the model, which `check`
-    has let pass; each picture is cut to where it has no blank pixels, so its size may differ from that of the photo.
+
+def write(source: ExportSource, folder: Path) -> None:
+    """Write images/, sparse/0 and, of photos with masks, masks/ into an empty folder.
+
+    Photos are those of PINHOLE cameras, all names and points kept. WebP photos are written as WebP, whatever data they
+    had. World frame and units are those of the model, which `check` has let pass; each picture is cut to where it has
+    no blank pixels, so its size may differ from that of the photo. Masks are those of `write_masks`.
+
+    Raises:
+        OSError: A picture could not be written.
+    """
+    names = {image.image_id: image.name for image in source.images()}
+    with TemporaryDirectory(dir=folder) as name:
+        pictures = {i: (source.image_dir / names[i], _colmaps_name(i, names[i])) for i in names}
+        flat = _undistort(source, pictures, Path(name))
+        for image_id in names:
+            _put(Path(name) / "flat" / "images" / flat.image(image_id).name, folder / "images" / names[image_id])
+            flat.image(image_id).name = names[image_id]
+        # In sparse/0, unlike COLMAP, and without its scripts for dense stereo, which look for the model in sparse.
+        (folder / "sparse" / "0").mkdir(parents=True)
+        flat.write(folder / "sparse" / "0")
+    if source.mask_dir is not None:
+        write_masks(source, folder / "masks")
+
+
+def write_masks(source: ExportSource, folder: Path) -> None:
+    """Write ``NAME.png`` for every photo, as ``StereoFusion.mask_path`` of COLMAP has it: black, 0, or white, 255.
+
+    They fit the photos that `write` writes, pixel by pixel; `check_masks` has let the model pass. A pixel is black if
+    at least half of what it shows is black in the photo's mask.
+
+    Raises:
+        OSError: A mask could not be written.
+    """
+    if source.mask_dir is None:
+        return
+    names = source.mask_names()
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as name:
+        _undistort(source, {i: (source.mask_dir / names[i], names[i]) for i in names}, Path(name))
+        for mask in names.values():
+            (folder / mask).parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(Path(name) / "flat" / "images" / mask) as picture:
+                picture.convert("L").point(lambda value: 255 if value > 127 else 0).save(folder / mask)
+
+
+def _undistort(
+    source: ExportSource, pictures: Mapping[int, tuple[Path, str]], scratch: Path
+) -> pycolmap.Reconstruction:
+    """Write pictures without distortion to flat/images in a folder.
+
+    Args:
+        source: Whose cameras took the pictures.
+        pictures: By the ids of the photos, the files of these or of their masks, and names that COLMAP can write.
+        scratch: An empty folder.
+
+    Returns:
+        The model of the pictures, with these names.
 
     Raises:
         OSError: A picture could not be written.
     """
     import pycolmap
 
-    names = {image.image_id: image.name for image in source.images()}
-    with TemporaryDirectory(dir=folder) as name:
-        scratch = Path(name)
-        model = _with_cameras_to_undistort(source)
-        for image_id in names:
-            if _suffix(names[image_id]) in _PILLOW_WRITES:
-                model.image(image_id).name += f".{image_id}.png"
-            link_or_copy(source.image_dir / names[image_id], scratch / "photos" / model.image(image_id).name)
-        (scratch / "model").mkdir()
-        model.write(scratch / "model")
-        pycolmap.undistort_images(scratch / "flat", scratch / "model", scratch / "photos")
-        flat = pycolmap.Reconstruction(scratch / "flat" / "sparse")
-        lost = [names[i] for i in names if not (scratch / "flat" / "images" / flat.image(i).name).is_file()]
-        if lost:
-            raise OSError(f"COLMAP could not undistort {len(lost)} of {len(names)} photos, such as {lost[0]}")
-        for image_id in names:
-            _put(scratch / "flat" / "images" / flat.image(image_id).name, folder / "images" / names[image_id])
-            flat.image(image_id).name = names[image_id]
-        # In sparse/0, unlike COLMAP, and without its scripts for dense stereo, which look for the model in sparse.
-        (folder / "sparse" / "0").mkdir(parents=True)
-        flat.write(folder / "sparse" / "0")
+    model = _with_cameras_to_undistort(source)
+    for image_id, (file, name) in pictures.items():
+        link_or_copy(file, scratch / "pictures" / name)
+        model.image(image_id).name = name
+    (scratch / "model").mkdir()
+    model.write(scratch / "model")
+    pycolmap.undistort_images(scratch / "flat", scratch / "model", scratch / "pictures")
+    flat = pycolmap.Reconstruction(scratch / "flat" / "sparse")
+    lost = [file for file, name in pictures.values() if not (scratch / "flat" / "images" / name).is_file()]
+    if lost:
+        raise OSError(f"COLMAP could not undistort {len(lost)} of {len(pictures)} pictures, such as {lost[0]}")
+    return flat
+
+
+def _colmaps_name(image_id: int, name: str) -> str:
+    """A name for a picture under which COLMAP writes it."""
+    return f"{name}.{image_id}.png" if _suffix(name) in _PILLOW_WRITES else name
 
 
 def _with_cameras_to_undistort(source: ExportSource) -> pycolmap.Reconstruction:

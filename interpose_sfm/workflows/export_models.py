@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interpose_sfm.export.folder import MANIFEST_NAME, check_replaceable, files_in, replaced
-from interpose_sfm.export.formats import WRITERS, ExportFormat, formats_of
+from interpose_sfm.export.formats import ALWAYS, WRITERS, ExportFormat, formats_of
 from interpose_sfm.export.source import ExportSource
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_write_json
@@ -52,7 +52,7 @@ class ExportResult:
 
 def export_models(
     output: Path,
-    formats: Iterable[str] = tuple(ExportFormat),
+    formats: Iterable[str] = ALWAYS,
     to: Path | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -64,7 +64,7 @@ def export_models(
 
     Args:
         output: Output folder of :func:`interpose_sfm.reconstruct`.
-        formats: Names of `ExportFormat`; all by default.
+        formats: Names of `ExportFormat`; by default those that every model has.
         to: The folder to write; ``output/export`` by default.
         progress: Called with the stage, what is done and the total.
 
@@ -119,7 +119,8 @@ def _sources(workspace: Workspace) -> list[ExportSource]:
             f"{workspace.root} holds no model: reconstruct could build none, and {workspace.report_path} says why for "
             "every photo; there is nothing to export"
         )
-    return [ExportSource(path, pycolmap.Reconstruction(path), workspace.images_dir) for path in folders]
+    mask_dir = workspace.masks_dir if workspace.masks_dir.is_dir() else None
+    return [ExportSource(path, pycolmap.Reconstruction(path), workspace.images_dir, mask_dir) for path in folders]
 
 
 def _number(path: Path) -> int:

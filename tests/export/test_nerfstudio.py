@@ -109,6 +109,21 @@ def test_photos_lie_there_and_only_those_with_a_pose(tmp_path: Path) -> None:
     assert not (read.folder / "images" / "d.png").exists()
 
 
+def test_every_photo_names_its_mask_where_there_are_masks(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "model", "OPENCV", with_masks=True)
+    source.model.deregister_frame(source.model.find_image_with_name("d.png").frame_id)
+    read = exported(source, tmp_path / "out")
+    assert [frame["mask_path"] for frame in read.document["frames"]] == [
+        "masks/b.png.png",
+        "masks/sub/a.png.png",
+        "masks/sub/c.png.png",
+    ]
+    for frame in read.document["frames"]:
+        name = frame["file_path"].removeprefix("images/")
+        assert (read.folder / frame["mask_path"]).samefile(tmp_path / "model" / "masks" / f"{name}.png")
+    assert not (read.folder / "masks" / "d.png.png").exists()
+
+
 def test_cameras_that_nerfstudio_has_not_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no camera model for FULL_OPENCV, expected one of .*; leave nerfstudio out"):
         nerfstudio.check(make_source(tmp_path / "full", "FULL_OPENCV"))

@@ -9,7 +9,7 @@ import pycolmap
 import pytest
 from PIL import Image
 
-from exported_scene import NAMES, PARAMS, colours_at, make_source
+from exported_scene import NAMES, PARAMS, colours_at, is_kept, make_source
 from interpose_sfm.export import undistorted
 
 WEBP = ("b.webp", "sub/a.png", "sub/C.WEBP", "d.tif")
@@ -81,6 +81,39 @@ def test_nothing_else_lies_there(tmp_path: Path) -> None:
     assert {path.relative_to(tmp_path / "out" / "images").as_posix() for path in pictures} == {*NAMES} - {"d.png"}
 
 
+@pytest.mark.parametrize("model", ["OPENCV", "PINHOLE", "FISHEYE"])
+def test_masks_are_undistorted_like_the_photos(model: str, tmp_path: Path) -> None:
+    names = ("b.webp", "sub/a.png", "c.JPG", "d.png")
+    source = make_source(tmp_path / "model", model, names, with_masks=True)
+    (tmp_path / "out").mkdir()
+    undistorted.write(source, tmp_path / "out")
+    read = pycolmap.Reconstruction(tmp_path / "out" / "sparse" / "0")
+    for image in read.images.values():
+        mask = Image.open(tmp_path / "out" / "masks" / f"{image.name}.png")
+        assert mask.size == Image.open(tmp_path / "out" / "images" / image.name).size
+        assert (mask.mode, mask.format, set(np.unique(mask))) == ("L", "PNG", {0, 255})
+        flat, distorted = read.camera(image.camera_id), source.model.image(image.image_id).camera
+        positions = np.stack(np.mgrid[: flat.height, : flat.width][::-1], -1) + 0.5
+        rays = np.c_[flat.cam_from_img(positions.reshape(-1, 2)), np.ones(flat.width * flat.height)]
+        expected = is_kept(distorted.img_from_cam(rays)).reshape(flat.height, flat.width)
+        wrong = (np.asarray(mask) == 255) != expected
+        assert wrong.mean() < 0.01  # the line of pixels that lie across the edge
+        assert 0.3 < expected.mean() < 0.8
+    assert not list((tmp_path / "out" / "images").rglob("*.png.png"))
+    (tmp_path / "alone").mkdir()
+    undistorted.check_masks(source)
+    undistorted.write_masks(source, tmp_path / "alone")
+    alone, beside = ({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.png")}
+                     for folder in (tmp_path / "alone", tmp_path / "out" / "masks"))  # fmt: skip
+    assert alone == beside
+    assert len(alone) == 4
+
+
+def test_masks_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="photos have no masks to export; leave masks out of the formats, or run"):
+        undistorted.check_masks(make_source(tmp_path / "model", "OPENCV"))
+
+
 def test_names_without_a_format_and_panoramas_are_refused(tmp_path: Path) -> None:
     source = make_source(tmp_path / "names", "OPENCV", ("a.png", "IMG_1"))
     with pytest.raises(
@@ -97,5 +130,5 @@ def test_a_picture_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     source = make_source(tmp_path / "model", "OPENCV")
     (source.image_dir / "d.png").write_text("no picture")
     (tmp_path / "out").mkdir()
-    with pytest.raises(OSError, match=r"could not undistort 1 of 4 photos, such as d\.png"):
+    with pytest.raises(OSError, match=r"could not undistort 1 of 4 pictures, such as .*d\.png"):
         undistorted.write(source, tmp_path / "out")

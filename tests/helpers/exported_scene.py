@@ -38,19 +38,26 @@ PARAMS: dict[str, tuple[float, ...]] = {
 }
 
 
-def make_source(folder: Path, model: str, names: Sequence[str] = NAMES, *, num_cameras: int = 1) -> ExportSource:
-    """A model of these photos, and their pictures: red tells the column, green the row."""
+def make_source(
+    folder: Path, model: str, names: Sequence[str] = NAMES, *, num_cameras: int = 1, with_masks: bool = False
+) -> ExportSource:
+    """A model of these photos, and their pictures: red tells the column, green the row; masks are as `is_kept` says."""
     model_dir = folder / "sparse" / "0"
     model_dir.mkdir(parents=True)
     made = synthetic_model(model, len(names) // num_cameras, num_cameras)
     for image_id, name in zip(sorted(made.images), names, strict=True):
         made.images[image_id].name = name
         write_picture(folder / "images" / name)
+        if with_masks:
+            write_mask(folder / "masks" / f"{name}.png")
     made.write(model_dir)
-    return ExportSource(model_dir, pycolmap.Reconstruction(model_dir), folder / "images")
+    mask_dir = folder / "masks" if with_masks else None
+    return ExportSource(model_dir, pycolmap.Reconstruction(model_dir), folder / "images", mask_dir)
 
 
-def make_workspace(folder: Path, sizes: Sequence[int] = (4,), model: str = "SIMPLE_RADIAL") -> Workspace:
+def make_workspace(
+    folder: Path, sizes: Sequence[int] = (4,), model: str = "SIMPLE_RADIAL", *, with_masks: bool = False
+) -> Workspace:
     """An output folder with a model of each size."""
     workspace = Workspace(folder)
     with workspace.locked():
@@ -60,6 +67,8 @@ def make_workspace(folder: Path, sizes: Sequence[int] = (4,), model: str = "SIMP
             for image in made.images.values():
                 image.name = f"{index}_{image.name}"
                 write_picture(workspace.images_dir / image.name)
+                if with_masks:
+                    write_mask(workspace.masks_dir / f"{image.name}.png")
             (workspace.sparse_dir / str(index)).mkdir()
             made.write(workspace.sparse_dir / str(index))
     return workspace
@@ -91,6 +100,18 @@ def write_picture(path: Path) -> None:
     """A PNG, whatever the name says, as the photo stage writes WebP photos."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(colours_at(np.stack(np.mgrid[:HEIGHT_PX, :WIDTH_PX][::-1], -1) + 0.5)).save(path, "PNG")
+
+
+def write_mask(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = is_kept(np.stack(np.mgrid[:HEIGHT_PX, :WIDTH_PX][::-1], -1) + 0.5)
+    Image.fromarray(np.where(kept, 255, 0).astype(np.uint8)).save(path)
+
+
+def is_kept(positions_px: FloatArray) -> np.ndarray:
+    """Whether masks are white at (..., 2) positions: to the right of a slanted line, and below a level one."""
+    x, y = positions_px[..., 0], positions_px[..., 1]
+    return np.asarray((x > 40 + y / 4) & (y > 20))
 
 
 def colours_at(positions_px: FloatArray) -> np.ndarray:

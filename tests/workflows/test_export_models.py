@@ -24,7 +24,7 @@ def test_every_model_has_every_form_and_the_largest_is_named(tmp_path: Path) -> 
     told: list[tuple[str, int, int]] = []
     result = export_models(output, progress=lambda *state: told.append(state))
     assert result.folder == output / "export"
-    assert result.formats == tuple(ExportFormat)
+    assert set(ExportFormat) - set(result.formats) == {ExportFormat.MASKS}
     assert [(m.folder, m.num_photos, m.is_largest) for m in result.models] == [
         (output / "export" / "0", 5, True),
         (output / "export" / "1", 3, False),
@@ -63,6 +63,17 @@ def test_files_of_others_stay(earlier: bool, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds files that no export wrote \(0/mine\.txt\).*choose a new folder"):
         export_models(output, ["text"], tmp_path / "to")
     assert tree(tmp_path) == before
+
+
+def test_masks_of_the_output_folder_come_along(tmp_path: Path) -> None:
+    output = make_workspace(tmp_path / "out", with_masks=True).root
+    result = export_models(output, ["nerfstudio", "undistorted", "masks"])
+    folder = result.models[0].folder
+    assert all("mask_path" in frame for frame in read_transforms(folder / "nerfstudio").document["frames"])
+    names = {path.name for path in (folder / "undistorted" / "images").iterdir()}
+    assert len(names) == 4
+    for masks in (folder / "undistorted" / "masks", folder / "masks"):
+        assert {path.name for path in masks.iterdir()} == {f"{name}.png" for name in names}
 
 
 def test_what_is_no_folder_to_export_to(tmp_path: Path) -> None:
@@ -122,8 +133,8 @@ def test_an_export_that_breaks_off_leaves_the_earlier_one(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("formats", "message"),
     [
-        ([], "got no format to export to, expected some of nerfstudio, undistorted, text, ply"),
-        (["colmap"], "got the export format 'colmap', expected some of nerfstudio, undistorted, text, ply"),
+        ([], "got no format to export to, expected some of nerfstudio, undistorted, masks, text, ply"),
+        (["colmap"], "got the export format 'colmap', expected some of nerfstudio, undistorted, masks, text, ply"),
     ],
 )
 def test_unknown_formats(formats: list[str], message: str, tmp_path: Path) -> None:
