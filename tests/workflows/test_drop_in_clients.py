@@ -94,6 +94,25 @@ def test_an_importers_database_is_not_altered(apart: Apart, features: Path, tmp_
     assert listing(tmp_path) == files
 
 
+@pytest.mark.skipif("HLOC_PATH" not in os.environ, reason="HLOC_PATH is not set to a checkout of hloc")
+@pytest.mark.parametrize("is_hooked", [False, True])
+def test_hlocs_own_reconstruction(
+    apart: Apart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_hooked: bool
+) -> None:
+    """As it is published, its ``reconstruction.main`` gets six photos in one model instead of three."""
+    sfm_dir = tmp_path / "sfm"
+    sfm_dir.mkdir()
+    apart.copy_stores(sfm_dir / "database.db")
+    monkeypatch.setenv("PYTHONPATH", os.environ["HLOC_PATH"])
+    command = (CLIENTS / "hloc_reconstruction.py", apart.database_path, apart.photo_dir, sfm_dir)
+    done = hook(*FLAGS, "--", *command) if is_hooked else python(*command)
+    assert done.code == 0, done.err
+    assert f"hloc returned a model of {6 if is_hooked else 3} photos" in done.out
+    model = pycolmap.Reconstruction(sfm_dir)
+    assert model.num_reg_images() == (6 if is_hooked else 3)
+    assert worst_error_deg(model, apart.truth.cam_from_world) < 1.0
+
+
 # ---------------------------------------------------------------- mappers in Python
 
 
