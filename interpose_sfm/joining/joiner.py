@@ -20,25 +20,21 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm.colmap import databases, incremental_mapper, link_rows, reconstruction
 from interpose_sfm.colmap.cameras import refined_cameras
-from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import adjustment, gps, overlaps, placing
 from interpose_sfm.joining.adjustment import AdjustedLink
-from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, ScaleCue, contradiction
+from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, ScaleCue
 from interpose_sfm.joining.mapping_run import MappingRun
-from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixels
-from interpose_sfm.joining.sightings import find_sightings, num_points, verified_points
-from interpose_sfm.joining.similarity_fit import fit_statements
-from interpose_sfm.matching import verification
-from interpose_sfm.products import FloatArray, ImagePair, Link, Pose
+from interpose_sfm.joining.pixel_witness import PixelWitness
+from interpose_sfm.joining.reprojection_fit import Sighting
+from interpose_sfm.joining.sightings import find_sightings, num_points
+from interpose_sfm.products import ImagePair, Link, Pose
 
 if TYPE_CHECKING:
     import pycolmap
 
 logger = logging.getLogger(__name__)
 
-MIN_AGREEING_SHARE = 0.5  # of the links' points in either model that the other one sees where the links say
-MIN_SIDE_POINTS = 8  # of either model, for a link that was refused: the points of one alone suit some wrong scale
 CONFIRMED_SIGMAS = 2.0
 """Of its spread that a candidate may miss the predicted rotation: three in four right links do not miss it by more. On
 castle-P30_s4 the right link misses it by at most 1.5 of them (11 degrees), the next candidate by 64 degrees."""
@@ -122,7 +118,7 @@ class ModelJoiner:
         self._is_guessing = False
         self._gps_sigma_m = gps.POSITION_SIGMA_M
         self._held_by_matches: dict[tuple[ImagePair, frozenset[str], frozenset[str]], tuple[Link, ...]] = {}
-        self._own_points_px: dict[ImagePair, tuple[FloatArray, FloatArray]] = {}
+        self._pixels = PixelWitness(run.limits.max_cycle_deg)
         self._num_folders = 0
 
     def join_all(
@@ -218,7 +214,7 @@ class ModelJoiner:
         databases.copy_database(run.database_path, database_path)
         try:
             self._run = replace(run, database_path=database_path)
-            self._remember_own_points(confirmed, target, source)
+            self._pixels.remember(confirmed, target, source, database_path)
             link_rows.inject_links(database_path, self._source.support(confirmed))
             target, source = self._triangulated(target), self._triangulated(source)
             joined = self._joined(target, source, self._between(target, source, [*self._links, *confirmed]), confirmed)
@@ -246,7 +242,7 @@ class ModelJoiner:
         survey = gps.survey(between.target, between.source, self._run.positions_m, self._gps_sigma_m)
         if survey is not None and isinstance(answer, Apart) and _is_open(answer, sightings):
             measured, answer = survey.measured(between), self._by_survey(answer, survey, between, everything)
-        similarity = self._similarity(measured, answer, target, source, sightings, confirmed)
+        similarity = self._pixels.similarity(measured, answer, target, source, sightings, confirmed)
         if isinstance(similarity, str):
             self._apart[min(names[0]), min(names[1])] = similarity
             return None
@@ -317,79 +313,6 @@ class ModelJoiner:
                 alike.append(link)
         supported.sort(key=lambda links: -links[0].evidence.weight)
         return [*supported[:MAX_SUPPORTED], *([alike] if alike else [])]
-
-    def _similarity(
-        self,
-        between: placing.Between,
-        answer: Alignment | Apart,
-        target: pycolmap.Reconstruction,
-        source: pycolmap.Reconstruction,
-        sightings: Sequence[Sighting],
-        confirmed: Sequence[Link],
-    ) -> Similarity | str:
-        """The alignment, measured by the pixels where links have points; a sentence where it is not to be believed.
-
-        The points of look-alike structure fit one another perfectly, a window further along. What else is known of the
-        two models tells: where the pixels move it beyond its uncertainty, they are not believed.
-
-        Args:
-            confirmed: Those of the links that only pixels can confirm.
-        """
-        if isinstance(answer, Apart) and answer.reason is not ApartReason.UNSURE_SCALE:
-            return f"{answer.detail}; wanted: {answer.wanted}"
-        num_sightings = num_points(sightings)
-        both = f"the links between {min(between.source)} and {min(between.target)}"
-        if num_sightings < overlaps.MIN_COMMON_POINTS:
-            if isinstance(answer, Apart):
-                return f"{answer.detail}; wanted: {answer.wanted}"
-            if confirmed and not any(self._is_verified_alike(link, target, source) for link in confirmed):
-                return f"only {num_sightings} points of {both} have a depth; wanted: a link with more points"
-            return answer.target_from_source
-        statements = between.statements
-        start = fit_statements(statements).similarity if isinstance(answer, Apart) else answer.target_from_source
-        fit = fit_pixels(statements, start, sightings)
-        logger.info("%d of %d points of links are seen where they belong", fit.num_agreeing, fit.num_sightings)
-        sides = fit.target_points, fit.source_points
-        is_believed = fit.num_agreeing >= overlaps.MIN_COMMON_POINTS
-        is_believed &= all(agreeing >= MIN_AGREEING_SHARE * seen for agreeing, seen in sides)
-        if not is_believed or (confirmed and min(agreeing for agreeing, _ in sides) < MIN_SIDE_POINTS):
-            counts = " and ".join(f"{agreeing} of {seen}" for agreeing, seen in sides)
-            return (
-                f"only {counts} points that either model has of {both} are seen where they belong; "
-                "wanted: a link with more points"
-            )
-        broken = contradiction(statements, fit.target_from_source, self._run.limits.max_cycle_deg)
-        if broken:
-            return f"the points of {both} do not fit what else is known: {broken}; wanted: another link between them"
-        return fit.target_from_source
-
-    def _is_verified_alike(self, link: Link, target: pycolmap.Reconstruction, source: pycolmap.Reconstruction) -> bool:
-        """Whether COLMAP's own features verify the pair, too, and most of their matches agree with the link's pose.
-
-        A camera that both models have counts as the target, which is the larger one, refined it.
-        """
-        a, b = link.pair.a, link.pair.b
-        points_a_px, points_b_px = self._own_points_px[link.pair]
-        if len(points_a_px) < MIN_VERIFIED_MATCHES:
-            return False
-        models = {name: model for model in (source, target) for name in reconstruction.registered_names(model)}
-        cameras = []
-        for name in (a, b):
-            camera_id = models[name].find_image_with_name(name).camera_id
-            model = target if target.exists_camera(camera_id) else models[name]
-            cameras.append(geometry.from_colmap_camera(model.camera(camera_id), is_trusted=True))
-        errors_px = verification.epipolar_errors_px(link.b_from_a, points_a_px, cameras[0], points_b_px, cameras[1])
-        return bool(np.mean(errors_px <= AGREE_PX) >= MIN_AGREEING_SHARE)
-
-    def _remember_own_points(
-        self, links: Sequence[Link], target: pycolmap.Reconstruction, source: pycolmap.Reconstruction
-    ) -> None:
-        """What COLMAP's own features verify between photos, before matches of links are added to that."""
-        models = {name: model for model in (source, target) for name in reconstruction.registered_names(model)}
-        for pair in {link.pair for link in links} - self._own_points_px.keys():
-            self._own_points_px[pair] = verified_points(
-                models[pair.a], pair.a, models[pair.b], pair.b, self._run.database_path
-            )
 
     # ------------------------------------------------------------ single photos
 
