@@ -50,7 +50,7 @@ class _Reconstruct(Command):
         photos: Folder of the photos, sub-folders included, or a video.
         output: Output folder (default: PHOTOS_interpose beside the photos).
         export: Write the models for other programs as well, as the command export does: some of nerfstudio,
-            undistorted, masks, text and ply, apart by commas.
+            undistorted, masks, text, ply and mesh, apart by commas.
     """
 
     photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]

@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from interpose_sfm.cli import text
 from interpose_sfm.cli.command import OK, Command, Outcome
 from interpose_sfm.export.formats import ALWAYS, ExportFormat, formats_of
+from interpose_sfm.export.orientation import Align
 from interpose_sfm.run_log import Progress
 
 FormatList = Annotated[str, tyro.conf.arg(metavar="FORMAT,...", help_behavior_hint="")]
@@ -26,24 +27,28 @@ class Export(Command):
 
     nerfstudio is transforms.json with photos and points; undistorted is photos of pinhole cameras with their COLMAP
     model in sparse/0, both with the masks where --mask-path named some; masks is those of the undistorted photos alone;
-    text is COLMAP's text model; ply is the points with colours. Every model gets a folder of its own, 0, 1, ...;
+    text is COLMAP's text model; ply is the points with colours, as they are and cleaned with normals; mesh is a coarse
+    surface through them. Every model gets a folder of its own, 0, 1, ...;
     export.json says which is the largest. What an earlier export wrote is replaced.
 
     Attributes:
         output: Output folder of reconstruct.
-        formats: Some of nerfstudio, undistorted, masks, text and ply, apart by commas (default: all but masks).
+        formats: Some of nerfstudio, undistorted, masks, text, ply and mesh, apart by commas (default: all but masks and
+            mesh).
         to: Folder to write (default: OUTPUT/export).
+        align: up turns every model so that -y points up, as its photos tell; none leaves it as it is.
     """
 
     output: Annotated[Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
     formats: FormatList = _ALWAYS
     to: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    align: Align = Align.NONE
 
     def run(self, progress: Progress) -> Outcome:
         """Write them."""
         from interpose_sfm.workflows.export_models import export_models
 
-        result = export_models(self.output, split(self.formats), self.to, progress)
+        result = export_models(self.output, split(self.formats), self.to, progress, self.align)
         return Outcome(OK, text.export(result), result, is_optional=True)
 
 

@@ -1,12 +1,13 @@
-"""What COLMAP writes by itself: its text files, and the points as PLY."""
+"""COLMAP's text files, and the points as PLY."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from interpose_sfm.colmap.point_cloud import write_oriented_point_cloud
 from interpose_sfm.export.source import ExportSource
 
-POINTS_NAME = "points.ply"
+POINTS_NAME, CLEANED_NAME = "points.ply", "cleaned.ply"
 
 
 def check_text(source: ExportSource) -> None:
@@ -25,5 +26,9 @@ def write_text(source: ExportSource, folder: Path) -> None:
 
 
 def write_points(source: ExportSource, folder: Path) -> None:
-    """Write all points of the model with their colours, in its frame and units, as binary PLY with float32."""
+    """Write points.ply, all points of the model with their colours, and cleaned.ply, with normals and without outliers.
+
+    Frame and units are those of the model. The former is COLMAP's own binary PLY with float32.
+    """
     source.model.export_PLY(folder / POINTS_NAME)
+    write_oriented_point_cloud(source.model, folder / CLEANED_NAME)

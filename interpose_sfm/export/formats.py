@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interpose_sfm._compat import StrEnum
-from interpose_sfm.export import colmap_files, nerfstudio, undistorted
+from interpose_sfm.export import colmap_files, mesh, nerfstudio, undistorted
 from interpose_sfm.export.source import ExportSource
 
 
@@ -23,7 +23,9 @@ class ExportFormat(StrEnum):
     TEXT = "text"
     """COLMAP's text files."""
     PLY = "ply"
-    """The points with their colours."""
+    """The points with their colours, as they are, and cleaned with normals."""
+    MESH = "mesh"
+    """A coarse surface through the points."""
 
 
 ALWAYS = (ExportFormat.NERFSTUDIO, ExportFormat.UNDISTORTED, ExportFormat.TEXT, ExportFormat.PLY)
@@ -50,6 +52,7 @@ WRITERS: Mapping[ExportFormat, Writer] = {
     ExportFormat.MASKS: Writer(undistorted.write_masks, undistorted.check_masks),
     ExportFormat.TEXT: Writer(colmap_files.write_text, colmap_files.check_text),
     ExportFormat.PLY: Writer(colmap_files.write_points),
+    ExportFormat.MESH: Writer(mesh.write, mesh.check),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from interpose_sfm.export.folder import MANIFEST_NAME, check_replaceable, files_in, replaced
 from interpose_sfm.export.formats import ALWAYS, WRITERS, ExportFormat, formats_of
+from interpose_sfm.export.orientation import Align, upright
 from interpose_sfm.export.source import ExportSource
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_write_json
@@ -55,33 +56,37 @@ def export_models(
     formats: Iterable[str] = ALWAYS,
     to: Path | None = None,
     progress: Progress | None = None,
+    align: str = Align.NONE,
 ) -> ExportResult:
     """Write the models of an output folder in the forms that nerfstudio, gsplat, Brush and others read.
 
     Every model gets a folder of its own, with a folder for each form: ``0/nerfstudio``, ``0/undistorted``, ...
     ``export.json`` says which model is the largest. World frame and units are those of the models, but for
-    transforms.json, which says how it is turned. What an earlier export wrote is replaced as a whole.
+    ``align`` and for transforms.json, which says how it is turned. What an earlier export wrote is replaced as a whole.
 
     Args:
         output: Output folder of :func:`interpose_sfm.reconstruct`.
         formats: Names of `ExportFormat`; by default those that every model has.
         to: The folder to write; ``output/export`` by default.
         progress: Called with the stage, what is done and the total.
+        align: A name of `Align`: ``up`` turns every model so that -y points up, as far as its photos tell.
 
     Raises:
-        ValueError: ``output`` holds no model, a model has no such form, or ``to`` holds files that no export wrote; the
-            message says what to do, and nothing was written.
+        ValueError: ``output`` holds no model, a model has no such form, its photos do not tell which way is up, or
+            ``to`` holds files that no export wrote; the message says what to do, and nothing was written.
         WorkspaceBusyError: A run works in the output folder.
         OSError: A picture or a file could not be written; what was there before is as it was.
     """
     output = Path(output)
-    wanted = formats_of(formats)
+    wanted, alignment = formats_of(formats), _alignment_of(align)
     target = output / "export" if to is None else Path(to)
     check_replaceable(target)
     _check_output(output)
     log = RunLog(progress)
     with Workspace(output).locked() as workspace:
         sources = _sources(workspace)
+        if alignment is Align.UP:
+            sources = [upright(source) for source in sources]
         for source in sources:
             for check in (WRITERS[kind].check for kind in wanted):
                 if check is not None:
@@ -97,6 +102,13 @@ def export_models(
             _write_manifest(folder, result)
         log.tell("export", len(sources) * len(wanted), len(sources) * len(wanted))
     return result
+
+
+def _alignment_of(name: str) -> Align:
+    try:
+        return Align(name)
+    except ValueError:
+        raise ValueError(f"got the alignment {name!r}, expected one of {', '.join(Align)}") from None
 
 
 def _check_output(output: Path) -> None:

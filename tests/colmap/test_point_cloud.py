@@ -11,6 +11,7 @@ import pycolmap
 import pytest
 
 from base_models import Base
+from exported_scene import model_of_points
 from interpose_sfm.colmap import point_cloud
 from interpose_sfm.colmap.point_cloud import load_whole
 
@@ -54,6 +55,19 @@ def test_the_point_cloud_is_cleaned(base: Base, tmp_path: Path) -> None:
     assert len(points) == num_kept
     assert 0.9 * num_before <= num_kept <= num_before
     assert np.abs(points).max() < 10
+
+
+def test_normals_point_to_the_photos_that_see_the_points(tmp_path: Path) -> None:
+    """Two walls, the photos between them, and a point far off."""
+    open3d = pytest.importorskip("open3d")
+    random = np.random.default_rng(0)
+    walls = np.c_[np.repeat([-3.0, 3.0], 300), random.uniform(-1, 1, (600, 2))] + random.normal(0, 0.002, (600, 3))
+    model = model_of_points(np.r_[walls, [[30.0, 0.0, 0.0]]], [9, 9, 9])
+    point_cloud.write_oriented_point_cloud(model, tmp_path / "cloud.ply")
+    cloud = open3d.io.read_point_cloud(tmp_path / "cloud.ply")
+    points, normals = np.asarray(cloud.points), np.asarray(cloud.normals)
+    assert 560 < len(points) <= 600
+    assert (-np.sign(points[:, 0]) * normals[:, 0]).min() > 0.95
 
 
 def test_few_points_are_written_as_they_are(tmp_path: Path) -> None:

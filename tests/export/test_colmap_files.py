@@ -42,3 +42,4 @@ def test_points_have_their_colours(tmp_path: Path) -> None:
     assert len(points) == len(expected)
     for point, colour in zip(points, colours, strict=True):
         np.testing.assert_allclose(point, expected[tuple(colour.tolist())], atol=1e-5)
+    assert {path.name for path in tmp_path.glob("*.ply")} == {"points.ply", "cleaned.ply"}

@@ -96,6 +96,19 @@ def synthetic_model(model: str, num_photos: int, num_cameras: int = 1) -> pycolm
     return made
 
 
+def model_of_points(points: FloatArray, colour: Sequence[int]) -> pycolmap.Reconstruction:
+    """A model with these (n, 3) points, each of which is seen from near the origin."""
+    options = pycolmap.SyntheticDatasetOptions(num_rigs=1, num_frames_per_rig=4, num_points3D=len(points))
+    pycolmap.set_random_seed(3)
+    made = pycolmap.synthesize_dataset(options)
+    for image in made.images.values():
+        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(), [0.01 * image.image_id, 0.0, 0.0])
+        made.frames[image.frame_id].rig_from_world = pose
+    for point, xyz in zip(made.points3D.values(), points, strict=True):
+        point.xyz, point.color = xyz, np.array(colour, np.uint8)
+    return made
+
+
 def write_picture(path: Path) -> None:
     """A PNG, whatever the name says, as the photo stage writes WebP photos."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pycolmap
 import pytest
 
@@ -24,7 +25,7 @@ def test_every_model_has_every_form_and_the_largest_is_named(tmp_path: Path) -> 
     told: list[tuple[str, int, int]] = []
     result = export_models(output, progress=lambda *state: told.append(state))
     assert result.folder == output / "export"
-    assert set(ExportFormat) - set(result.formats) == {ExportFormat.MASKS}
+    assert set(ExportFormat) - set(result.formats) == {ExportFormat.MASKS, ExportFormat.MESH}
     assert [(m.folder, m.num_photos, m.is_largest) for m in result.models] == [
         (output / "export" / "0", 5, True),
         (output / "export" / "1", 3, False),
@@ -48,7 +49,7 @@ def test_an_earlier_export_is_replaced_as_a_whole(tmp_path: Path) -> None:
     output = make_workspace(tmp_path / "out").root
     export_models(output, ["text", "ply"], tmp_path / "new" / "to")
     export_models(output, ["ply"], tmp_path / "new" / "to")
-    assert tree(tmp_path / "new" / "to").keys() == {"export.json", "0/ply/points.ply"}
+    assert tree(tmp_path / "new" / "to").keys() == {"export.json", "0/ply/cleaned.ply", "0/ply/points.ply"}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["to"]
 
 
@@ -74,6 +75,43 @@ def test_masks_of_the_output_folder_come_along(tmp_path: Path) -> None:
     assert len(names) == 4
     for masks in (folder / "undistorted" / "masks", folder / "masks"):
         assert {path.name for path in masks.iterdir()} == {f"{name}.png" for name in names}
+
+
+def test_every_form_is_turned_upright(tmp_path: Path) -> None:
+    output = make_workspace(tmp_path / "out").root
+    sparse = output / "sparse" / "0"
+    model = pycolmap.Reconstruction(sparse)
+    level_ring(model)
+    model.transform(pycolmap.Sim3d(2.0, pycolmap.Rotation3d(np.array([0.3, -0.5, 0.2, 0.6])), [1.0, 2.0, 3.0]))
+    model.write(sparse)
+    folder = export_models(output, align="up").models[0].folder
+    for name in ("text", "undistorted/sparse/0"):
+        read = pycolmap.Reconstruction(folder / name)
+        assert all(up_of(image) @ [0, -1, 0] > 0.9999 for image in read.images.values())
+    for frame in read_transforms(folder / "nerfstudio").document["frames"]:
+        assert np.array(frame["transform_matrix"])[2, 1] > 0.9999  # z is up there
+    points = np.array([point.xyz for point in pycolmap.Reconstruction(folder / "text").points3D.values()])
+    np.testing.assert_allclose(
+        np.sort(read_ply(folder / "ply" / "points.ply")[0], axis=0), np.sort(points, axis=0), atol=1e-4
+    )
+    for image in pycolmap.Reconstruction(sparse).images.values():  # which stays as it is
+        np.testing.assert_array_equal(
+            image.cam_from_world().matrix(), model.image(image.image_id).cam_from_world().matrix()
+        )
+    with pytest.raises(ValueError, match="got the alignment 'down', expected one of none, up"):
+        export_models(output, align="down")
+
+
+def level_ring(model: pycolmap.Reconstruction) -> None:
+    """Turn the photos of a model level, each another way; its points stay."""
+    for index, image in enumerate(model.images.values()):
+        turn = pycolmap.Rotation3d(np.array([0.0, 1.2 * index, 0.0]))
+        pose = image.cam_from_world()
+        model.frames[image.frame_id].rig_from_world = pycolmap.Rigid3d(turn, pose.translation)
+
+
+def up_of(image: pycolmap.Image) -> np.ndarray:
+    return np.asarray(-image.cam_from_world().rotation.matrix()[1])
 
 
 def test_what_is_no_folder_to_export_to(tmp_path: Path) -> None:
@@ -133,8 +171,11 @@ def test_an_export_that_breaks_off_leaves_the_earlier_one(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("formats", "message"),
     [
-        ([], "got no format to export to, expected some of nerfstudio, undistorted, masks, text, ply"),
-        (["colmap"], "got the export format 'colmap', expected some of nerfstudio, undistorted, masks, text, ply"),
+        ([], "got no format to export to, expected some of nerfstudio, undistorted, masks, text, ply, mesh"),
+        (
+            ["colmap"],
+            "got the export format 'colmap', expected some of nerfstudio, undistorted, masks, text, ply, mesh",
+        ),
     ],
 )
 def test_unknown_formats(formats: list[str], message: str, tmp_path: Path) -> None:
