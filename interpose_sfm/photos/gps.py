@@ -1,4 +1,4 @@
-"""Where photos were taken, by the GPS position in their EXIF.
+"""Where photos were taken, by the GPS position in their EXIF, or else in the XMP that drones of DJI write.
 
 COLMAP's feature extraction stores such positions as pose priors, but not of images that the database holds already, as
 ours does, not without an altitude, not of PNG files, and with latitudes above 90 (measured with pycolmap 4.2.1). So
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +30,41 @@ _MAX_ERROR_M = 10.0  # that the receiver states itself, as phones do; joining ta
 _NULL_ISLAND_DEG = 1e-4  # what cameras write that have not found their place yet
 _ALTITUDES_M = (-500.0, 20_000.0)
 
+# Of DJI, by its manuals and ExifTool's table; some of its drones write "longtitude".
+_XMP_VALUE = r"drone-dji:(?:{})(?:\s*=\s*[\"']|\s*>)\s*([-+]?\d+(?:\.\d+)?)"
+_XMP_LATITUDE = re.compile(_XMP_VALUE.format("GpsLatitude|GPSLatitude|Latitude").encode())
+_XMP_LONGITUDE = re.compile(_XMP_VALUE.format("GpsLong(?:t)?itude|GPSLong(?:t)?itude|Longitude").encode())
+_XMP_ALTITUDE = re.compile(_XMP_VALUE.format("AbsoluteAltitude").encode())
+
+
+def position_of(image: Image.Image) -> GpsPosition | None:
+    """The position that a picture's EXIF tells, or where that has none, its XMP; None as `position_in`."""
+    exif = image.getexif()
+    if _LATITUDE in _tags(exif):  # what the receiver itself doubts is not had from the XMP after all
+        return position_in(exif)
+    xmp = image.info.get("xmp", b"")
+    return position_in_xmp(xmp) if isinstance(xmp, bytes) else None
+
+
+def position_in_xmp(xmp: bytes) -> GpsPosition | None:
+    """The position in the XMP of a drone of DJI, as attributes or elements; None where there is none, or nonsense."""
+    values = [pattern.search(xmp) for pattern in (_XMP_LATITUDE, _XMP_LONGITUDE, _XMP_ALTITUDE)]
+    return _sane(*(math.nan if value is None else float(value[1]) for value in values))
+
+
+def _tags(exif: Image.Exif) -> Mapping[int, Any]:
+    """GPS tags of EXIF; none where it is damaged."""
+    try:
+        return exif.get_ifd(_GPS_IFD)
+    except Exception as error:  # noqa: BLE001 - as below
+        logger.info("GPS in EXIF cannot be read and is ignored: %s", error)
+        return {}
+
 
 def position_in(exif: Image.Exif) -> GpsPosition | None:
     """The position that EXIF tells; None where it tells none, nonsense, or one that the receiver itself doubts."""
     try:
-        tags = exif.get_ifd(_GPS_IFD)
+        tags = _tags(exif)
         if _is_doubtful(tags):
             return None
         latitude = _degrees(tags.get(_LATITUDE), text_of(tags.get(_LATITUDE_REF)).upper(), "NS")
@@ -42,6 +73,11 @@ def position_in(exif: Image.Exif) -> GpsPosition | None:
     except Exception as error:  # noqa: BLE001 - Pillow raises almost anything on damaged EXIF data
         logger.info("a GPS position cannot be read and is ignored: %s", error)
         return None
+    return _sane(latitude, longitude, altitude)
+
+
+def _sane(latitude: float, longitude: float, altitude: float) -> GpsPosition | None:
+    """A position of degrees and metres; NaN stands for what is missing."""
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # false for NaN, too
         return None
     if max(abs(latitude), abs(longitude)) < _NULL_ISLAND_DEG:

@@ -33,7 +33,7 @@ Stamp = tuple[int, ...]
 `cp -p` and `mv` keep the first two of another file, but not the others.
 """
 
-_LEDGER_VERSION = 4
+_LEDGER_VERSION = 5
 _SAVE_EVERY = 50  # photos
 _WHICH_FILES: dict[str, Any] = {"recursive": True, "image_list": None, "num_frames_target": 0}  # not how they are read
 _CLONE = 0x40049409  # FICLONE of Linux: a copy that shares its blocks until one of both is written to

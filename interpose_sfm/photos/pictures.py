@@ -275,7 +275,7 @@ def _read_exif(image: Image.Image, path: Path) -> Exif:
             focal_35mm=fields[1],
             plane_resolution=fields[2],
             plane_unit=int(unit) if unit else None,
-            gps=gps.position_in(tags),
+            gps=gps.position_of(image),
         )
     except Exception as error:  # noqa: BLE001 - Pillow raises almost anything on damaged EXIF data
         logger.warning("EXIF of %s cannot be read and is ignored: %s", path, error)
@@ -283,10 +283,10 @@ def _read_exif(image: Image.Image, path: Path) -> Exif:
 
 
 def read_position(path: Path) -> GpsPosition | None:
-    """The GPS position that the EXIF of an image file tells; None where it tells none, or cannot be read."""
+    """The GPS position that the EXIF or XMP of an image file tells; None where it tells none, or cannot be read."""
     try:
         with strict_pillow(), Image.open(path) as image:
-            return gps.position_in(image.getexif())
+            return gps.position_of(image)
     except Exception as error:  # noqa: BLE001 - as above
         logger.info("EXIF of %s cannot be read: %s", path, error)
         return None

@@ -106,6 +106,24 @@ def test_gsplats_colmap_reader(model: str, tmp_path: Path) -> None:
         assert np.abs(shown.astype(int) - colours_at(there)).max() <= 4  # a pixel is up to 2 grey values wide
 
 
+def test_open3d(tmp_path: Path) -> None:
+    open3d = pytest.importorskip("open3d")
+    source = make_source(tmp_path / "model", "OPENCV")
+    (tmp_path / "out").mkdir()
+    nerfstudio.write(source, tmp_path / "out")
+    colmap_files.write_points(source, tmp_path)
+    turned = open3d.io.read_point_cloud(tmp_path / "out" / "sparse_pc.ply")
+    plain, cleaned = (open3d.io.read_point_cloud(tmp_path / name) for name in ("points.ply", "cleaned.ply"))
+    points = np.asarray(plain.points)
+    assert len(points) == source.model.num_points3D()
+    np.testing.assert_allclose(turned.points, points @ nerfstudio.APPLIED_TRANSFORM[:, :3].T, atol=1e-4)
+    np.testing.assert_array_equal(turned.colors, plain.colors)
+    assert cleaned.has_normals()
+    assert cleaned.has_colors()
+    kept = np.linalg.norm(np.asarray(cleaned.points)[:, None] - points[None], axis=-1).min(axis=1)
+    assert kept.max() < 1e-4
+
+
 @pytest.mark.skipif(shutil.which("colmap") is None, reason="COLMAP's command line is not installed")
 def test_colmaps_command_line(tmp_path: Path) -> None:
     """An older COLMAP reads the text model and that of the undistorted photos, and finds nothing left to undistort."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
 from bad_photos import picture
@@ -42,6 +43,52 @@ def test_positions_are_kept_of_every_format_also_where_the_photo_is_written_anew
     for _ in range(2):  # by decoding, then by the ledger
         (found,) = collect(folder).photos
         assert_there(found.gps)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("longitude", ["GpsLongitude", "GpsLongtitude"])
+def test_positions_in_the_xmp_of_drones_are_read(suffix: str, longitude: str, folder: Path) -> None:
+    there = {"GpsLatitude": "+48.501000", longitude: "-2.250000", "AbsoluteAltitude": "+123.40"}
+    attributes = " ".join(f'drone-dji:{key}="{value}"' for key, value in there.items())
+    save_with_xmp(folder / f"a.{suffix}", f"<rdf:Description {attributes}/>")
+    assert_there(pictures.read_position(folder / f"a.{suffix}"))
+    (found,) = collect(folder).photos
+    assert_there(found.gps)
+
+
+def save_with_xmp(path: Path, xmp: str, **options: Any) -> None:
+    if path.suffix == ".png":
+        texts = PngInfo()
+        texts.add_itxt("XML:com.adobe.xmp", xmp)
+        picture("a").save(path, pnginfo=texts, **options)
+    elif path.suffix == ".tif":
+        picture("a").save(path, tiffinfo={700: xmp.encode()}, **options)
+    else:
+        picture("a").save(path, xmp=xmp.encode(), **options)
+
+
+@pytest.mark.parametrize(
+    ("xmp", "truth"),
+    [
+        ("<drone-dji:GpsLatitude>48.501</drone-dji:GpsLatitude><drone-dji:GpsLongitude>-2.25<", (48.501, -2.25, None)),
+        ("drone-dji:Latitude='1.5' drone-dji:Longitude='2' drone-dji:AbsoluteAltitude='-600'", (1.5, 2.0, None)),
+        ("drone-dji:GpsLatitude='+0.000000' drone-dji:GpsLongitude='+0.000000'", None),
+        ("drone-dji:GpsLatitude='+95.0' drone-dji:GpsLongitude='+2.0'", None),
+        ("drone-dji:GpsLatitude='+48.5'", None),
+        ("drone-dji:RelativeAltitude='+48.5'", None),
+    ],
+)
+def test_what_xmp_tells(xmp: str, truth: tuple[float, float, float | None] | None) -> None:
+    found = gps.position_in_xmp(xmp.encode())
+    assert found == (None if truth is None else GpsPosition(*truth))
+
+
+def test_exif_comes_before_xmp_also_where_the_receiver_doubts_it(folder: Path) -> None:
+    xmp = "drone-dji:GpsLatitude='1.5' drone-dji:GpsLongitude='2.5'"
+    save_with_xmp(folder / "a.jpg", xmp, exif=exif_of(BRITTANY))
+    assert_there(pictures.read_position(folder / "a.jpg"))
+    save_with_xmp(folder / "b.jpg", xmp, exif=exif_of({**BRITTANY, 9: "V"}))
+    assert pictures.read_position(folder / "b.jpg") is None
 
 
 def test_photos_without_one_have_none(folder: Path) -> None:
