@@ -69,7 +69,7 @@ class VocabularyTree(Retriever):
                 pairs = generator.next()
                 if pairs:
                     others = [names[other] for query, other in pairs if other != query and other in names]
-                    yield names[pairs[0][0]], others[:number]
+                    yield names[pairs[0][0]], others
 
     def _build(self, database: pycolmap.Database, image_ids: Sequence[int]) -> bool:
         """Train the tree and write it; False where there are too few descriptors."""
