@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     from interpose_sfm.clips.protocol import BudgetError as BudgetError
     from interpose_sfm.doctor import BackendCheck as BackendCheck, CheckKind as CheckKind, diagnose as diagnose
     from interpose_sfm.export.formats import ExportFormat as ExportFormat
+    from interpose_sfm.export.orientation import ExportAlign as ExportAlign
     from interpose_sfm.options import (
         AlignmentMethod as AlignmentMethod, BaseOptions as BaseOptions, BridgingOptions as BridgingOptions,
         CameraMode as CameraMode, ConsensusOptions as ConsensusOptions, ConsistencyOptions as ConsistencyOptions,
@@ -71,6 +72,7 @@ _NAMES = {
     "clips.protocol": "BudgetError",
     "doctor": "BackendCheck CheckKind diagnose",
     "export.formats": "ExportFormat",
+    "export.orientation": "ExportAlign",
     "options": (
         "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Da3Options "
         "Dust3rOptions FallbackOptions Fit GenerationOptions InterposeOptions MapAnythingOptions Mapper "

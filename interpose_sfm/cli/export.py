@@ -12,7 +12,7 @@ from tyro.conf import Positional
 from interpose_sfm.cli import text
 from interpose_sfm.cli.command import OK, Command, Outcome
 from interpose_sfm.export.formats import ALWAYS, ExportFormat, formats_of
-from interpose_sfm.export.orientation import Align
+from interpose_sfm.export.orientation import ExportAlign
 from interpose_sfm.run_log import Progress
 
 FormatList = Annotated[str, tyro.conf.arg(metavar="FORMAT,...", help_behavior_hint="")]
@@ -42,7 +42,7 @@ class Export(Command):
     output: Annotated[Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
     formats: FormatList = _ALWAYS
     to: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
-    align: Align = Align.NONE
+    align: ExportAlign = ExportAlign.NONE
 
     def run(self, progress: Progress) -> Outcome:
         """Write them."""

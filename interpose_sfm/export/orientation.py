@@ -20,7 +20,7 @@ _MIN_SPREAD = np.sin(np.radians(10.0))  # of directions to the right, without wh
 _LOOKING_DOWN = 0.3  # mean height of the photos' upper sides, 1 for upright ones
 
 
-class Align(StrEnum):
+class ExportAlign(StrEnum):
     """How models are turned before they are written."""
 
     NONE = "none"

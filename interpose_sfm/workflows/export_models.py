@@ -8,7 +8,7 @@ from pathlib import Path
 
 from interpose_sfm.export.folder import MANIFEST_NAME, check_replaceable, files_in, replaced
 from interpose_sfm.export.formats import ALWAYS, WRITERS, ExportFormat, formats_of
-from interpose_sfm.export.orientation import Align, upright
+from interpose_sfm.export.orientation import ExportAlign, upright
 from interpose_sfm.export.source import ExportSource
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_write_json
@@ -43,11 +43,13 @@ class ExportResult:
     Attributes:
         folder: The folder that holds a folder 0, 1, ... for each model, and export.json.
         formats: The forms in which each model lies there.
+        align: How they were turned.
         models: In the order of the COLMAP models, which is that of their sizes.
     """
 
     folder: Path
     formats: tuple[ExportFormat, ...]
+    align: ExportAlign
     models: tuple[ExportedModel, ...]
 
 
@@ -56,7 +58,7 @@ def export_models(
     formats: Iterable[str] = ALWAYS,
     to: Path | None = None,
     progress: Progress | None = None,
-    align: str = Align.NONE,
+    align: str = ExportAlign.NONE,
 ) -> ExportResult:
     """Write the models of an output folder in the forms that nerfstudio, gsplat, Brush and others read.
 
@@ -69,7 +71,7 @@ def export_models(
         formats: Names of `ExportFormat`; by default those that every model has.
         to: The folder to write; ``output/export`` by default.
         progress: Called with the stage, what is done and the total.
-        align: A name of `Align`: ``up`` turns every model so that -y points up, as far as its photos tell.
+        align: A name of `ExportAlign`: ``up`` turns every model so that -y points up, as far as its photos tell.
 
     Raises:
         ValueError: ``output`` holds no model, a model has no such form, its photos do not tell which way is up, or
@@ -85,13 +87,13 @@ def export_models(
     log = RunLog(progress)
     with Workspace(output).locked() as workspace:
         sources = _sources(workspace)
-        if alignment is Align.UP:
+        if alignment is ExportAlign.UP:
             sources = [upright(source) for source in sources]
         for source in sources:
             for check in (WRITERS[kind].check for kind in wanted):
                 if check is not None:
                     check(source)
-        result = _result(target, wanted, sources)
+        result = _result(target, wanted, alignment, sources)
         with replaced(target) as folder:
             for index, source in enumerate(sources):
                 for step, kind in enumerate(wanted):
@@ -104,11 +106,11 @@ def export_models(
     return result
 
 
-def _alignment_of(name: str) -> Align:
+def _alignment_of(name: str) -> ExportAlign:
     try:
-        return Align(name)
+        return ExportAlign(name)
     except ValueError:
-        raise ValueError(f"got the alignment {name!r}, expected one of {', '.join(Align)}") from None
+        raise ValueError(f"got the alignment {name!r}, expected one of {', '.join(ExportAlign)}") from None
 
 
 def _check_output(output: Path) -> None:
@@ -139,7 +141,9 @@ def _number(path: Path) -> int:
     return int(path.name)
 
 
-def _result(target: Path, formats: tuple[ExportFormat, ...], sources: Sequence[ExportSource]) -> ExportResult:
+def _result(
+    target: Path, formats: tuple[ExportFormat, ...], align: ExportAlign, sources: Sequence[ExportSource]
+) -> ExportResult:
     sizes = [source.model.num_reg_images() for source in sources]
     models = tuple(
         ExportedModel(
@@ -151,7 +155,7 @@ def _result(target: Path, formats: tuple[ExportFormat, ...], sources: Sequence[E
         )
         for index, (source, size) in enumerate(zip(sources, sizes, strict=True))
     )
-    return ExportResult(target, formats, models)
+    return ExportResult(target, formats, align, models)
 
 
 def _write_manifest(folder: Path, result: ExportResult) -> None:
@@ -173,6 +177,7 @@ def _write_manifest(folder: Path, result: ExportResult) -> None:
                 for model in result.models
             ],
             "formats": result.formats,
+            "align": result.align,
             "files": files_in(folder),
         },
     )

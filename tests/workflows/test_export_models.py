@@ -85,6 +85,7 @@ def test_every_form_is_turned_upright(tmp_path: Path) -> None:
     model.transform(pycolmap.Sim3d(2.0, pycolmap.Rotation3d(np.array([0.3, -0.5, 0.2, 0.6])), [1.0, 2.0, 3.0]))
     model.write(sparse)
     folder = export_models(output, align="up").models[0].folder
+    assert json.loads((output / "export" / "export.json").read_text())["align"] == "up"
     for name in ("text", "undistorted/sparse/0"):
         read = pycolmap.Reconstruction(folder / name)
         assert all(up_of(image) @ [0, -1, 0] > 0.9999 for image in read.images.values())
