@@ -97,7 +97,6 @@ class _Pairs(Command):
             "pose_estimator",
             "overwrite",
             "use_gps",
-            "position_file",
             "georegister",
             "html",
             "max_bridged_pairs",
@@ -155,7 +154,7 @@ class _Bridge(Command):
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
         {
-            *("pose_estimator", "use_gps", "position_file", "georegister", "html"),
+            *("pose_estimator", "use_gps", "georegister", "html"),
             *("bridging", "da3", "dust3r", "mapanything"),
             *("max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS),
         }

@@ -112,15 +112,8 @@ def import_cameras(
     """
     import pycolmap
 
-    sizes = sorted({(photo.width_px, photo.height_px) for photo in photo_set.photos})
-    if params and len(sizes) > 1:
-        told = ", ".join(f"{width} x {height}" for width, height in sizes[:3])
-        raise ValueError(
-            f"camera-params are for photos of one size, got {told} px; reconstruct the photos of each camera by "
-            "themselves, or leave camera-params out"
-        )
+    groups = checked_groups(photo_set, mode, params)
     photos = {photo.name: photo for photo in photo_set.photos}
-    groups = camera_groups(photo_set.photos, mode)
     with pycolmap.Database.open(database_path) as database:
         if database.num_images() or database.num_cameras():
             raise ValueError(f"expected a new database, got {database_path} with {database.num_images()} images")
@@ -141,13 +134,42 @@ def import_cameras(
                 frame.rig_id = rig_ids[camera_ids[name]]
                 frame.add_data_id(image.data_id)
                 database.write_frame(frame)
-                position = photos[name].gps
-                if position is not None and position.altitude_m is not None:  # COLMAP has no priors on the ground only
-                    place = position.latitude_deg, position.longitude_deg, position.altitude_m
-                    wgs84 = pycolmap.PosePriorCoordinateSystem.WGS84
-                    database.write_pose_prior(
-                        pycolmap.PosePrior(position=place, coordinate_system=wgs84, corr_data_id=image.data_id)
-                    )
+    write_pose_priors(database_path, photo_set)
+
+
+def checked_groups(photo_set: PhotoSet, mode: CameraMode, params: str = "") -> tuple[tuple[str, ...], ...]:
+    """Which photos share a camera, see `camera_groups`.
+
+    Raises:
+        ValueError: See `import_cameras`.
+    """
+    sizes = sorted({(photo.width_px, photo.height_px) for photo in photo_set.photos})
+    if params and len(sizes) > 1:
+        told = ", ".join(f"{width} x {height}" for width, height in sizes[:3])
+        raise ValueError(
+            f"camera-params are for photos of one size, got {told} px; reconstruct the photos of each camera by "
+            "themselves, or leave camera-params out"
+        )
+    return camera_groups(photo_set.photos, mode)
+
+
+def write_pose_priors(database_path: Path, photo_set: PhotoSet) -> None:
+    """Let a database of ours have the photos' GPS positions as pose priors, in the place of those that it has.
+
+    COLMAP has none without an altitude.
+    """
+    import pycolmap
+
+    wgs84 = pycolmap.PosePriorCoordinateSystem.WGS84
+    with pycolmap.Database.open(database_path) as database, pycolmap.DatabaseTransaction(database):
+        database.clear_pose_priors()
+        for photo in photo_set.photos:
+            image = database.read_image_with_name(photo.name)
+            if image is not None and photo.gps is not None and photo.gps.altitude_m is not None:
+                place = photo.gps.latitude_deg, photo.gps.longitude_deg, photo.gps.altitude_m
+                database.write_pose_prior(
+                    pycolmap.PosePrior(position=place, coordinate_system=wgs84, corr_data_id=image.data_id)
+                )
 
 
 def refined_cameras(database_path: Path, models: Sequence[pycolmap.Reconstruction]) -> dict[str, Intrinsics]:

@@ -6,8 +6,9 @@ threads badly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,7 +43,8 @@ class MatchingAhead:
         self.num_ahead = num_workers if num_workers > 1 else 0
         """Pairs that are worth to be begun besides the present one."""
         self._compute = compute
-        self._pool = _pool(num_workers) if self.num_ahead else None
+        self._at_end = ExitStack()
+        self._pool = self._at_end.enter_context(_pool(num_workers)) if self.num_ahead else None
         self._begun: dict[ImagePair, Future[object]] = {}
 
     def __enter__(self) -> Self:
@@ -51,8 +53,7 @@ class MatchingAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self._at_end.close()
 
     def begin(self, pairs: Iterable[ImagePair]) -> None:
         """Begin the pairs that are not begun yet, in their order."""
@@ -77,19 +78,20 @@ def at_once(compute: Callable[[T], object], items: Sequence[T], num_workers: int
     Raises:
         Exception: What computing one of them raised; those that are not begun by then are left out.
     """
-    pool = _pool(num_workers)
-    try:
+    with _pool(num_workers) as pool:
         for _ in pool.map(compute, items):
             pass
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
-def _pool(num_workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_workers, "matching", _use_one_thread)
-
-
-def _use_one_thread() -> None:
+@contextmanager
+def _pool(num_workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads in which torch uses one thread each; at the end what is not begun is left out."""
     import torch
 
-    torch.set_num_threads(1)  # of this worker: OpenMP counts them for each thread that starts some
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(num_workers, "matching", torch.set_num_threads, (1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # threads that begin later take the number that was set last

@@ -26,6 +26,7 @@ ANY_SCORE = "any score"
 """Part of the key of stored matches: those of earlier versions lack the doubtful ones, and are made again."""
 
 
+NUM_LOCKS = 64  # far more than threads, so that these hardly ever wait for what another one computes
 MAX_FEATURES_HELD = 256  # about 1 MB each; what falls out is read from the store again
 MAX_MATCHES_HELD = 4096  # about 25 KB each
 
@@ -89,36 +90,44 @@ class LearnedCache:
         self._photos: set[str] = set()
         self._features: Recent[str, Features] = Recent(MAX_FEATURES_HELD)
         self._matches: Recent[tuple[str, str], Matches] = Recent(MAX_MATCHES_HELD)
-        self._busy: dict[str, threading.Lock] = {}
+        # Matches are asked for before features, never the other way round, so that no two threads wait for each other.
+        self._match_locks = tuple(threading.Lock() for _ in range(NUM_LOCKS))
+        self._feature_locks = tuple(threading.Lock() for _ in range(NUM_LOCKS))
 
     def keep(self, photo: View) -> None:
         """Declare a view to be a photo, which gets more key points than a frame and outlasts `forget_frames`."""
         self._photos.add(photo.key)
 
+    def _name(self, view: View) -> str:
+        """A view by its content, and as what it was declared: a photo that was a frame before has more key points."""
+        return view.key if view.key in self._photos else f"{view.key} as a frame"
+
     def features(self, view: View) -> Features:
         """Features of a view."""
-        key = store_key(view.key, self._settings)
-        with self._busy.setdefault(key, threading.Lock()):
-            features = self._features.recall(view.key) or self._feature_store.get(key)
+        name = self._name(view)
+        key = store_key(name, self._settings)
+        with self._feature_locks[hash(key) % NUM_LOCKS]:
+            features = self._features.recall(name) or self._feature_store.get(key)
             if features is None:
                 features = self._matcher.extract(view.image)
                 if view.mask is not None:
                     features = features.chosen(_on_white(features.keypoints_px, view.mask))
-                if view.key not in self._photos:
+                if name not in self._photos:
                     features = _best(features, self._max_frame_keypoints)
                 self._feature_store.put(key, features)
-            self._features.hold(view.key, features)
+            self._features.hold(name, features)
         return features
 
     def matches(self, a: View, b: View) -> Matches:
         """Putative matches from a to b, of any score."""
-        key = store_key(a.key, b.key, self._settings, ANY_SCORE)
-        with self._busy.setdefault(key, threading.Lock()):
-            matches = self._matches.recall((a.key, b.key)) or self._match_store.get(key)
+        names = self._name(a), self._name(b)
+        key = store_key(*names, self._settings, ANY_SCORE)
+        with self._match_locks[hash(key) % NUM_LOCKS]:
+            matches = self._matches.recall(names) or self._match_store.get(key)
             if matches is None:
                 matches = self._matcher.match(self.features(a), self.features(b))
                 self._match_store.put(key, matches)
-            self._matches.hold((a.key, b.key), matches)
+            self._matches.hold(names, matches)
         return matches
 
     def features_and_matches(self, a: View, b: View) -> tuple[Features, Features, Matches]:
@@ -133,7 +142,7 @@ class LearnedCache:
 
     def forget_frames(self) -> None:
         """Drop what is held in memory for frames."""
-        self._features.forget(lambda key: key not in self._photos)
+        self._features.forget(lambda name: name not in self._photos)
         self._matches.forget(lambda pair: not self._photos.issuperset(pair))
 
 

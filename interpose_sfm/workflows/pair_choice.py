@@ -17,6 +17,7 @@ from interpose_sfm.retrieval.pair_list import read_pair_file
 from interpose_sfm.retrieval.pairing import Hints, chosen_pairs
 from interpose_sfm.retrieval.protocol import RetrieverContext, checked_rankings
 from interpose_sfm.run_log import RunLog
+from interpose_sfm.storage.content_keys import file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +57,13 @@ class PairChoice:
             return () if len(self._names) <= self.options.base.exhaustive_limit else (self.method,)
         if self.method is MatchingMethod.LIST:
             return self.method, self._listed
-        if self.method in (MatchingMethod.SEQUENTIAL, MatchingMethod.SPATIAL):
+        if self.method is MatchingMethod.SEQUENTIAL:
             return (self.method,)
-        return self.method, self.options.pairing.retriever
+        table = self.options.position_file
+        positions = () if table is None else (file_sha256(table),)
+        if self.method is MatchingMethod.SPATIAL:
+            return self.method, *positions
+        return self.method, self.options.pairing.retriever, *positions
 
     def chooser(self) -> Callable[[], Sequence[ImagePair]] | None:
         """What chooses the pairs, once there are descriptors; None for every pair.
@@ -71,7 +76,7 @@ class PairChoice:
         if self.method is MatchingMethod.LIST:
             return lambda: self._listed
         if self.method is MatchingMethod.SPATIAL and not self._hints.positions_m:
-            raise ValueError("matching-method spatial needs GPS positions in EXIF, and no two photos have one")
+            raise ValueError("matching-method spatial needs GPS positions, and no two photos have one")
         return self._chosen
 
     @property

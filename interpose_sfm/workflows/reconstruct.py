@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from interpose_sfm.colmap import (
     reconstruction,
     room,
 )
-from interpose_sfm.colmap.cameras import import_cameras
+from interpose_sfm.colmap.cameras import checked_groups, import_cameras, write_pose_priors
 from interpose_sfm.joining.georegistration import georegister
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.photos import collect, gps, masks
@@ -219,17 +218,21 @@ class PhotoRun:
             options.camera_mode,
             options.base,
             options.seed,
-            "" if options.database is None else hashlib.sha256(options.database.read_bytes()).hexdigest(),
+            "" if options.database is None else file_sha256(options.database),
             report.versions()["pycolmap"],
             *masks.digests(self._mask_dir),
             *_camera_key(options),
-            *([] if options.position_file is None else [file_sha256(options.position_file)]),
+            *(["as stored"] if options.photos.keep_orientation else []),
             *pair_choice.key_parts(),
         )
         models_dir = workspace.base_dir / "models"
         if database_path.is_file():
             databases.check_free(database_path)
         if not (workspace.is_done("base", photo_key) and self._is_whole(database_path)):
+            choose_pairs = None
+            if options.database is None:  # what is asked for in vain is refused before what is there is taken away
+                choose_pairs = pair_choice.chooser()
+                checked_groups(photo_set, options.camera_mode, options.camera_params)
             if not (workspace.is_done("photos", photo_key) and self._is_whole(database_path)):
                 self._import_photos(database_path, photo_set, photo_key)
             if options.database is None:
@@ -242,7 +245,7 @@ class PhotoRun:
                         options.seed,
                         self.log.progress,
                         mask_dir=self._mask_dir,
-                        choose_pairs=pair_choice.chooser(),
+                        choose_pairs=choose_pairs,
                     )
             with self.log.stage("mapping"):
                 self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
@@ -344,6 +347,8 @@ class PhotoRun:
             source = found.database_path or base.database_path
             if source.exists():
                 workspace.put(source, workspace.database_path)
+                if self.options.database is None:  # positions do not matter to the base stage, and may be others by now
+                    write_pose_priors(workspace.database_path, photo_set)
             if models and models[0].num_points3D():
                 temporary = workspace.work_dir / "points.ply"
                 point_cloud.write_point_cloud(models[0], temporary)

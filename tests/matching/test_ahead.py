@@ -43,6 +43,10 @@ def test_every_worker_takes_one_thread_and_the_caller_keeps_its_own() -> None:
         ahead.wait(PAIRS[1])
     assert found == [1, 1]
     assert torch.get_num_threads() == before
+    later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert found[2] == before
 
 
 def test_with_one_worker_nothing_is_done_ahead() -> None:

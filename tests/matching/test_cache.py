@@ -253,3 +253,14 @@ def test_memory_is_bounded_and_what_fell_out_is_not_computed_again(
         assert len(cache.matches(views[0], views[1]).scores) == 8
     assert len(made) == num_photos
     assert len(matched) == num_photos - 1
+
+
+def test_a_photo_that_was_a_frame_before_has_its_own_features(
+    views: list[tuple[View, np.ndarray]], tmp_path: Path
+) -> None:
+    photo, options = views[0][0], replace(OPTIONS, max_frame_keypoints=40)
+    with open_stores(tmp_path) as stores:
+        cache = LearnedCache(stores.features, stores.matches, options)
+        assert len(cache.features(photo).keypoints_px) == 40
+        cache.keep(photo)
+        assert len(cache.features(photo).keypoints_px) > 40

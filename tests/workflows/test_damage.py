@@ -60,7 +60,7 @@ def done(small_sample: SampleTruth, tmp_path_factory: pytest.TempPathFactory) ->
 def quick(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     """COLMAP's stages bring what they brought the first time, and take none."""
 
-    def extract_and_match(database_path: Path, *_: object) -> None:
+    def extract_and_match(database_path: Path, *_: object, **__: object) -> None:
         shutil.copyfile(done.output / "base" / "database.db", database_path)
 
     def map_again(_: Path, __: Path, folder: Path, *___: object, **____: object) -> None:
