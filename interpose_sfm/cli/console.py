@@ -77,7 +77,8 @@ class Stop(KeyboardInterrupt):
 class Signals:
     """Ctrl-C and SIGTERM let the work end in order; a second one ends the process at once.
 
-    Native code may take minutes until it looks, and a kill harms nothing on disk.
+    Native code may take minutes until it looks, and a kill harms nothing on disk. So one that comes while a module
+    loads ends the process as well: what native code or a library makes of an exception there is anything at all.
 
     Attributes:
         received: Number of the signal; 0 before there was one.
@@ -106,8 +107,12 @@ class Signals:
         for number, handler in self._old.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _stop(self, number: int, _: FrameType | None) -> None:
+    def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.received:
+            os._exit(128 + number)
+        if is_importing(frame):
+            sys.stderr.write(f"\n{PROGRAM}: stopped\n")
+            sys.stderr.flush()
             os._exit(128 + number)
         self.received = number
         if "pycolmap" in sys.modules:  # it reports every thread that is stopped as an error
@@ -115,6 +120,15 @@ class Signals:
         sys.stderr.write(f"\n{PROGRAM}: stopping; once more to stop at once\n")
         sys.stderr.flush()
         raise Stop
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Whether a frame, or one that has called it, loads a module."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class ProgressBars:

@@ -28,15 +28,16 @@ EXPECTED_ERRORS = (ValueError, OSError, ImportError, MissingDependencyError, Wor
 def execute(command: Command) -> int:
     """Run a command; returns the exit code."""
     stdout = sys.stdout
+    progress = console.ProgressBars.suited(command.quiet, command.json)
     with (
         console.messages(command.verbose, command.quiet),
         contextlib.redirect_stdout(sys.stderr if command.json else stdout),
         console.Signals() as signals,
-        console.ProgressBars.suited(command.quiet, command.json) as progress,
     ):
         try:
-            console.set_up_colmap(command.verbose, signals)
-            outcome = command.run(progress)
+            with progress:
+                console.set_up_colmap(command.verbose, signals)
+                outcome = command.run(progress)
             if signals.received:  # and something that was loading a library took it for a failure of its own
                 raise KeyboardInterrupt
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - each gets its exit code

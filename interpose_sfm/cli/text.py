@@ -85,7 +85,8 @@ def _links(pairs: Sequence[PairReport]) -> str:
 def weak_pairs(graph: ViewGraph) -> str:
     """The weak pairs, most promising first, and how the photos are grouped."""
     sizes = " + ".join(str(len(model)) for model in graph.models) or "no model"
-    head = f"{len(graph.names)} photos, models of plain COLMAP: {sizes}, unregistered: {len(graph.unregistered)}"
+    left = len(graph.unregistered)
+    head = f"{len(graph.names)} photos, of these in models of plain COLMAP: {sizes}, unregistered: {left}"
     if not graph.weak_pairs:
         return f"{head}\nno weak pairs"
     rows = [("photo", "photo", "verified matches", "weak because")]

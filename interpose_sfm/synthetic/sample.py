@@ -72,7 +72,7 @@ class SampleOptions:
     def __post_init__(self) -> None:
         for name, least in (("width_px", 64), ("photos_per_group", 3), ("num_frames", 3)):
             require(getattr(self, name) >= least, name, getattr(self, name), f">= {least}")
-        if self.step_deg <= 0 or self.gap_deg <= 0 or 2 * self.arc_deg + self.gap_deg > 180:
+        if not (self.step_deg > 0 and self.gap_deg > 0 and 2 * self.arc_deg + self.gap_deg <= 180):
             raise ValueError(
                 f"options step-deg, gap-deg and photos-per-group: got {self.step_deg:g}, {self.gap_deg:g} and "
                 f"{self.photos_per_group}, expected positive angles that make an arc of at most 180 degrees"

@@ -372,7 +372,9 @@ class PhotoRun:
             return found, None
         frame = gps.local_frame(photo_set.photos)
         if frame is None:
-            self.log.warnings.append("no model is georegistered: fewer than two photos have a GPS position in EXIF")
+            self.log.warnings.append(
+                "no model is georegistered: that takes three photos with a GPS position, and fewer than two have one"
+            )
             return found, None
         moved = [georegister(model, frame.positions_m, self.options.seed) for model in found.models]
         for index, each in enumerate(moved):

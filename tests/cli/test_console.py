@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import io
 import logging
 import os
@@ -142,6 +144,14 @@ def test_a_signal_in_code_that_native_code_runs_ends_by_its_own_code(
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_module_that_loads_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a signal raises there is anything at all in the end, so that the process is ended."""
+    (tmp_path / "loads_slowly.py").write_text("import sys\nframe = sys._getframe()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert console.is_importing(importlib.import_module("loads_slowly").frame)
+    assert not console.is_importing(inspect.currentframe())
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
