@@ -326,6 +326,21 @@ def unit_rays(points_px: FloatArray, intrinsics: Intrinsics) -> FloatArray:
     return np.asarray(rays / np.linalg.norm(rays, axis=-1, keepdims=True))
 
 
+def epipolar_errors_px(
+    b_from_a: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
+) -> FloatArray:
+    """(n,) distances of the points in B from the epipolar planes of those in A, as angles times the focal length.
+
+    Infinite for points without a ray.
+    """
+    rays_a = unit_rays(points_a_px, intrinsics_a)
+    rays_b = unit_rays(points_b_px, intrinsics_b)
+    normals = np.cross(b_from_a.translation, rays_a @ b_from_a.rotation.T)
+    sines = np.sum(normals * rays_b, axis=1) / np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
+    errors_px = np.abs(np.arcsin(np.clip(sines, -1, 1))) * intrinsics_b.focal_px
+    return np.asarray(np.nan_to_num(errors_px, nan=np.inf))
+
+
 @dataclass(frozen=True)
 class Triangulation:
     """Points from two views.

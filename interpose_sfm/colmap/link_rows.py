@@ -168,20 +168,14 @@ def _agrees(
     points_b_px: FloatArray,
     rows: IndexArray,
 ) -> np.ndarray:
-    """Which matches lie within MAX_ERROR_PX of the epipolar geometry (Sampson error)."""
-    import pycolmap
-
-    if len(rows) == 0:
-        return np.zeros(0, bool)
-    inverse_a, inverse_b = (np.linalg.inv(camera.calibration_matrix()) for camera in cameras)
-    essential = pycolmap.essential_matrix_from_pose(geometry.to_rigid3d(b_from_a))
-    fundamental = inverse_b.T @ essential @ inverse_a
-    a = np.column_stack([points_a_px[rows[:, 0]], np.ones(len(rows))])
-    b = np.column_stack([points_b_px[rows[:, 1]], np.ones(len(rows))])
-    line_b, line_a = a @ fundamental.T, b @ fundamental
-    numerator = np.sum(b * line_b, axis=1) ** 2
-    denominator = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
-    return np.asarray(numerator <= MAX_ERROR_PX**2 * np.maximum(denominator, 1e-12))
+    """Which matches lie within MAX_ERROR_PX of the epipolar geometry: the Sampson error, by the rays of the cameras."""
+    camera_a, camera_b = (geometry.from_colmap_camera(camera, is_trusted=True) for camera in cameras)
+    a_px, b_px = points_a_px[rows[:, 0]], points_b_px[rows[:, 1]]
+    errors_b_px = geometry.epipolar_errors_px(b_from_a, a_px, camera_a, b_px, camera_b)
+    errors_a_px = geometry.epipolar_errors_px(b_from_a.inverse(), b_px, camera_b, a_px, camera_a)
+    tiny_px = 1e-6  # to divide by
+    weights = np.maximum(errors_a_px, tiny_px) ** -2 + np.maximum(errors_b_px, tiny_px) ** -2
+    return np.asarray(weights >= MAX_ERROR_PX**-2)
 
 
 def _one_to_one(rows: IndexArray) -> IndexArray:

@@ -18,7 +18,6 @@ from interpose_sfm.joining.alignment import Alignment, Apart, ApartReason, contr
 from interpose_sfm.joining.reprojection_fit import AGREE_PX, Sighting, fit_pixels
 from interpose_sfm.joining.sightings import num_points, verified_points
 from interpose_sfm.joining.similarity_fit import fit_statements
-from interpose_sfm.matching import verification
 from interpose_sfm.products import FloatArray, ImagePair, Link
 
 if TYPE_CHECKING:
@@ -113,5 +112,5 @@ class PixelWitness:
             camera_id = models[name].find_image_with_name(name).camera_id
             model = target if target.exists_camera(camera_id) else models[name]
             cameras.append(geometry.from_colmap_camera(model.camera(camera_id), is_trusted=True))
-        errors_px = verification.epipolar_errors_px(link.b_from_a, points_a_px, cameras[0], points_b_px, cameras[1])
+        errors_px = geometry.epipolar_errors_px(link.b_from_a, points_a_px, cameras[0], points_b_px, cameras[1])
         return bool(np.mean(errors_px <= AGREE_PX) >= MIN_AGREEING_SHARE)

@@ -14,6 +14,7 @@ from geometry_scenes import (
     DatabaseOptions,
     all_rows,
     arc,
+    camera,
     cloud,
     colmap_keypoints,
     evidence,
@@ -206,6 +207,24 @@ def test_earlier_matches_stay_where_they_agree(tmp_path: Path, ids: Sequence[int
     assert len(found) >= 58 + 0.8 * len(offered.points_a_px)
     every = {tuple(row) for row in matches_of(path, ids[0], ids[1]).tolist()}
     assert found <= every
+
+
+@pytest.mark.parametrize(
+    ("model", "distortion"),
+    [("OPENCV", (-0.25, 0.05, 0.001, -0.001)), ("OPENCV_FISHEYE", (0.02, -0.01, 0.0, 0.0)), ("PINHOLE", ())],
+)
+def test_earlier_matches_of_curved_lenses_stay(tmp_path: Path, model: str, distortion: tuple[float, ...]) -> None:
+    lens = replace(camera(450.0), model=model, distortion=distortion, aspect=1.02)
+    scene = observe(cloud(1, 300, (5, 3, 2)), POSES, noise_px=0.3, seed=1, intrinsics=lens)
+    right = scene.true_rows(0, 3)
+    wrong = np.column_stack([right[:, 0], np.roll(right[:, 1], 7)])
+    num_seen = len(right)
+    assert num_seen > 150
+    for index, (rows, least, most) in enumerate(((right, 0.99 * num_seen, num_seen), (wrong, 0, 0.15 * num_seen))):
+        path = write_database(tmp_path / f"{index}.db", scene, NAMES, DatabaseOptions(rows={(0, 3): rows}))
+        inject_links(path, [link_of(scene, NAMES, 0, 3, limit=1)])
+        found = {tuple(row) for row in geometry_of(path, 1, 4).inlier_matches.tolist()}
+        assert least <= sum(tuple(row) in found for row in rows.tolist()) <= most
 
 
 def test_nothing_stays_of_a_geometry_that_contradicts_the_link(tmp_path: Path) -> None:

@@ -417,13 +417,13 @@ def test_epipolar_errors_are_those_across_the_line() -> None:
     rows = scene.true_rows(0, 1)
     a_px, b_px = scene.features[0].keypoints_px[rows[:, 0]], scene.features[1].keypoints_px[rows[:, 1]]
     pose, (camera_a, camera_b) = scene.b_from_a(0, 1), scene.intrinsics[:2]
-    assert verification.epipolar_errors_px(pose, a_px, camera_a, b_px, camera_b).max() < 1e-6
+    assert geometry.epipolar_errors_px(pose, a_px, camera_a, b_px, camera_b).max() < 1e-6
     rays_a = geometry.pixel_to_ray(a_px, camera_a)
     deeper = geometry.project(2.0 * 30 * rays_a @ pose.rotation.T + pose.translation, camera_b)
-    assert verification.epipolar_errors_px(pose, a_px, camera_a, deeper, camera_b).max() < 1e-6
+    assert geometry.epipolar_errors_px(pose, a_px, camera_a, deeper, camera_b).max() < 1e-6
     along = (deeper - b_px) / np.linalg.norm(deeper - b_px, axis=1, keepdims=True)
     across = b_px + 7.0 * np.stack([-along[:, 1], along[:, 0]], axis=1)
-    found = verification.epipolar_errors_px(pose, a_px, camera_a, across, camera_b)
+    found = geometry.epipolar_errors_px(pose, a_px, camera_a, across, camera_b)
     assert found == pytest.approx(7.0, rel=0.35)  # angles times the focal length shrink towards the corners
 
 
