@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from interpose_sfm import geometry
 from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.constants import FOCAL_RANGE, MAX_ERROR_PX
 from interpose_sfm.products import Intrinsics, Link
+
+if TYPE_CHECKING:
+    import pycolmap
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +54,7 @@ def calibrate_focal_lengths(
         path = Path(folder) / "links.db"
         _write_links(path, cameras, camera_ids, names, links, seed)
         options = pycolmap.ViewGraphCalibrationOptions(random_seed=seed, reestimate_relative_pose=False)
-        if not pycolmap.calibrate_view_graph(path, options):
-            return dict(cameras)
-        with pycolmap.Database.open(path) as database:
-            focal_px = {camera.camera_id: camera.mean_focal_length() for camera in database.read_all_cameras()}
+        focal_px = calibrate_database(path, options)
     result = dict(cameras)
     for name, camera in cameras.items():
         estimate_px = focal_px.get(camera_ids[name])
@@ -115,6 +116,31 @@ def _write_links(
             database.write_two_view_geometry(ids[link.pair.a], ids[link.pair.b], stored)
 
 
+def calibrate_database(path: Path, options: pycolmap.ViewGraphCalibrationOptions) -> dict[int, float]:
+    """Find focal lengths that no prior gives from the verified pairs of a database of ours, and write them there.
+
+    COLMAP also marks focal lengths as known that it has left as they were, as of cameras whose pairs have no
+    fundamental matrix to calibrate by; those stay guesses here.
+
+    Returns:
+        Camera id -> focal length in pixels, of those that were found; all fisheyes and panoramas are left out.
+    """
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database:
+        before = {camera.camera_id: camera for camera in database.read_all_cameras()}
+    pycolmap.calibrate_view_graph(path, options)
+    found_px = {}
+    with pycolmap.Database.open(path) as database:
+        for camera in database.read_all_cameras():
+            guess = before[camera.camera_id]
+            if not np.array_equal(camera.params, guess.params):
+                found_px[camera.camera_id] = camera.mean_focal_length()
+            elif camera.has_prior_focal_length != guess.has_prior_focal_length:
+                database.update_camera(guess)
+    return found_px
+
+
 def calibrated_copy(database_path: Path, copy_path: Path, seed: int) -> bool:
     """Copy a database, with focal lengths from its own verified pairs as known ones where EXIF has none.
 
@@ -130,17 +156,15 @@ def calibrated_copy(database_path: Path, copy_path: Path, seed: int) -> bool:
     scratch = copy_path.with_name(f"{copy_path.name}.scratch")
     databases.copy_database(database_path, scratch)
     try:
-        pycolmap.calibrate_view_graph(scratch, pycolmap.ViewGraphCalibrationOptions(random_seed=seed))
+        found_px = calibrate_database(scratch, pycolmap.ViewGraphCalibrationOptions(random_seed=seed))
     except ValueError as error:  # a database of somebody else may hold pairs without a fundamental matrix
         logger.warning("focal lengths could not be found from the verified pairs: %s", error)
         return False
-    with pycolmap.Database.open(scratch) as database:
-        found_px = {camera.camera_id: camera.mean_focal_length() for camera in database.read_all_cameras()}
     has_found = False
     with pycolmap.Database.open(copy_path) as database:
         for camera in database.read_all_cameras():
-            ratio = found_px[camera.camera_id] / max(camera.width, camera.height)
-            if camera.has_prior_focal_length or not FOCAL_RANGE[0] <= ratio <= FOCAL_RANGE[1]:
+            ratio = found_px.get(camera.camera_id, 0.0) / max(camera.width, camera.height)
+            if not FOCAL_RANGE[0] <= ratio <= FOCAL_RANGE[1]:
                 continue
             params = np.array(camera.params)
             params[list(camera.focal_length_idxs())] = found_px[camera.camera_id]

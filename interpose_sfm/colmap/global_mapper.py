@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpose_sfm.colmap import databases, reconstruction
+from interpose_sfm.colmap import calibration, databases, reconstruction
 from interpose_sfm.options import BaseOptions
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def map_base(
     import pycolmap
 
     if not all(camera.has_prior_focal_length for camera in databases.stored_cameras(database_path).values()):
-        calibration = pycolmap.ViewGraphCalibrationOptions(random_seed=seed)
-        if not pycolmap.calibrate_view_graph(database_path, calibration):
+        calibration_options = pycolmap.ViewGraphCalibrationOptions(random_seed=seed)
+        if not calibration.calibrate_database(database_path, calibration_options):
             logger.warning("focal lengths could not be found from the verified pairs; those in the database are used")
     return map_stored_poses(database_path, image_dir, output_dir, options, seed)
 

@@ -2,12 +2,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pycolmap
 import pytest
 
-from geometry_scenes import Scene, camera, cloud, link, link_of, observe, turn
-from interpose_sfm.colmap.calibration import MAX_FOCAL_FACTOR, calibrate_focal_lengths
+from geometry_scenes import (
+    DatabaseOptions,
+    Scene,
+    all_rows,
+    camera,
+    cloud,
+    link,
+    link_of,
+    observe,
+    turn,
+    write_database,
+)
+from interpose_sfm import geometry
+from interpose_sfm.colmap.calibration import (
+    MAX_FOCAL_FACTOR,
+    calibrate_database,
+    calibrate_focal_lengths,
+    calibrated_copy,
+)
 from interpose_sfm.products import Intrinsics, Link
 from interpose_sfm.synthetic import look_at
 
@@ -106,3 +125,23 @@ def test_links_that_calibrate_nothing_leave_a_sane_camera(kind: str) -> None:
 def test_equal_seeds_give_equal_results() -> None:
     links = links_of(scene_of(700.0), TRIANGLE)
     assert calibrate_focal_lengths(guessed(), EACH, links, 4) == calibrate_focal_lengths(guessed(), EACH, links, 4)
+
+
+def test_what_the_pairs_do_not_calibrate_stays_a_guess(tmp_path: Path) -> None:
+    """A fisheye, and a photo without verified pairs, which COLMAP marks as known all the same."""
+    scene = replace(scene_of(700.0), intrinsics=(camera(GUESS_PX, is_trusted=False),) * 4)
+    fisheye = replace(scene.intrinsics[0], model="OPENCV_FISHEYE", distortion=(0.0,) * 4)
+    path = tmp_path / "database.db"
+    options = DatabaseOptions(raw=all_rows(scene, (0, 1, 2)), shares_camera=False)
+    write_database(path, scene, NAMES, options)
+    pycolmap.geometric_verification(path)
+    with pycolmap.Database.open(path) as database:
+        database.update_camera(geometry.to_colmap_camera(fisheye, 3))
+    assert calibrated_copy(path, tmp_path / "copy.db", 0)
+    found = calibrate_database(path, pycolmap.ViewGraphCalibrationOptions(random_seed=0))
+    assert found == {1: pytest.approx(700.0, rel=0.1), 2: pytest.approx(700.0, rel=0.1)}
+    for calibrated in (path, tmp_path / "copy.db"):
+        with pycolmap.Database.open(calibrated) as database:
+            cameras = database.read_all_cameras()
+        assert [camera.has_prior_focal_length for camera in cameras] == [True, True, False, False]
+        assert [camera.mean_focal_length() for camera in cameras[2:]] == [GUESS_PX, GUESS_PX]
