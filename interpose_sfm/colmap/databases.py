@@ -143,6 +143,16 @@ def guess_focal_lengths(path: Path, known: Mapping[str, Intrinsics]) -> None:
             database.update_camera(camera)
 
 
+def hold_focal_lengths(path: Path) -> None:
+    """Let all focal lengths of a database of ours count as priors, since nothing is to refine them."""
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database:
+        for camera in database.read_all_cameras():
+            camera.has_prior_focal_length = True
+            database.update_camera(camera)
+
+
 def has_rigs(path: Path) -> bool:
     """Whether frames of several photos stand in a database."""
     import pycolmap

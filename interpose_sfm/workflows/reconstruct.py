@@ -282,6 +282,8 @@ class PhotoRun:
         workspace.base_dir.mkdir(parents=True)
         if options.database is not None:
             databases.copy_database(options.database, database_path)
+            if not options.base.refine_intrinsics:
+                databases.hold_focal_lengths(database_path)
         else:
             room.check_room(workspace.base_dir)
             import_cameras(

@@ -20,10 +20,13 @@ import flight
 from bad_photos import picture
 from gps_noise import exif_north_of
 from interpose_sfm import geometry
+from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.colmap.reconstruction import poses
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import (
+    BaseOptions,
     BridgingOptions,
+    CameraMode,
     ConsensusOptions,
     ConsistencyOptions,
     MatchingOptions,
@@ -165,6 +168,25 @@ def test_positions_of_a_table_go_before_those_of_exif(tmp_path: Path) -> None:
         pytest.raises(ValueError, match=r"no photo has a name of .* expected names such as 0\.jpg"),
     ):
         photo_run.collect(tmp_path / "photos")
+
+
+def test_focal_lengths_of_a_handed_in_database_are_held_where_nothing_is_refined(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        picture(str(index)).save(tmp_path / "photos" / f"{index}.jpg")
+    database_path = tmp_path / "mine.db"
+    workspace = Workspace(tmp_path / "out")
+    with workspace.locked():
+        photo_set = reconstruct.PhotoRun(workspace, QUICK, RunLog()).collect(tmp_path / "photos")
+    import_cameras(database_path, photo_set, CameraMode.PER_IMAGE)
+    for is_refined in (True, False):
+        options = replace(QUICK, database=database_path, base=BaseOptions(refine_intrinsics=is_refined))
+        with workspace.locked():
+            base = reconstruct.PhotoRun(workspace, options, RunLog()).map_base(photo_set)
+        with pycolmap.Database.open(base.database_path) as database:
+            assert [c.has_prior_focal_length for c in database.read_all_cameras()] == [not is_refined] * 3
+        with pycolmap.Database.open(database_path) as database:
+            assert not any(camera.has_prior_focal_length for camera in database.read_all_cameras())
 
 
 def test_models_are_georegistered_into_one_frame(tmp_path: Path) -> None:
