@@ -32,14 +32,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from interpose_sfm.products import ImagePair
+from interpose_sfm.products import CLIP_INDEX, ImagePair
 from interpose_sfm.storage.texts import read_text
 
 logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".gif", ".mkv"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-INDEX_NAME = "clips.json"
+INDEX_NAME = CLIP_INDEX
 _MAX_NAME_BYTES = 240  # most file systems end at 255; the extension and temporary names need some of it
 
 

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,6 +40,7 @@ def collect_photos(
     overwrite: bool = False,
     keep_names: bool = False,
     frames_of: FramesOf | None = None,
+    not_photos: Sequence[Path] = (),
 ) -> PhotoSet:
     """Find the usable photos of a folder and lay them out for COLMAP.
 
@@ -59,6 +60,7 @@ def collect_photos(
         overwrite: Whether images of other photos, of an earlier run, may give way.
         keep_names: Whether every image has the name of its photo, whatever COLMAP can write, as a database wants it.
         frames_of: Takes frames from a video, which come in its place; without it videos are left out.
+        not_photos: Folders of masks and clips, which give no photos where they lie among them.
 
     Returns:
         The photos sorted by name, and what was left out sorted by name. There may be no photo at all.
@@ -71,7 +73,7 @@ def collect_photos(
     photo_dir, image_dir = Path(photo_dir), Path(image_dir)
     check_folders(photo_dir, image_dir)
     image_dir.mkdir(parents=True, exist_ok=True)
-    files, skipped = walk(photo_dir, image_dir, options)  # name -> path
+    files, skipped = walk(photo_dir, image_dir, options, not_photos)  # name -> path
     if options.image_list is not None:
         notes = [keep_listed(files, skipped, options.image_list)]
     else:

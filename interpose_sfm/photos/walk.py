@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos.formats import os_reason
 from interpose_sfm.photos.ledger import LEDGER_SUFFIX
-from interpose_sfm.products import SkippedFile, SkipReason
+from interpose_sfm.products import CLIP_INDEX, CLIP_STORE, SkippedFile, SkipReason
+from interpose_sfm.storage.workspace import LOCK_NAME
 
 _JUNK_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
 
 
-def walk(root: Path, image_dir: Path, options: PhotoOptions) -> tuple[dict[str, Path], list[SkippedFile]]:
+def walk(
+    root: Path, image_dir: Path, options: PhotoOptions, not_photos: Sequence[Path] = ()
+) -> tuple[dict[str, Path], list[SkippedFile]]:
     """All files below the folder in name order, and those that need not be opened to be refused.
 
     Every folder is entered once, by its own path rather than by a symbolic link where it has both. A file in the place
-    of the folder is its only one.
+    of the folder is its only one. Folders of bridging clips and those of ``not_photos`` are left out with all below
+    them; what a video model imagined is no photo.
     """
     if not root.is_dir():
         return {root.name: root}, []
@@ -28,6 +33,7 @@ def walk(root: Path, image_dir: Path, options: PhotoOptions) -> tuple[dict[str, 
     entered = {_identity(image_dir)}
     if image_dir.resolve().parent.is_relative_to(root.resolve()) and _identity(image_dir.parent) != _identity(root):
         entered.add(_identity(image_dir.parent))
+    masks_and_clips = {_identity(path) for path in not_photos if path.is_dir()}
     folders, linked_folders = [""], list[str]()
     while folders or linked_folders:
         folder = folders.pop() if folders else linked_folders.pop(0)
@@ -38,10 +44,15 @@ def walk(root: Path, image_dir: Path, options: PhotoOptions) -> tuple[dict[str, 
             skipped.append(SkippedFile(printable(folder) + "/", SkipReason.UNREADABLE, os_reason(error)))
             continue
         entered.add(identity)
+        is_store = PurePosixPath(folder).name == CLIP_STORE or any(e.name in (CLIP_INDEX, LOCK_NAME) for e in entries)
         ledgers = [entry.name for entry in entries if entry.name.endswith(LEDGER_SUFFIX)]
         if ledgers and folder:
             detail = "output folder of an earlier run"
             skipped.append(SkippedFile(printable(folder) + "/", SkipReason.NOT_AN_IMAGE, detail))
+            continue
+        if folder and (identity in masks_and_clips or (is_store and not ledgers)):
+            what = "masks or bridging clips" if identity in masks_and_clips else "clips or other output of a run"
+            skipped.append(SkippedFile(printable(folder) + "/", SkipReason.NOT_AN_IMAGE, what))
             continue
         litter = {*ledgers, *(name.removesuffix(LEDGER_SUFFIX) for name in ledgers)}
         for entry in entries:

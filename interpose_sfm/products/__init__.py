@@ -10,6 +10,8 @@ Conventions, everywhere in the package:
 from interpose_sfm.products.arrays import FloatArray, ImageArray, IndexArray, MaskArray
 from interpose_sfm.products.cameras import Intrinsics, Pose
 from interpose_sfm.products.clips import (
+    CLIP_INDEX,
+    CLIP_STORE,
     Clip,
     ClipFlag,
     ClipFormat,
@@ -49,6 +51,8 @@ from interpose_sfm.products.poses import (
 )
 
 __all__ = [
+    "CLIP_INDEX",
+    "CLIP_STORE",
     "PAIR_ALONE",
     "ChoiceReason",
     "Clip",

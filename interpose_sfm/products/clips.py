@@ -9,6 +9,12 @@ from interpose_sfm._compat import StrEnum
 from interpose_sfm.products.arrays import ImageArray
 from interpose_sfm.products.pairs import ImagePair
 
+CLIP_STORE = "interpose_clips"
+"""Folder beside the first of two photos in which generated clips are kept if the options name none."""
+
+CLIP_INDEX = "clips.json"
+"""File in a folder of clips that says which photos they bridge."""
+
 
 @dataclass(frozen=True)
 class FrameMapping:

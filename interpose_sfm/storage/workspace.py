@@ -29,8 +29,8 @@ CLIPS_NAME = "clips"
 """Name of the folder of generated clips, in an output folder."""
 
 _MARKER = ".interpose_sfm"
-_LOCK = ".interpose_sfm.lock"
-_CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", _LOCK})  # does not make a folder somebody's
+LOCK_NAME = ".interpose_sfm.lock"  # of output folders and of clip stores
+_CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", LOCK_NAME})  # does not make a folder somebody's
 
 
 class WorkspaceBusyError(RuntimeError):
@@ -91,7 +91,7 @@ class Workspace:
         refuse_links(self.root)
         with ExitStack() as stack:
             try:
-                stack.callback(acquire_lock(self.root / _LOCK).release)
+                stack.callback(acquire_lock(self.root / LOCK_NAME).release)
                 self._prepare()
             except LockHeldError as error:
                 raise WorkspaceBusyError(

@@ -24,12 +24,11 @@ from interpose_sfm.clips.files import INDEX_NAME, clip_stem, photo_keys
 from interpose_sfm.clips.record import ClipRecord, read_record, record_path
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, atomic_write_json
 from interpose_sfm.storage.locks import LockHeldError, acquire_lock
-from interpose_sfm.storage.workspace import WorkspaceBusyError
+from interpose_sfm.storage.workspace import LOCK_NAME, WorkspaceBusyError
 
 TASK_FORMAT = 1
 
 logger = logging.getLogger(__name__)
-_LOCK = ".interpose_sfm.lock"
 _TASKS = "tasks"
 _MAX_USD = 1e6
 _UNNAMED = "clip-"  # begins the names of clips whose photos no file name can tell apart
@@ -73,7 +72,7 @@ class ClipStore:
             ValueError: The folder cannot be written.
         """
         try:
-            lock = acquire_lock(self.folder / _LOCK)
+            lock = acquire_lock(self.folder / LOCK_NAME)
         except LockHeldError as error:
             raise WorkspaceBusyError(
                 f"the clip store {self.folder} is in use by another run ({error.holder}); wait for it, stop it, or "

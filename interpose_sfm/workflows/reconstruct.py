@@ -148,6 +148,8 @@ class PhotoRun:
     def collect(self, photo_dir: Path) -> PhotoSet:
         """Stage 1: photos -> upright images, and what is left out."""
         videos = FrameStore(self.workspace.frames_dir, self.options.photos.num_frames_target, self.log)
+        chosen = self.options
+        not_photos = (chosen.mask_path, chosen.generation.clip_store, *chosen.bridging.clip_dirs)
         with self.log.stage("photos"):
             photo_set = collect.collect_photos(
                 photo_dir,
@@ -157,6 +159,7 @@ class PhotoRun:
                 overwrite=self.options.overwrite,
                 keep_names=self.options.database is not None,
                 frames_of=videos.frames_of if videos.num_frames_target else None,
+                not_photos=[folder for folder in not_photos if folder is not None],
             )
             videos.forget_others()
             self.log.warnings.extend(photo_set.notes)

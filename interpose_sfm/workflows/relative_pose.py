@@ -18,13 +18,10 @@ from interpose_sfm.pairs.decide import Findings
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.photos import collect, masks
-from interpose_sfm.products import Evidence, ImagePair, LinkVerdict, Pose, PoseChoice, WeakPair
+from interpose_sfm.products import CLIP_STORE, Evidence, ImagePair, LinkVerdict, Pose, PoseChoice, WeakPair
 from interpose_sfm.run_log import Progress
 from interpose_sfm.workflows.posers import opened_posers
 from interpose_sfm.workflows.start_checks import check_options
-
-CLIP_STORE = "interpose_clips"
-"""Folder beside the first photo in which generated clips are kept if the options name none."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ from PIL import Image, ImageFilter
 import interpose_sfm.workflows.video_frames as module
 from bridging_scene import CODECS, pan, write_video
 from interpose_sfm.colmap.cameras import camera_groups
-from interpose_sfm.options import CameraMode, PhotoOptions, ReconstructOptions
+from interpose_sfm.options import BridgingOptions, CameraMode, GenerationOptions, PhotoOptions, ReconstructOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ImageArray, PhotoSet, SkipReason
 from interpose_sfm.run_log import RunLog
@@ -174,3 +175,31 @@ def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
 )
 def test_the_sharpest_of_equal_parts(sharpness: list[float], num_frames: int, chosen: list[int]) -> None:
     assert sharpest(sharpness, num_frames) == chosen
+
+
+@pytest.mark.parametrize("told_by", ["clip_dirs", "clip_store", "mask_path", "interpose_clips", "index", "lock"])
+def test_clips_and_masks_among_the_photos_are_no_photos(told_by: str, tmp_path: Path) -> None:
+    """Neither where an option names them, by whatever path, nor where a video model has left them."""
+    photos = tmp_path / "photos"
+    put(photos, "a.jpg", "sub/b.jpg")
+    folder = photos / "sub" / (told_by if told_by == "interpose_clips" else "other")
+    put(folder, "a.jpg.png" if told_by == "mask_path" else "x.jpg")
+    film(folder / "a__b.mp4")
+    (tmp_path / "link").symlink_to(folder)
+    options = ReconstructOptions()
+    if told_by == "clip_dirs":
+        options = replace(options, bridging=BridgingOptions(clip_dirs=(tmp_path / "link", tmp_path / "none")))
+    elif told_by == "clip_store":
+        options = replace(options, generation=GenerationOptions(clip_store=tmp_path / "link"))
+    elif told_by == "mask_path":
+        options = replace(options, mask_path=tmp_path / "link")
+        Image.new("L", read_rgb(photos / "a.jpg").shape[1::-1], 255).save(folder / "a.jpg.png")
+    elif told_by in ("index", "lock"):
+        (folder / {"index": "clips.json", "lock": ".interpose_sfm.lock"}[told_by]).write_text("[]")
+    workspace = workspace_of(photos, None)
+    with workspace.locked():
+        photo_set = PhotoRun(workspace, options, RunLog()).collect(photos)
+    assert names(photo_set) == ["a.jpg", "sub/b.jpg"]
+    (left_out,) = photo_set.skipped
+    assert left_out.name == f"sub/{folder.name}/"
+    assert "clips" in left_out.detail
