@@ -150,7 +150,7 @@ def bridge_photos(
     with workspace.locked():
         run = PhotoRun(workspace, options, RunLog(progress))
         # 1. photos -> the model that makes clips of them
-        photo_set = run.collect(photo_dir)
+        photo_set = run.collect(photo_dir, keep_masks=True)
         if photo_set.lack:
             raise ValueError(f"{photo_dir}: got {photo_set.lack}")
         generator = _clip_maker(photo_set, run, is_dry_run)

@@ -145,8 +145,13 @@ class PhotoRun:
 
     # ------------------------------------------------------------ stages
 
-    def collect(self, photo_dir: Path) -> PhotoSet:
-        """Stage 1: photos -> upright images, and what is left out."""
+    def collect(self, photo_dir: Path, *, keep_masks: bool = False) -> PhotoSet:
+        """Stage 1: photos -> upright images, and what is left out.
+
+        Args:
+            photo_dir: Folder with photos, or a video.
+            keep_masks: Whether masks of an earlier run stay where the options name none.
+        """
         videos = FrameStore(self.workspace.frames_dir, self.options.photos.num_frames_target, self.log)
         chosen = self.options
         not_photos = (chosen.mask_path, chosen.generation.clip_store, *chosen.bridging.clip_dirs)
@@ -165,7 +170,8 @@ class PhotoRun:
             self.log.warnings.extend(photo_set.notes)
         if self.options.database is not None:
             photo_set = self._only_in_database(photo_set, self.options.database)
-        self._lay_out_masks(photo_set)
+        if self.options.mask_path is not None or not keep_masks:
+            self._lay_out_masks(photo_set)
         return self._with_positions(photo_set)
 
     def _with_positions(self, photo_set: PhotoSet) -> PhotoSet:

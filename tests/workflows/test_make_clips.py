@@ -125,6 +125,16 @@ def test_a_pair_in_either_order_is_one_pair(photos: Path, log: Path) -> None:
     assert len(made(log)) == 1
 
 
+def test_masks_of_a_reconstruction_stay(photos: Path, log: Path) -> None:
+    """Those of a `reconstruct --mask-path`, where `bridge` names no masks."""
+    mask = photos.with_name("photos_interpose") / "masks" / "a.jpg.png"
+    run(photos, "--generator=crossfade", *PAIR, "--dry-run")
+    mask.parent.mkdir()
+    mask.write_bytes(b"a mask")
+    assert run(photos, "--generator=crossfade", *PAIR, "--dry-run")[0] == 0
+    assert mask.read_bytes() == b"a mask"
+
+
 @pytest.mark.parametrize("prices", [0.0, 0.5])
 def test_a_dry_run_lists_and_makes_nothing(
     photos: Path, log: Path, tmp_path: Path, prices: float, monkeypatch: pytest.MonkeyPatch
