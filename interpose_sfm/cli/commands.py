@@ -5,7 +5,6 @@ Options and their defaults come from the option dataclasses, help texts from the
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 import time
@@ -23,7 +22,7 @@ from interpose_sfm.cli.demo import DemoOptions, run_demo
 from interpose_sfm.cli.export import Export, FormatList, split
 from interpose_sfm.cli.look import Report, View
 from interpose_sfm.doctor import cannot_reconstruct, diagnose
-from interpose_sfm.options import ConsistencyOptions, InterposeOptions, ReconstructOptions
+from interpose_sfm.options import UNUSED_BY_BRIDGE, InterposeOptions, ReconstructOptions
 from interpose_sfm.products import ClipState, LinkVerdict
 from interpose_sfm.run_log import Progress
 
@@ -34,9 +33,6 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _Flat = Annotated[_T, tyro.conf.arg(name="")]  # options of a command without a name of their own
-
-# Of ConsistencyOptions, what is about the choice of a pose.
-_CHOICE_OPTIONS = frozenset(option.name for option in dataclasses.fields(ConsistencyOptions)) - {"num_clips"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +148,7 @@ class _Bridge(Command):
     sheet: bool = False
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
-    hidden_options: ClassVar[frozenset[str]] = frozenset(
-        {
-            *("pose_estimator", "use_gps", "georegister", "html"),
-            *("bridging", "da3", "dust3r", "mapanything"),
-            *("max_frame_keypoints", "max_cycle_deg", *_CHOICE_OPTIONS),
-        }
-    )
+    hidden_options: ClassVar[frozenset[str]] = UNUSED_BY_BRIDGE
     keeps_its_work: ClassVar[bool] = True
 
     def run(self, progress: Progress) -> Outcome:

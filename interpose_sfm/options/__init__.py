@@ -14,9 +14,10 @@ from interpose_sfm.options.poses import (
     PairSelection,
     Strategy,
 )
-from interpose_sfm.options.runs import FallbackOptions, InterposeOptions, ReconstructOptions
+from interpose_sfm.options.runs import UNUSED_BY_BRIDGE, FallbackOptions, InterposeOptions, ReconstructOptions
 
 __all__ = [
+    "UNUSED_BY_BRIDGE",
     "AlignmentMethod",
     "BaseOptions",
     "BridgingOptions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from interpose_sfm.options.base import BaseOptions, CameraMode, PhotoOptions
@@ -13,6 +13,16 @@ from interpose_sfm.options.consensus import ConsensusOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
 from interpose_sfm.options.pairing import PairingOptions
 from interpose_sfm.options.poses import ConsistencyOptions, Da3Options, Dust3rOptions, MapAnythingOptions
+
+UNUSED_BY_BRIDGE = frozenset(
+    {
+        *("pose_estimator", "use_gps", "georegister", "html"),
+        *("bridging", "da3", "dust3r", "mapanything"),
+        *("max_frame_keypoints", "max_cycle_deg"),
+        *(option.name for option in fields(ConsistencyOptions) if option.name != "num_clips"),
+    }
+)
+"""Options, and groups of them, that have no effect where only clips are made."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -370,7 +370,7 @@ class PhotoRun:
         paths = [path.relative_to(workspace.root) for path in model_dirs]
         strips = write_strips(found.records, workspace.root)
         summary = run_report(photo_set, base, found, paths, self.options, self.log, strips)
-        steps = next_steps.after_reconstruct(photo_dir, workspace.root, summary.advice, bool(models))
+        steps = next_steps.after_reconstruct(photo_dir, workspace.root, self.options, summary.advice, bool(models))
         summary = replace(summary, next_steps=steps, georeference=georeference)
         atomic_write_json(workspace.report_path, summary)
         report_page.attempt(workspace, summary, models, photo_set.image_dir, wanted=self.options.html)
