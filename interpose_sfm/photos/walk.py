@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from interpose_sfm.options import PhotoOptions
-from interpose_sfm.photos.formats import os_reason
+from interpose_sfm.photos.formats import names_to_write, os_reason
 from interpose_sfm.photos.ledger import LEDGER_SUFFIX
 from interpose_sfm.products import CLIP_INDEX, CLIP_STORE, SkippedFile, SkipReason
 from interpose_sfm.storage.workspace import LOCK_NAME
@@ -94,11 +94,14 @@ def read_image_list(path: Path) -> tuple[str, ...]:
 def keep_listed(files: dict[str, Path], skipped: list[SkippedFile], path: Path) -> str:
     """Keep the photos of an image list alone, of files and of what was skipped; a sentence that says so.
 
+    The list may name files, or their images where these are called otherwise.
+
     Raises:
         ValueError: See `read_image_list`; or a name that there is no file of.
     """
-    wanted = dict.fromkeys(read_image_list(path))
     known = [*files, *(file.name for file in skipped)]
+    sources = {image_name: name for name, image_name in names_to_write(files).items()}
+    wanted = dict.fromkeys(sources.get(name, name) for name in read_image_list(path))
     missing = [name for name in wanted if name not in known]
     if missing:
         raise ValueError(

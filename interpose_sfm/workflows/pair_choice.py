@@ -111,7 +111,9 @@ class PairChoice:
         """The pairs of the user's list, each once; those of photos that are not there are told and left out."""
         path, known = self.options.pairing.pair_list, frozenset(self._names)
         assert path is not None
-        pairs = read_pair_file(path, self._names)
+        photo_set = self.photo_set
+        listed = read_pair_file(path, [*self._names, *(photo.source for photo in photo_set.photos)])
+        pairs = [(photo_set.image_name(a), photo_set.image_name(b)) for a, b in listed]
         usable = [pair for pair in pairs if known.issuperset(pair) and pair[0] != pair[1]]
         if not usable:
             raise ValueError(f"{path}: got no pair of photos of the folder, expected names such as {self._names[0]}")

@@ -178,18 +178,17 @@ class PhotoRun:
         """The photos with the positions of a table in the place of their own."""
         if self.options.position_file is None:
             return photo_set
-        positions = read_positions(self.options.position_file)
-        files = [photo.source or photo.name for photo in photo_set.photos]
-        photos = tuple(
-            replace(photo, gps=positions.get(file, photo.gps))
-            for file, photo in zip(files, photo_set.photos, strict=True)
-        )
-        unused = sorted(positions.keys() - set(files))
+        positions = {
+            photo_set.image_name(name): position
+            for name, position in read_positions(self.options.position_file).items()
+        }
+        photos = tuple(replace(photo, gps=positions.get(photo.name, photo.gps)) for photo in photo_set.photos)
+        unused = sorted(positions.keys() - {photo.name for photo in photos})
         if unused and photos:
             if len(unused) == len(positions):
                 raise ValueError(
                     f"no photo has a name of {self.options.position_file}, such as {unused[0]}; expected names such as "
-                    f"{files[0]}"
+                    f"{photos[0].source or photos[0].name}"
                 )
             self.log.warnings.append(
                 f"{len(unused)} of {len(positions)} names in {self.options.position_file} are no photo, such as "

@@ -209,6 +209,15 @@ def test_an_image_list_that_cannot_be_meant_is_refused(content: bytes, message: 
         collect(folder, options=PhotoOptions(image_list=folder.parent / "list.txt"))
 
 
+@pytest.mark.parametrize("listed", ["a.webp", "a.png"])
+def test_an_image_list_may_name_files_or_their_images(listed: str, folder: Path) -> None:
+    picture("a").save(folder / "a.webp", lossless=True)
+    put(folder, "b.jpg")
+    (folder.parent / "list.txt").write_text(f"{listed}\n")
+    photo_set = collect(folder, options=PhotoOptions(image_list=folder.parent / "list.txt"))
+    assert [(photo.name, photo.source) for photo in photo_set.photos] == [("a.png", "a.webp")]
+
+
 def test_linked_folders_are_entered_once(folder: Path, tmp_path: Path) -> None:
     put(folder, "sub/a.jpg")
     put(tmp_path / "elsewhere", "b.jpg")

@@ -102,6 +102,16 @@ def test_a_list_is_followed_whatever_the_number_of_photos(database_path: Path, t
         assert "away.jpg" in warning
 
 
+def test_a_list_may_name_files_or_their_images(database_path: Path, tmp_path: Path) -> None:
+    """The image of a photo has another name where COLMAP writes no format of the file's name, which may have blanks."""
+    path = tmp_path / "pairs.txt"
+    path.write_text("a b.webp c.jpg\na b.png d.heic\n")
+    photos = (replace(photo("a b.png"), source="a b.webp"), photo("c.jpg"), replace(photo("d.jpg"), source="d.heic"))
+    choice = choice_of(database_path, tmp_path, 200, *photos, pair_list=path)
+    assert choice.key_parts()[1] == (ImagePair("a b.png", "c.jpg"), ImagePair("a b.png", "d.jpg"))
+    assert choice.log.warnings == []
+
+
 def test_a_list_without_any_photo_is_refused(database_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text("gone.jpg away.jpg\n")

@@ -189,6 +189,21 @@ def test_focal_lengths_of_a_handed_in_database_are_held_where_nothing_is_refined
             assert not any(camera.has_prior_focal_length for camera in database.read_all_cameras())
 
 
+def test_positions_are_of_files_or_of_their_images(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.webp", "b.webp"):
+        picture(name).save(tmp_path / "photos" / name, lossless=True)
+    table = tmp_path / "flight.csv"
+    table.write_text("name,latitude,longitude,altitude\na.webp,10,20,30\nb.png,11,21,31\n")
+    workspace, log = Workspace(tmp_path / "out"), RunLog()
+    with workspace.locked():
+        photo_set = reconstruct.PhotoRun(workspace, replace(QUICK, position_file=table), log).collect(
+            tmp_path / "photos"
+        )
+    assert [photo.gps for photo in photo_set.photos] == [GpsPosition(10, 20, 30), GpsPosition(11, 21, 31)]
+    assert not [text for text in log.warnings if "flight.csv" in text]
+
+
 def test_models_are_georegistered_into_one_frame(tmp_path: Path) -> None:
     """Two models of one flight, by GPS as EXIF has it, and one with too few positions."""
     transform, origin = pycolmap.GPSTransform(), (48.5, -2.25)
