@@ -13,7 +13,7 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def collect_photos(
     progress: Callable[[int, int], None] | None = None,
     *,
     overwrite: bool = False,
-    keep_names: bool = False,
+    names_to_keep: Collection[str] | None = None,
     frames_of: FramesOf | None = None,
     not_photos: Sequence[Path] = (),
 ) -> PhotoSet:
@@ -58,7 +58,8 @@ def collect_photos(
         options: What counts as a photo.
         progress: Called with (files done, files) after every file.
         overwrite: Whether images of other photos, of an earlier run, may give way.
-        keep_names: Whether every image has the name of its photo, whatever COLMAP can write, as a database wants it.
+        names_to_keep: Names that a database has. Every image has the name of its photo then, whatever COLMAP can write,
+            and no frames are taken from videos of which the database has none.
         frames_of: Takes frames from a video, which come in its place; without it videos are left out.
         not_photos: Folders of masks and clips, which give no photos where they lie among them.
 
@@ -79,8 +80,8 @@ def collect_photos(
     else:
         notes = _take_out_dataset_folders(files, skipped, options)
     if frames_of is not None:
-        skipped += put_frames_in_place(files, frames_of)
-    image_names = {name: name for name in files} if keep_names else names_to_write(files)
+        skipped += put_frames_in_place(files, frames_of, names_to_keep)
+    image_names = {name: name for name in files} if names_to_keep is not None else names_to_write(files)
     images = {image_names[name]: path for name, path in sorted(files.items(), key=lambda file: image_names[file[0]])}
     ledger = PhotoLedger(image_dir, options)
     ledger.claim(images, photo_dir, overwrite=overwrite)

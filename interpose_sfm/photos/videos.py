@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from interpose_sfm.photos.formats import UnusableError
@@ -25,7 +25,9 @@ def is_video(path: Path | PurePosixPath) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def put_frames_in_place(files: dict[str, Path], frames_of: FramesOf) -> list[SkippedFile]:
+def put_frames_in_place(
+    files: dict[str, Path], frames_of: FramesOf, names_to_keep: Collection[str] | None = None
+) -> list[SkippedFile]:
     """Put the frames of every video in the place of the video itself.
 
     The frames of ``film.mp4`` are called ``film/...``, or ``film.mp4/...`` where there is another ``film``. A video of
@@ -34,6 +36,7 @@ def put_frames_in_place(files: dict[str, Path], frames_of: FramesOf) -> list[Ski
     Args:
         files: Name -> path of every file; videos give way to their frames.
         frames_of: Takes them.
+        names_to_keep: Names that a database has; videos with no frame among them are left out undecoded.
 
     Returns:
         The videos that give none.
@@ -51,6 +54,10 @@ def put_frames_in_place(files: dict[str, Path], frames_of: FramesOf) -> list[Ski
             continue
         folder = name if stem in taken else stem
         taken.add(folder)
+        if names_to_keep is not None and not any(known.startswith(f"{folder}/") for known in names_to_keep):
+            detail = "a video, and the database has no frames of it"
+            skipped.append(SkippedFile(printable(name), SkipReason.NOT_AN_IMAGE, detail))
+            continue
         try:
             files.update({f"{folder}/{frame}": picture for frame, picture in frames_of(path).items()})
         except UnusableError as error:

@@ -162,7 +162,7 @@ class PhotoRun:
                 self.options.photos,
                 lambda done, total: self.log.tell("photos", done, total),
                 overwrite=self.options.overwrite,
-                keep_names=self.options.database is not None,
+                names_to_keep=None if chosen.database is None else databases.photo_names(chosen.database),
                 frames_of=videos.frames_of if videos.num_frames_target else None,
                 not_photos=[folder for folder in not_photos if folder is not None],
             )

@@ -13,7 +13,7 @@ from interpose_sfm.clips.files import index_clips
 from interpose_sfm.clips.record import recorded_ends
 from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.cameras import check_camera
-from interpose_sfm.options import FallbackOptions, ReconstructOptions
+from interpose_sfm.options import FallbackOptions, MatchingMethod, ReconstructOptions
 from interpose_sfm.options.devices import AUTO as AUTO_DEVICE
 from interpose_sfm.options.devices import check_device
 from interpose_sfm.photos.collect import check_folders
@@ -55,6 +55,8 @@ def check_options(options: FallbackOptions) -> None:
             databases.photo_names(options.database)
             if options.camera_params or options.camera_model != ReconstructOptions().camera_model:
                 raise ValueError("a database has its own cameras: leave camera-model and camera-params out with it")
+            if options.pairing.pair_list is not None or options.pairing.matching_method is not MatchingMethod.AUTO:
+                raise ValueError("a database has its own matches: leave matching-method and pair-list out with it")
         if options.pairing.pair_list is not None and not options.pairing.pair_list.is_file():
             raise ValueError(f"there is no pair list {options.pairing.pair_list}; expected a text file")
         RETRIEVERS.resolve(options.pairing.retriever)

@@ -262,7 +262,7 @@ def test_colmap_undistorts_photos_that_were_webp(folder: Path, tmp_path: Path) -
 
 def test_a_database_keeps_the_names_of_its_photos(folder: Path) -> None:
     picture("a").save(folder / "a.webp", lossless=True)
-    (photo,) = collect_photos(folder, folder.parent / "output" / "images", OPTIONS, keep_names=True).photos
+    (photo,) = collect_photos(folder, folder.parent / "output" / "images", OPTIONS, names_to_keep=["a"]).photos
     assert (photo.name, photo.source) == ("a.webp", "")
 
 

@@ -10,6 +10,7 @@ from interpose_sfm.options import BaseOptions, MatchingMethod, PairingOptions, R
 from interpose_sfm.products import GpsPosition, ImagePair, Photo, PhotoSet
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.workflows.pair_choice import PairChoice
+from interpose_sfm.workflows.start_checks import check_options
 from places_in_database import write_places
 
 NUM_PLACES, NUM_EACH = 5, 5
@@ -151,6 +152,14 @@ def test_spatial_without_positions_is_refused(database_path: Path, tmp_path: Pat
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PairingOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("chosen", [{"pair_list": Path(__file__)}, {"matching_method": "exhaustive"}])
+def test_a_choice_beside_a_database_is_refused(chosen: dict[str, object], database_path: Path) -> None:
+    options = ReconstructOptions(database=database_path, pairing=PairingOptions(**chosen))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a database has its own matches: leave matching-method and pair-list out"):
+        check_options(options)
+    check_options(replace(options, pairing=PairingOptions()))
 
 
 def test_auto_means_the_list_where_there_is_one() -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 import interpose_sfm.workflows.video_frames as module
 from bridging_scene import CODECS, pan, write_video
-from interpose_sfm.colmap.cameras import camera_groups
+from interpose_sfm.colmap.cameras import camera_groups, import_cameras
 from interpose_sfm.options import BridgingOptions, CameraMode, GenerationOptions, PhotoOptions, ReconstructOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ImageArray, PhotoSet, SkipReason
@@ -105,6 +105,33 @@ def test_an_image_list_may_name_a_video(tmp_path: Path) -> None:
     film(tmp_path / "photos" / "film.mp4")
     (tmp_path / "list.txt").write_text("film.mp4\n")
     assert names(collect(tmp_path / "photos", image_list=tmp_path / "list.txt")) == FILM_NAMES
+
+
+def test_with_a_database_only_videos_that_it_has_frames_of_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = tmp_path / "photos"
+    put(photos, "z.jpg")
+    film(photos / "film.mp4")
+    write_video(photos / "other.mp4", pan(seed=6, num_frames=3))
+    for name, num_frames in (("photos.db", 0), ("film.db", 4)):
+        photo_set = collect(photos, num_frames)
+        kept = [photo for photo in photo_set.photos if not photo.name.startswith("other")]
+        import_cameras(tmp_path / name, replace(photo_set, photos=tuple(kept)), CameraMode.AUTO, "PINHOLE", "")
+    decoded, real = [], module.stream_frames
+
+    def noted(path: Path, max_frame_px: int):
+        decoded.append(path.name)
+        return real(path, max_frame_px)
+
+    monkeypatch.setattr(module, "stream_frames", noted)
+    for name, wanted in (("photos.db", ["z.jpg"]), ("film.db", [*FILM_NAMES, "z.jpg"])):
+        log, workspace = RunLog(), workspace_of(photos, tmp_path / f"{name}_out")
+        options = ReconstructOptions(database=tmp_path / name, photos=PhotoOptions(num_frames_target=4))
+        with workspace.locked():
+            assert names(PhotoRun(workspace, options, log).collect(photos)) == wanted
+        assert log.warnings == []
+    assert set(decoded) == {"film.mp4"}
 
 
 def test_videos_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
