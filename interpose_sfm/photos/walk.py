@@ -12,6 +12,7 @@ from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos.formats import names_to_write, os_reason
 from interpose_sfm.photos.ledger import LEDGER_SUFFIX
 from interpose_sfm.products import CLIP_INDEX, CLIP_STORE, SkippedFile, SkipReason
+from interpose_sfm.storage.texts import read_text
 from interpose_sfm.storage.workspace import LOCK_NAME
 
 _JUNK_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
@@ -76,15 +77,12 @@ def read_image_list(path: Path) -> tuple[str, ...]:
     """The photos that a list names as COLMAP takes it: a name a line, a path below the photo folder.
 
     Raises:
-        ValueError: It names none, or is no text.
-        OSError: It cannot be read.
+        ValueError: It names none, or is no text file.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"image list {path}: got bytes that are no UTF-8 ({error}), expected names of photos"
-        ) from error
+        lines = read_text(path).splitlines()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(f"there is no image list {path}; expected a text file with a name a line") from error
     names = tuple(dict.fromkeys(PurePosixPath(line.strip()).as_posix() for line in lines if line.strip()))
     if not names:
         raise ValueError(f"image list {path}: got no name, expected one a line, each a path below the photo folder")

@@ -24,7 +24,7 @@ from interpose_sfm.joining.georegistration import georegister
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.photos import collect, gps, masks
 from interpose_sfm.photos.position_file import read_positions
-from interpose_sfm.products import LookAlike, PhotoSet, ViewGraph
+from interpose_sfm.products import LookAlike, Photo, PhotoSet, ViewGraph
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json, remove_path
 from interpose_sfm.storage.content_keys import content_key, file_sha256
@@ -207,6 +207,14 @@ class PhotoRun:
                 f"{len(missing)} of {len(photo_set.photos)} photos have no mask in {self.options.mask_path}, such as "
                 f"{missing[0]} (expected {missing[0]}.png)"
             )
+        hidden = [photo.name for photo in photo_set.photos if self._is_all_black(photo)]
+        if hidden:
+            text = f"the masks of {len(hidden)} photos hide all of them, so that nothing can be matched"
+            self.log.warnings.append(f"{text}, such as that of {hidden[0]}; what is black is ignored")
+
+    def _is_all_black(self, photo: Photo) -> bool:
+        mask = masks.photo_mask(self._mask_dir, photo.name, (photo.width_px, photo.height_px))
+        return mask is not None and not mask.any()
 
     @property
     def _mask_dir(self) -> Path | None:

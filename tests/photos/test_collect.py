@@ -199,7 +199,7 @@ def test_an_image_list_names_the_photos_that_are_used(encoding: str, folder: Pat
     [
         (b"a.jpg\nc.jpg\nd.jpg\n", r"got 2 names of no file, such as 'c.jpg', expected .* such as 'a.jpg'"),
         (b"\n \n", "got no name, expected one a line"),
-        (b"\xff\xfea\x00", "bytes that are no UTF-8"),
+        (b"\xff\xfea\x00", "no text in UTF-8"),
     ],
 )
 def test_an_image_list_that_cannot_be_meant_is_refused(content: bytes, message: str, folder: Path) -> None:

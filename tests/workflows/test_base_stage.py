@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pycolmap
 import pytest
+from PIL import Image
 
 from interpose_sfm.colmap import cameras
 from interpose_sfm.options import MatchingMethod, PairingOptions, PhotoOptions, ReconstructOptions
@@ -80,3 +82,17 @@ def test_pose_priors_take_the_place_of_earlier_ones(tmp_path: Path) -> None:
         (prior,) = database.read_all_pose_priors()
         assert prior.corr_data_id == database.read_image_with_name("b.jpg").data_id
     assert prior.position.tolist() == [49.0, 12.0, 600.0]
+
+
+def test_masks_that_hide_a_whole_photo_are_told(tmp_path: Path) -> None:
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    for index, grey in enumerate((0, 255)):
+        pixels = np.random.default_rng(index).integers(0, 256, (80, 120, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
+        Image.new("L", (120, 80), grey).save(tmp_path / "masks" / f"{index}.png.png")
+    workspace, log = Workspace(tmp_path / "run"), RunLog()
+    with workspace.locked():
+        options = replace(ReconstructOptions(), mask_path=tmp_path / "masks")
+        PhotoRun(workspace, options, log).collect(tmp_path / "photos")
+    assert ["0.png" in text for text in log.warnings if "hide all" in text] == [True]
