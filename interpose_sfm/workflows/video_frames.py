@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,13 @@ from interpose_sfm.clips.video import UnreadableClipError, stream_frames
 from interpose_sfm.photos.formats import UnusableError
 from interpose_sfm.products import ImageArray, SkipReason
 from interpose_sfm.run_log import RunLog
-from interpose_sfm.storage.atomic import atomic_directory, remove_path
-from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json, remove_path
+from interpose_sfm.storage.content_keys import content_key, file_sha256
 
 logger = logging.getLogger(__name__)
 
 _VERSION = 1
+_LIST_NAME = "frames.json"
 _ANY_SIZE_PX = 1 << 16
 _SHARPNESS_PX = 960  # blur of hands and of focus is wider than a pixel of these
 
@@ -27,6 +29,8 @@ _SHARPNESS_PX = 960  # blur of hands and of focus is wider than a pixel of these
 @dataclass(frozen=True)
 class FrameStore:
     """Frames of videos on disk, those of each as a whole or not at all: a killed run goes on behind the last one.
+
+    Beside the frames of a video lies a list with their digests. Where one is gone or altered all are made again.
 
     Attributes:
         folder: Where they lie; made when the first video comes.
@@ -51,15 +55,18 @@ class FrameStore:
         key = content_key(_VERSION, str(path.resolve()), status.st_size, status.st_mtime_ns, self.num_frames_target)
         self._used.add(key)
         target = self.folder / key
-        if not target.is_dir():
+        pictures = _whole(target)
+        if not pictures:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with atomic_directory(target) as new:
                     self._write(path, new)
+                    atomic_write_json(new / _LIST_NAME, {frame.name: file_sha256(frame) for frame in new.iterdir()})
             except UnreadableClipError as error:
                 raise UnusableError(SkipReason.CORRUPT, str(error)) from error
-            logger.info("%s: took %d frames", path, len(list(target.iterdir())))
-        return {picture.name: picture for picture in sorted(target.iterdir())}
+            pictures = _whole(target)
+            logger.info("%s: took %d frames", path, len(pictures))
+        return pictures
 
     def forget_others(self) -> None:
         """Remove frames of videos that were not asked for."""
@@ -82,6 +89,16 @@ class FrameStore:
         for index, frame in frames:
             if index in wanted:
                 Image.fromarray(frame).save(folder / f"frame_{index:06}.jpg", quality=98, subsampling=0)
+
+
+def _whole(folder: Path) -> dict[str, Path]:
+    """Name -> path of the frames in a folder, in their order; none where they are not those that its list names."""
+    try:
+        listed = json.loads((folder / _LIST_NAME).read_text())
+        found = {path.name: file_sha256(path) for path in folder.iterdir() if path.name != _LIST_NAME}
+    except (OSError, ValueError):
+        return {}
+    return {name: folder / name for name in sorted(found)} if found == listed else {}
 
 
 def sharpest(sharpness: list[float], num_frames: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows.reconstruct import PhotoRun, workspace_of
 from interpose_sfm.workflows.start_checks import check_run
 from interpose_sfm.workflows.video_frames import sharpest
-from photo_folders import files_in, put
+from photo_folders import digests, files_in, put
 
 FRAMES = pan(seed=5, num_frames=12)
 SHARP = (1, 5, 6, 10)  # one in each quarter of them
@@ -163,6 +164,25 @@ def test_videos_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert decoded[5:] == ["b.mp4", "b.mp4"]
     assert len(names(collect(photos, num_frames=2))) == 4
     assert len(list((tmp_path / "photos_interpose" / "frames").iterdir())) == 2  # those of before are gone
+
+
+@pytest.mark.parametrize("damage", ["frame gone", "frame altered", "frame added", "list gone", "list altered"])
+def test_frames_that_are_not_whole_are_taken_again(damage: str, tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4")
+    whole = digests(collect(path).image_dir)
+    (folder,) = (tmp_path / "film_interpose" / "frames").iterdir()
+    frame, listed = sorted(folder.glob("*.jpg"))[1], folder / "frames.json"
+    if damage.endswith("gone"):
+        (listed if damage == "list gone" else frame).unlink()
+    elif damage == "frame altered":
+        Image.fromarray(FRAMES[0]).save(frame)
+    elif damage == "frame added":
+        shutil.copy(frame, folder / "frame_000099.jpg")
+    else:
+        listed.write_text("[")
+    assert names(collect(path)) == FILM_NAMES
+    assert digests(tmp_path / "film_interpose" / "images") == whole
+    assert files_in(folder) == [*(name.removeprefix("film/") for name in FILM_NAMES), "frames.json"]
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
