@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,12 @@ def photo_mask(mask_dir: Path | None, name: str, size_px: tuple[int, int]) -> Ma
     return mask
 
 
-def lay_out_masks(mask_dir: Path, photos: Sequence[Photo], target_dir: Path) -> tuple[str, ...]:
+def lay_out_masks(
+    mask_dir: Path,
+    photos: Sequence[Photo],
+    target_dir: Path,
+    called: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[str, ...]:
     """Write masks for the upright photos, in the place of what is in a folder.
 
     Masks lie as the photos do in their files, so that they are turned with them; those that have the size of the
@@ -63,6 +68,8 @@ def lay_out_masks(mask_dir: Path, photos: Sequence[Photo], target_dir: Path) -> 
         photos: As they are laid out; masks have the names of these, or of the original files.
         target_dir: Folder to write; gets ``NAME.png``, black and white, for every photo: COLMAP passes over photos
             without one.
+        called: Name of every photo -> what it may be called in the folder of masks, tried in order, where that is not
+            its own name or that of its file.
 
     Returns:
         Names of the photos without a mask.
@@ -70,13 +77,14 @@ def lay_out_masks(mask_dir: Path, photos: Sequence[Photo], target_dir: Path) -> 
     Raises:
         ValueError: No photo has a mask; or one is of another size than its photo, or no picture.
     """
+    called = called or {photo.name: (photo.name, photo.source or photo.name) for photo in photos}
     files = {
-        photo.name: mask_file(mask_dir, photo.name) or mask_file(mask_dir, photo.source or photo.name)
+        photo.name: next(filter(None, (mask_file(mask_dir, name) for name in called[photo.name])), None)
         for photo in photos
     }
     missing = tuple(name for name, path in files.items() if path is None)
     if photos and len(missing) == len(photos):
-        first = photos[0].source or photos[0].name
+        first = called[photos[0].name][-1]
         raise ValueError(
             f"none of the {len(photos)} photos has a mask in {mask_dir}; expected {first}.png there for {first}, with "
             "black where it is to be ignored"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from interpose_sfm.bridging.factory import NO_BRIDGING
@@ -102,7 +103,8 @@ def opened_pair(
         mask_dir = None
         if options.mask_path is not None:
             mask_dir = root / "run" / "masks"
-            masks.lay_out_masks(options.mask_path, photo_set.photos, mask_dir)
+            called = {pair.a: _mask_names(path_a, pair.a), pair.b: _mask_names(path_b, pair.b)}
+            masks.lay_out_masks(options.mask_path, photo_set.photos, mask_dir, called)
         views = PhotoViews(photo_set.image_dir, databases.cameras(database_path), mask_dir)
         clips_dir = Path(path_a).absolute().parent / CLIP_STORE
         if store_dir is not None:
@@ -125,6 +127,13 @@ def _copy_photos(paths: tuple[Path, Path], folder: Path) -> ImagePair:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
     return ImagePair(*names)
+
+
+def _mask_names(path: Path, image_name: str) -> tuple[str, ...]:
+    """What a photo may be called in a folder of masks: its path, below whatever folder, most specific first."""
+    file = Path(os.path.abspath(path))
+    files = (file.with_name(PurePosixPath(image_name).name), file)
+    return tuple("/".join(each.parts[start:]) for start in range(1, len(file.parts)) for each in files)
 
 
 def _solve(
