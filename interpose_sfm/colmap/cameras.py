@@ -172,6 +172,13 @@ def write_pose_priors(database_path: Path, photo_set: PhotoSet) -> None:
                 )
 
 
+def known_focal_lengths(photo_set: PhotoSet, params: str, source: Path | None) -> frozenset[str]:
+    """Photos whose focal length is known before mapping: by a database that was handed in, by parameters or by EXIF."""
+    if source is not None:
+        return databases.names_with_priors(source)
+    return frozenset(photo.name for photo in photo_set.photos if params or photo.focal_px is not None)
+
+
 def refined_cameras(database_path: Path, models: Sequence[pycolmap.Reconstruction]) -> dict[str, Intrinsics]:
     """Camera of every photo of a database: as refined by the first model that registers a photo with it.
 

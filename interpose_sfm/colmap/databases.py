@@ -92,6 +92,17 @@ def photo_names(path: Path) -> tuple[str, ...]:
         return tuple(name for (name,) in connection.execute("SELECT name FROM images ORDER BY image_id"))
 
 
+def names_with_priors(path: Path) -> frozenset[str]:
+    """Photos of a database whose focal length is a prior, without touching it.
+
+    Raises:
+        ValueError: The path is no file or no COLMAP database.
+    """
+    query = "SELECT name FROM images JOIN cameras USING (camera_id) WHERE prior_focal_length"
+    with reading(path) as connection:
+        return frozenset(name for (name,) in connection.execute(query))
+
+
 def camera_ids(path: Path) -> dict[str, int]:
     """Camera id of every photo."""
     import pycolmap

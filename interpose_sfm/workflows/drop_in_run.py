@@ -193,6 +193,7 @@ class _Run:
             look_alikes=look_alikes,
             positions_m=positions,
             mask_dir=self.options.mask_path,
+            known=databases.names_with_priors(database_path),
         )
 
     def _usable_photos(self, database_path: Path, wanted: Sequence[str]) -> tuple[Photo, ...]:

@@ -78,6 +78,7 @@ class Base:
         look_alikes: Pairs for which COLMAP's models are suspected to be folded.
         positions_m: East, north and up of the photos whose GPS position is known and used; up may be NaN.
         mask_dir: Folder of the photos' masks; None for none.
+        known: Photos whose focal length was known before mapping, by EXIF, a database or an option.
     """
 
     database_path: Path
@@ -89,6 +90,7 @@ class Base:
     look_alikes: tuple[LookAlike, ...] = ()
     positions_m: Mapping[str, FloatArray] = field(default_factory=dict)
     mask_dir: Path | None = None
+    known: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

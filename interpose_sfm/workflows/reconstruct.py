@@ -19,7 +19,7 @@ from interpose_sfm.colmap import (
     reconstruction,
     room,
 )
-from interpose_sfm.colmap.cameras import checked_groups, import_cameras, write_pose_priors
+from interpose_sfm.colmap.cameras import checked_groups, import_cameras, known_focal_lengths, write_pose_priors
 from interpose_sfm.joining.georegistration import georegister
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.photos import collect, gps, masks
@@ -288,6 +288,7 @@ class PhotoRun:
             look_alikes,
             positions,
             self._mask_dir,
+            known_focal_lengths(photo_set, options.camera_params, options.database),
         )
 
     def _import_photos(self, database_path: Path, photo_set: PhotoSet, photo_key: str) -> None:

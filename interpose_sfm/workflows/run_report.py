@@ -180,7 +180,7 @@ def _cameras(base: Base, models: Sequence[pycolmap.Reconstruction]) -> tuple[rep
         last = first if holder is None else holder.camera(first.camera_id)
         params = tuple(round(float(value), 6) for value in last.params)
         size_px = int(first.width), int(first.height)
-        known = bool(first.has_prior_focal_length)
+        known = not base.known.isdisjoint(shared)
         found.append(report.CameraReport(tuple(shared), last.model.name, *size_px, params, known))
     return tuple(found)
 

@@ -204,6 +204,33 @@ def test_positions_are_of_files_or_of_their_images(tmp_path: Path) -> None:
     assert not [text for text in log.warnings if "flight.csv" in text]
 
 
+@pytest.mark.parametrize("source", ["nothing", "EXIF", "parameters", "database"])
+def test_only_what_is_given_counts_as_known_in_the_report(tmp_path: Path, source: str) -> None:
+    """COLMAP's guess is none, though nothing refines it."""
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        picture(str(index)).save(tmp_path / "photos" / f"{index}.jpg")
+    workspace = Workspace(tmp_path / "out")
+    options = replace(QUICK, base=BaseOptions(refine_intrinsics=False))
+    with workspace.locked():
+        photo_set = reconstruct.PhotoRun(workspace, options, RunLog()).collect(tmp_path / "photos")
+        first, *others = photo_set.photos
+        known = [source == "parameters"] * 3
+        if source == "parameters":
+            options = replace(options, camera_params="500,200,150,0.1")
+        elif source != "nothing":
+            known = [True, False, False]
+            with_exif = replace(photo_set, photos=(replace(first, focal_px=450.0), *others))
+            if source == "EXIF":
+                photo_set = with_exif
+            else:
+                import_cameras(tmp_path / "mine.db", with_exif, CameraMode.PER_IMAGE)
+                options = replace(options, database=tmp_path / "mine.db")
+        run = reconstruct.PhotoRun(workspace, replace(options, camera_mode=CameraMode.PER_IMAGE), RunLog())
+        result = run.finish(photo_set, run.map_base(photo_set), Extension((), ()), tmp_path)
+    assert [camera.was_known for camera in result.report.cameras] == known
+
+
 def test_models_are_georegistered_into_one_frame(tmp_path: Path) -> None:
     """Two models of one flight, by GPS as EXIF has it, and one with too few positions."""
     transform, origin = pycolmap.GPSTransform(), (48.5, -2.25)
