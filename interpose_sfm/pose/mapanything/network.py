@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,7 @@ REPO, WEIGHTS_FILE, LICENCE = "facebook/map-anything-apache", "model.safetensors
 NON_COMMERCIAL_REPO = "facebook/map-anything"  # CC BY-NC 4.0, the same shapes
 
 MEAN_RGB, SIGMA_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what the encoder's pictures are normalised by
+MAX_BEND_DEG = 0.5  # of a ray by distortion, of cameras that are told as pinholes; focal lengths of EXIF err as much
 _AMP = {NetworkDtype.BFLOAT16: "bf16", NetworkDtype.FLOAT16: "fp16"}
 
 
@@ -44,7 +46,7 @@ class CalibratedNetwork(Protocol):
 
         Args:
             images: Pictures.
-            cameras: In their pixels, where they are known.
+            cameras: In their pixels, where they are known; the network is told those that are pinholes.
         """
         ...
 
@@ -75,7 +77,7 @@ class MapAnythingNetwork:
         for image, camera in zip(images, cameras, strict=True):
             pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255.0
             view: dict[str, Any] = {"img": ((pixels - mean) / sigma)[None], "data_norm_type": [NORMALISATION]}
-            if camera is not None:
+            if camera is not None and _is_pinhole(camera):
                 view["intrinsics"] = torch.from_numpy(_matrix(camera)).float()[None]
             views.append(view)
         with torch.inference_mode():
@@ -167,12 +169,22 @@ def load_into(module: torch.nn.Module, path: Path) -> None:
         raise ValueError(f"the weights {path} do not fit their network: {reason}") from error
 
 
+def _is_pinhole(camera: Intrinsics) -> bool:
+    """Whether a matrix says where the border of a picture looks; one for a fisheye or a bent lens would mislead."""
+    border_px = np.stack(np.meshgrid([0.0, 0.5, 1.0], [0.0, 0.5, 1.0]), axis=-1).reshape(-1, 2)
+    border_px *= camera.width_px, camera.height_px
+    rays = geometry.unit_rays(border_px, camera)
+    straight = geometry.unit_rays(border_px, replace(camera, model="PINHOLE", distortion=()))
+    return bool(np.all(np.linalg.norm(rays - straight, axis=1) < np.radians(MAX_BEND_DEG)))  # false for NaN
+
+
 def _matrix(camera: Intrinsics) -> np.ndarray:
     """Pixel centres at whole numbers, as the published code counts; COLMAP counts from the corner."""
+    along_x_px = 2.0 * camera.focal_px / (1.0 + camera.aspect)
     return np.array(
         [
-            [camera.focal_px, 0.0, camera.cx_px - 0.5],
-            [0.0, camera.focal_px, camera.cy_px - 0.5],
+            [along_x_px, 0.0, camera.cx_px - 0.5],
+            [0.0, camera.aspect * along_x_px, camera.cy_px - 0.5],
             [0.0, 0.0, 1.0],
         ]
     )

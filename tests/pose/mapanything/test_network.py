@@ -76,6 +76,42 @@ def test_known_cameras_reach_the_network(module: Any) -> None:
         np.testing.assert_allclose(told[view, :, y, x], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("model", "distortion", "aspect", "is_told"), [
+    ("SIMPLE_RADIAL", (0.0,), 1.0, True),
+    ("SIMPLE_RADIAL", (-0.02,), 1.0, True),
+    ("PINHOLE", (), 1.1, True),
+    ("SIMPLE_RADIAL", (-0.2,), 1.0, False),
+    ("OPENCV", (-0.25, 0.05, 0.0, 0.0), 1.0, False),
+    ("OPENCV_FISHEYE", (0.0,) * 4, 1.0, False),
+    ("EQUIRECTANGULAR", (), 1.0, False),
+])  # fmt: skip
+def test_only_pinholes_are_told_to_the_network(
+    model: str, distortion: tuple[float, ...], aspect: float, is_told: bool
+) -> None:
+    import torch
+
+    given: list[dict[str, Any]] = []
+
+    class Recorder(torch.nn.Module):
+        def infer(self, views: list[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:
+            given.extend(views)
+            depth = torch.ones(1, *SHAPE, 1)
+            answer = {"depth_z": depth, "conf": depth[..., 0], "intrinsics": 90 * torch.eye(3)[None]}
+            return [{**answer, "camera_poses": torch.eye(4)[None]}] * len(views)
+
+    camera = replace(CAMERA, model=model, distortion=distortion, aspect=aspect)
+    guess = MapAnythingNetwork(Recorder(), "recorder").guess(pictures(2), [camera, None])
+    assert guess is not None
+    assert guess.cameras[0] is camera
+    assert "intrinsics" not in given[1]
+    assert ("intrinsics" in given[0]) is is_told
+    if is_told:
+        told = given[0]["intrinsics"][0].numpy()
+        undistorted = geometry.to_colmap_camera(replace(camera, model="PINHOLE", distortion=()))
+        expected = undistorted.calibration_matrix() - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]
+        np.testing.assert_allclose(told, expected, rtol=1e-6)
+
+
 @needs_code
 def test_poses_are_those_of_the_published_answer(module: Any) -> None:
     import torch
