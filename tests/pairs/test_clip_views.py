@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from interpose_sfm import geometry
 from interpose_sfm.pairs.clip_views import frame_views
 from interpose_sfm.products import Clip, ClipStatus, FrameMapping, ImagePair, Intrinsics, MaskArray, View
 
@@ -45,6 +46,31 @@ def test_between_lenses_of_two_models_the_nearer_one_counts() -> None:
     frames = frame_views(CLIP, view(), view(camera=fisheye))
     assert [frame.intrinsics.model for frame in frames] == ["SIMPLE_RADIAL", "SIMPLE_RADIAL", "OPENCV_FISHEYE"]
     assert frames[2].intrinsics.aspect == 1.1
+
+
+@pytest.mark.parametrize(("model", "distortion"), [
+    ("SIMPLE_PINHOLE", ()),
+    ("SIMPLE_RADIAL", (-0.1,)),
+    ("RADIAL", (-0.1, 0.02)),
+    ("OPENCV", (-0.1, 0.02, 0.001, 0.0)),
+    ("SIMPLE_DIVISION", (-0.1,)),
+    ("SIMPLE_FISHEYE", ()),
+    ("SIMPLE_RADIAL_FISHEYE", (0.05,)),
+    ("RADIAL_FISHEYE", (0.05, -0.01)),
+    ("OPENCV_FISHEYE", (0.05, -0.01, 0.0, 0.0)),
+])  # fmt: skip
+def test_points_lie_in_frames_where_unequal_scales_put_them(model: str, distortion: tuple[float, ...]) -> None:
+    aspect = 1.03 if model.startswith("OPENCV") else 1.0
+    lens = replace(CAMERA, model=model, distortion=distortion, aspect=aspect)
+    scale, offset_px = (0.5, 0.521), (3.0, -10.0)
+    mapping = FrameMapping(scale, offset_px)
+    frames = frame_views(
+        replace(CLIP, frame_from_a=mapping, frame_from_b=mapping), view(camera=lens), view(camera=lens)
+    )
+    points = np.random.default_rng(0).uniform((-0.5, -0.4, 1), (0.5, 0.4, 1), (50, 3))
+    expected_px = geometry.project(points, lens) * scale + offset_px
+    for frame in frames:
+        np.testing.assert_allclose(geometry.project(points, frame.intrinsics), expected_px, atol=1e-6)
 
 
 def test_what_either_photo_masks_is_masked_in_every_frame() -> None:
