@@ -110,14 +110,18 @@ def read_report(path: Path) -> RunReport:
 
 
 def read_models(folder: Path) -> list[pycolmap.Reconstruction]:
-    """Models ``folder``/0, 1, ..., largest first, or the one that lies in the folder itself; none if there is none.
+    """Models ``folder``/0, 1, ..., in this order, or the one that lies in the folder itself; none if there is none.
+
+    A report has them in this order, too, which is pycolmap's with the drop-in: not all of that go by size.
 
     Raises:
         ValueError: One of them is not whole.
     """
     if (folder / "images.bin").is_file():
         return [reconstruction.read_model(folder)]
-    return reconstruction.read_models(folder, 1) if folder.is_dir() else []
+    folders = folder.iterdir() if folder.is_dir() else ()
+    numbered = {int(path.name): path for path in folders if path.is_dir() and path.name.isdecimal()}
+    return [reconstruction.read_model(numbered[number]) for number in sorted(numbered)]
 
 
 def _write(

@@ -21,7 +21,7 @@ from interpose_sfm.report import RunReport
 from interpose_sfm.storage.json_values import from_jsonable, to_jsonable
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import report_page
-from page_scene import HOSTILE, as_format_1, plain_names, write_photos, write_run
+from page_scene import HOSTILE, as_format_1, model_of, plain_names, write_photos, write_run
 
 
 class Parsed(HTMLParser):
@@ -218,6 +218,16 @@ def test_photos_and_models_may_lie_elsewhere(tmp_path: Path) -> None:
     for models in (tmp_path / "models", tmp_path / "models" / "0"):
         whole = report_page.write_report_page(root, tmp_path / "photos", models)
         assert (whole.num_models, whole.num_pictures) == (1, 4)
+
+
+def test_models_are_read_in_the_order_of_the_report(tmp_path: Path) -> None:
+    """The drop-in keeps pycolmap's order, which does not go by size."""
+    sizes = [3, *(3 + index % 2 for index in range(10))]
+    for index, size in enumerate(sizes):
+        (tmp_path / str(index)).mkdir()
+        model_of(plain_names(size), (64, 48), index).write(tmp_path / str(index))
+    (tmp_path / "notes").mkdir()
+    assert [model.num_reg_images() for model in report_page.read_models(tmp_path)] == sizes
 
 
 def test_names_lead_nowhere_else(tmp_path: Path) -> None:
