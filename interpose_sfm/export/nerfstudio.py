@@ -2,7 +2,8 @@
 
 The format is documented in nerfstudio's docs (``data_conventions.md``) and read by ``nerfstudio_dataparser.py``; names,
 frame and keys are those that its ``ns-process-data`` writes (``colmap_to_json`` in ``process_data/colmap_utils.py``).
-nerfstudio's cameras have OpenGL's axes, x right, y up, looking along -z; its z axis of the world points up.
+nerfstudio's cameras have OpenGL's axes, x right, y up, looking along -z. Its z axis of the world points where -y
+did in the model; of a georegistered one, whose z points up, +y does.
 """
 
 from __future__ import annotations

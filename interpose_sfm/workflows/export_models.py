@@ -161,7 +161,7 @@ def _result(
 def _write_manifest(folder: Path, result: ExportResult) -> None:
     """Say what lies in a folder, for people, for programs, and for the next export."""
     largest = next(model for model in result.models if model.is_largest)
-    others = "" if len(result.models) == 1 else "; each of the others has a frame and a scale of its own"
+    others = "" if len(result.models) == 1 else "; each has a frame and a scale of its own, unless georegistered"
     atomic_write_json(
         folder / MANIFEST_NAME,
         {

@@ -39,7 +39,7 @@ def test_every_model_has_every_form_and_the_largest_is_named(tmp_path: Path) -> 
             assert (read.num_reg_images(), read.num_points3D()) == (model.num_photos, model.num_points)
         assert len(read_ply(model.folder / "ply" / "points.ply")[0]) == model.num_points
     said = json.loads((output / "export" / "export.json").read_text())
-    assert said["note"] == "0 is the largest of 2 models; each of the others has a frame and a scale of its own"
+    assert said["note"] == "0 is the largest of 2 models; each has a frame and a scale of its own, unless georegistered"
     assert [model["is_largest"] for model in said["models"]] == [True, False]
     assert set(said["files"]) == tree(output / "export").keys() - {"export.json"}
     assert told == [("export", i, 8) for i in range(9)]
