@@ -203,10 +203,9 @@ class FinalMapper:
         if change_deg <= MAX_BASE_CHANGE_DEG:
             return True
         names = ", ".join(str(model.num_reg_images()) for model in before)
-        self.warnings.append(
-            f"base models of {names} photos are kept as they were: going on with the links turned them by "
-            f"{change_deg:.0f} degrees (180: lost a photo)"
-        )
+        kept = [reconstruction.registered_names(model) <= reconstruction.registered_names(after) for model in before]
+        harm = f"turned their photos by {change_deg:.0f} degrees" if all(kept) else "lost some of their photos"
+        self.warnings.append(f"base models of {names} photos are kept as they were: going on with the links {harm}")
         return False
 
     def _audited(

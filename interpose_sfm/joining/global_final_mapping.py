@@ -44,10 +44,10 @@ def map_all_photos(
         return models
     changes_deg = [min((reconstruction.largest_change_deg(old, new) for new in models), default=180.0) for old in base]
     if max(changes_deg) > MAX_BASE_CHANGE_DEG:
-        warnings.append(
-            f"base models are kept as they were: global mapping with the links turned them by {max(changes_deg):.0f} "
-            "degrees (180: lost a photo)"
+        harm = (
+            "lost some of their photos" if max(changes_deg) >= 180 else f"turned them by {max(changes_deg):.0f} degrees"
         )
+        warnings.append(f"base models are kept as they were: global mapping with the links {harm}")
         return list(base)
     return models if _sizes(models) > _sizes(base) else list(base)
 
