@@ -73,7 +73,7 @@ def test_commands_that_go_on_repeat_the_options_of_the_run(tmp_path: Path) -> No
         generation=replace(given.generation, max_cost=None),
     )
     assert vars(reconstruct)["options"] == again
-    plain = {name: getattr(OPTIONS, name) for name in ("position_file", "html", "bridging", "dust3r", "consensus")}
+    plain = {name: getattr(OPTIONS, name) for name in ("html", "bridging", "dust3r", "consensus")}
     assert vars(bridge)["options"] == replace(again, **plain)
 
 
