@@ -19,6 +19,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 Size = tuple[int, int]
 
@@ -62,7 +63,7 @@ class HostedSpec:
     has_seed: bool = False
     has_negative_prompt: bool = False
     max_prompt: int = 1000
-    extras: Mapping[str, str | bool] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=dict)
     price_basis: str = ""
     fps: float = 24.0
 

@@ -76,7 +76,9 @@ class VideoClient:
         """How far an operation is."""
         from google.genai import types
 
-        return _translated(lambda: self._client.operations.get(types.GenerateVideosOperation(name=name)))
+        return _translated(
+            lambda: self._client.operations.get(types.GenerateVideosOperation.model_validate({"name": name}))
+        )
 
     def close(self) -> None:
         """Close the connections."""
