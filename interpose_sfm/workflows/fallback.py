@@ -47,8 +47,7 @@ from interpose_sfm.products import (
     PairOutcome,
     ViewGraph,
 )
-from interpose_sfm.retrieval.factory import create_retriever
-from interpose_sfm.retrieval.protocol import RetrieverContext, checked_rankings
+from interpose_sfm.retrieval.factory import rankings
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import CLIPS_NAME
 from interpose_sfm.workflows.posers import Posers, opened_posers
@@ -138,8 +137,7 @@ def build_graph(base: Base, options: ReconstructOptions, log: RunLog) -> ViewGra
         if len(base.names) <= options.base.exhaustive_limit:
             return build_view_graph(base.database_path, members, options.view_graph, base.names)
         with TemporaryDirectory(prefix="interpose_sfm-") as folder:
-            rankings = partial(_rankings, base, Path(folder), options)
-            expand = Expand(rankings, options.base.exhaustive_limit)
+            expand = Expand(partial(_rankings, base, Path(folder), options), options.base.exhaustive_limit)
             return build_view_graph(base.database_path, members, options.view_graph, base.names, expand)
 
 
@@ -147,16 +145,15 @@ def _rankings(
     base: Base, work_dir: Path, options: ReconstructOptions, queries: Sequence[str]
 ) -> Iterator[tuple[str, Sequence[str]]]:
     """What looks like some photos, of all others."""
-    context = RetrieverContext(
-        photo_names=base.names,
+    return rankings(
+        base.names,
+        queries,
+        len(base.names) - 1,
         image_dir=base.image_dir,
         database_path=base.database_path,
         work_dir=work_dir,
-        seed=options.seed,
-        num_threads=options.base.num_threads,
+        options=options,
     )
-    retriever = create_retriever(options.pairing.retriever, context)
-    return checked_rankings(retriever, queries, len(base.names) - 1, base.names)
 
 
 def extend_base(base: Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog) -> Extension:

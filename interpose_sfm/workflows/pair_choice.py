@@ -12,10 +12,9 @@ from interpose_sfm.options import MatchingMethod, ReconstructOptions
 from interpose_sfm.photos import gps
 from interpose_sfm.products import ImagePair, PhotoSet
 from interpose_sfm.retrieval import times
-from interpose_sfm.retrieval.factory import create_retriever
+from interpose_sfm.retrieval.factory import rankings
 from interpose_sfm.retrieval.pair_list import read_pair_file
 from interpose_sfm.retrieval.pairing import Hints, chosen_pairs
-from interpose_sfm.retrieval.protocol import RetrieverContext, checked_rankings
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.content_keys import file_sha256
 
@@ -95,16 +94,16 @@ class PairChoice:
         return pairs
 
     def _rank(self, queries: Sequence[str], number: int) -> dict[str, Sequence[str]]:
-        context = RetrieverContext(
-            photo_names=self._names,
+        found = rankings(
+            self._names,
+            queries,
+            number,
             image_dir=self.photo_set.image_dir,
             database_path=self.database_path,
             work_dir=self.work_dir,
-            seed=self.options.seed,
-            num_threads=self.options.base.num_threads,
+            options=self.options,
         )
-        retriever = create_retriever(self.options.pairing.retriever, context)
-        return dict(checked_rankings(retriever, queries, number, self._names))
+        return dict(found)
 
     @cached_property
     def _listed(self) -> tuple[ImagePair, ...]:
