@@ -55,7 +55,7 @@ class Placement:
     @classmethod
     def of(cls, poses: Sequence[Pose], points: FloatArray) -> Placement:
         """The placement of cam_from_world poses and (n, 3) points, of which far ones have no say."""
-        everything = np.vstack([points[_is_near(points)], *(center(pose)[None] for pose in poses)])
+        everything = np.vstack([points[_is_near(points)], *(pose.inverse().translation[None] for pose in poses)])
         middle = np.median(everything, axis=0) if len(everything) else np.zeros(3)
         extent = float(np.max(np.ptp(everything, axis=0))) if len(everything) else 0.0
         turn = _upright(np.array([-pose.rotation[1] for pose in poses]).reshape(-1, 3))
@@ -64,11 +64,6 @@ class Placement:
     def drawn(self, x_in_world: FloatArray) -> FloatArray:
         """(..., 3) places where they are shown."""
         return np.asarray((x_in_world - self.middle) @ self.turn.T * self.scale)
-
-
-def center(pose: Pose) -> FloatArray:
-    """Where the camera of a cam_from_world pose is."""
-    return np.asarray(-pose.rotation.T @ pose.translation)
 
 
 def point_arrays(model: pycolmap.Reconstruction) -> tuple[FloatArray, ImageArray]:
@@ -88,13 +83,17 @@ def _drawing(model: pycolmap.Reconstruction, index_of: Mapping[str, int], share:
     def drawn(x_in_world: FloatArray) -> FloatArray:
         return np.round(placement.drawn(x_in_world), _DECIMALS)
 
-    centers = np.array([center(pose) for pose in poses]).reshape(-1, 3)
+    centers = np.array([pose.inverse().translation for pose in poses]).reshape(-1, 3)
     depth = _FRUSTUM * (float(np.max(np.ptp(centers, axis=0))) if len(centers) > 1 else WIDTH / placement.scale)
     cameras = []
     for image, pose in zip(images, poses, strict=True):
-        corners = _corners(model.camera(image.camera_id), depth) @ pose.rotation + center(pose)
+        corners = _corners(model.camera(image.camera_id), depth) @ pose.rotation + pose.inverse().translation
         cameras.append(
-            {"photo": index_of[image.name], "center": drawn(center(pose)).tolist(), "corners": drawn(corners).tolist()}
+            {
+                "photo": index_of[image.name],
+                "center": drawn(pose.inverse().translation).tolist(),
+                "corners": drawn(corners).tolist(),
+            }
         )
     return {
         "points": drawn(points[kept]).T.tolist(),

@@ -14,7 +14,7 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm.colmap import reconstruction
 from interpose_sfm.page.pictures import small_photo
-from interpose_sfm.page.scene import WIDTH, Placement, center, point_arrays
+from interpose_sfm.page.scene import WIDTH, Placement, point_arrays
 from interpose_sfm.products import ImageArray, LinkVerdict, Pose
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.report import HeldBy, RunReport
@@ -162,7 +162,7 @@ def _cameras(
             color=_COLORS.get(held_by.get(image.name) or HeldBy.COLMAP, _COLORS[HeldBy.COLMAP]),
             image=_photo(image_dir, image.name) if len(images) <= _MAX_PHOTOS else None,
             wxyz=_quaternion(placement.turn @ pose.rotation.T),
-            position=placement.drawn(center(pose)) + shift,
+            position=placement.drawn(pose.inverse().translation) + shift,
         )
         frustum.on_click(_look_through(frustum))
         frusta.append(frustum)
@@ -188,7 +188,7 @@ def _links(
     found = []
     for name, color, is_wanted in (("accepted", _ACCEPTED, True), ("refused", _REFUSED, False)):
         ends = [
-            [placement.drawn(center(poses[end])) + shift for end in (pair.a, pair.b)]
+            [placement.drawn(poses[end].inverse().translation) + shift for end in (pair.a, pair.b)]
             for pair in report.pairs
             if pair.link is not None
             and (pair.verdict is LinkVerdict.ACCEPTED) is is_wanted
