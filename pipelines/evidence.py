@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import evidence_few
 import numpy as np
 from evidence_pairs import (
     ACROSS,
@@ -196,6 +197,7 @@ def document(rows: list[Row]) -> str:
         "",
         *accepted_lines(rows, believed),
         *look_alike_lines(rows, believed),
+        *evidence_few.lines(rows, by_itself(options), lambda held: with_third_photos(held, options)),
         "## Leave one scene out",
         "",
         "The limit on the net agreement that the other scenes would set: halfway between their highest wrong pair that",
@@ -278,6 +280,7 @@ def unseen_document(rows: list[Row]) -> str:
         "|---|---|---|",
         *refusal_lines(rows, options, believed),
         "",
+        *evidence_few.lines(rows, by_itself(options), lambda held: with_third_photos(held, options)),
     ]
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.options import ConsensusOptions
+from interpose_sfm.pairs.judge import net_agreement
 from interpose_sfm.products import FloatArray, ImagePair, Link, Pose
 
 MIN_WITNESSES = 2  # third photos
@@ -37,12 +38,17 @@ class Testimony:
     num_for: int
     num_against: int
 
-    def confirms(self, limits: ConsensusOptions) -> bool:
-        """Whether enough third photos speak for it, and hardly any against."""
+    def confirms(self, link: Link, limits: ConsensusOptions) -> bool:
+        """Whether enough third photos speak for a link, and hardly any against.
+
+        They can mend what its own matches lack. So of a link that agrees as much as any needs, and lacks something
+        else, they must leave as much: where hearing them lowers it, they do not see what it sees.
+        """
+        is_agreed = net_agreement(link.evidence, link.doubts.silence) >= limits.min_agreement
         return (
             self.num_for >= MIN_WITNESSES
             and self.num_for >= FOR_PER_AGAINST * self.num_against
-            and self.agreement >= limits.min_agreement_confirmed
+            and self.agreement >= (limits.min_agreement if is_agreed else limits.min_agreement_confirmed)
         )
 
     def __str__(self) -> str:
@@ -69,11 +75,12 @@ def confirmed(
         limits: How far rotations may differ, and how much must agree.
     """
     reasons: dict[ImagePair, str] = {}
-    left, trusted = list(possible), list(believed)
+    # The neighbours of a photo lack what it lacks: no other photo mends what should be seen and is not.
+    left, trusted = [link for link in possible if link.doubts.silence <= limits.max_silence], list(believed)
     while True:
         court = _Court(heard, trusted, models, limits)
         said = {link.pair: court.testimony(link) for link in left}
-        new = [link for link in left if said[link.pair].confirms(limits)]
+        new = [link for link in left if said[link.pair].confirms(link, limits)]
         if not new:
             return reasons
         reasons.update({link.pair: str(said[link.pair]) for link in new})

@@ -11,7 +11,7 @@ from geometry_scenes import evidence
 from interpose_sfm import geometry
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.testimony import FOR_PER_AGAINST, MAX_DIRECTION_DEG, MIN_SURPRISE, confirmed
-from interpose_sfm.products import Link, Pose
+from interpose_sfm.products import Doubts, Link, Pose
 from linked_world import model, offered
 
 LIMITS = ConsensusOptions()
@@ -82,6 +82,24 @@ def test_the_matches_of_all_that_speak_must_agree() -> None:
         assert bool(found) is is_confirmed
 
 
+@pytest.mark.parametrize(("agreement", "is_confirmed"), [(0.73, True), (0.75, False), (0.85, False)])
+def test_a_link_that_agrees_enough_needs_witnesses_that_leave_as_much(agreement: float, is_confirmed: bool) -> None:
+    """It lacks something else, and those who hear of it must not agree less than any link needs."""
+    trusted = [sure("a", c) for c in "cde"]
+    witnesses = [near("b", c, agreement=0.62) for c in "cde"]
+    offer = near("a", "b", agreement=agreement)
+    assert bool(confirmed([offer], [offer, *witnesses], trusted, [], LIMITS)) is is_confirmed
+    if agreement >= LIMITS.min_agreement:
+        better = [near("b", c, agreement=0.80) for c in "cde"]
+        assert confirmed([offer], [offer, *better], trusted, [], LIMITS)
+
+
+@pytest.mark.parametrize(("silence", "is_confirmed"), [(0.09, True), (0.11, False)])
+def test_no_third_photo_mends_what_should_be_seen_and_is_not(silence: float, is_confirmed: bool) -> None:
+    offer = replace(near("a", "b"), doubts=Doubts(silence_a=silence, silence_b=silence))
+    assert bool(pairs([offer], around("cde"))) is is_confirmed
+
+
 def test_matches_that_luck_explains_are_no_witness() -> None:
     trusted = [sure("a", c) for c in "cde"]
     for surprise, is_confirmed in ((MIN_SURPRISE - 0.1, False), (MIN_SURPRISE + 0.1, True)):
@@ -133,7 +151,7 @@ def test_a_model_tests_the_sure_links_of_its_photos() -> None:
 
 
 def test_order_and_frames_do_not_matter() -> None:
-    offers = [near("h", c, agreement=0.75) for c in "abcef"] + [near("h", "d", 50.0)]
+    offers = [near("h", c, agreement=0.95) for c in "abcef"] + [near("h", "d", 50.0)]
     expected = pairs(offers, (), [model("abcdef")])
     assert expected == {"ha", "hb", "hc", "he", "hf"}
     for seed, order in enumerate(itertools.islice(itertools.permutations(offers), 0, 720, 31)):
