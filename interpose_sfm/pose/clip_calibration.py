@@ -39,15 +39,25 @@ def focal_scale(clips: Sequence[Sequence[View]], context: EstimatorContext) -> f
 
     Returns:
         The median over the clips that agree with it within `MAX_RATIO`, if they are more than half of those that
-        could be calibrated; None otherwise.
+        could be calibrated; None otherwise. Once more than half of all clips agree the others are not asked.
     """
-    scales = [scale for frames in clips if (scale := _clip_scale(frames, context)) is not None]
-    if not scales:
-        return None
-    middle = float(np.exp(np.median(np.log(scales))))
-    near = [scale for scale in scales if 1 / MAX_RATIO <= scale / middle <= MAX_RATIO]
+    scales: list[float] = []
+    for frames in clips:
+        scale = _clip_scale(frames, context)
+        scales += [] if scale is None else [scale]
+        if 2 * len(_agreeing(scales)) > len(clips):
+            break
+    near = _agreeing(scales)
     logger.info("focal lengths by %d of %d clips: times %s", len(scales), len(clips), [round(s, 3) for s in scales])
     return float(np.exp(np.median(np.log(near)))) if 2 * len(near) > len(scales) else None
+
+
+def _agreeing(scales: Sequence[float]) -> list[float]:
+    """Those within `MAX_RATIO` of the median."""
+    if not scales:
+        return []
+    middle = float(np.exp(np.median(np.log(scales))))
+    return [scale for scale in scales if 1 / MAX_RATIO <= scale / middle <= MAX_RATIO]
 
 
 def _clip_scale(frames: Sequence[View], context: EstimatorContext) -> float | None:

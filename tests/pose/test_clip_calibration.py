@@ -76,6 +76,21 @@ def test_most_clips_win_over_one_that_errs() -> None:
     assert scale * 1.3 == pytest.approx(1.0, abs=0.03)
 
 
+def test_no_clip_is_asked_once_most_agree() -> None:
+    """Neither before: two of four are no more than half of them."""
+    film = Film([shot(seed) for seed in (1, 2, 3, 4)], [1.3, 1.3, 1.3, 0.8])
+    asked = set()
+
+    def features(view: View) -> Features:
+        asked.add(view.key.split("/")[0])
+        return film.context.features(view)
+
+    scale = focal_scale(film.clips, replace(film.context, features=features))
+    assert scale is not None
+    assert scale * 1.3 == pytest.approx(1.0, abs=0.03)
+    assert asked == {"0", "1", "2"}
+
+
 def test_clips_that_contradict_one_another_say_nothing() -> None:
     assert MAX_RATIO**2 < 1.35
     assert Film([shot(1), shot(2)], [1.35, 0.8]).scale() is None
