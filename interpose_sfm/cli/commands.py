@@ -182,7 +182,7 @@ class _RelativePose(Command):
 
     hidden_options: ClassVar[frozenset[str]] = frozenset(
         {
-            *("database", "camera_mode", "overwrite", "recursive", "image_list", "num_frames_target"),
+            *("database", "known_poses", "camera_mode", "overwrite", "recursive", "image_list", "num_frames_target"),
             *("use_gps", "position_file", "georegister", "html", "base", "pairing", "view_graph", "max_cycle_deg"),
         }
     )

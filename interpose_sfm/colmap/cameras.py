@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -106,6 +106,8 @@ def import_cameras(
         model, params: Of all cameras, as of `check_camera`.
         is_fixed: Whether all focal lengths count as priors, since nothing is to refine them.
 
+    Photos whose cameras are known have those, and share them with the other photos of their group if they agree on one.
+
     Raises:
         ValueError: the database has images already, the mode does not suit the photos, or photos of several sizes are
             given one calibration.
@@ -120,7 +122,8 @@ def import_cameras(
         with pycolmap.DatabaseTransaction(database):
             camera_ids, rig_ids = {}, {}
             for names in groups:
-                camera = _initial_camera([photos[name] for name in names], model, params)
+                known = next((photo_set.known[name].camera for name in names if name in photo_set.known), None)
+                camera = _initial_camera([photos[name] for name in names], model, params, known)
                 camera.has_prior_focal_length |= is_fixed
                 camera.camera_id = database.write_camera(camera)
                 rig = pycolmap.Rig()
@@ -150,7 +153,18 @@ def checked_groups(photo_set: PhotoSet, mode: CameraMode, params: str = "") -> t
             f"camera-params are for photos of one size, got {told} px; reconstruct the photos of each camera by "
             "themselves, or leave camera-params out"
         )
-    return camera_groups(photo_set.photos, mode)
+    groups = camera_groups(photo_set.photos, mode)
+    return tuple(part for names in groups for part in _by_known_camera(names, photo_set))
+
+
+def _by_known_camera(names: tuple[str, ...], photo_set: PhotoSet) -> Iterator[tuple[str, ...]]:
+    """The photos of a group; where several cameras are known of them, those of each, and those of none."""
+    cameras = {name: photo_set.known[name].camera for name in names if name in photo_set.known}
+    if len(set(cameras.values())) < 2:
+        yield names
+        return
+    for camera in dict.fromkeys(map(cameras.get, names)):
+        yield tuple(name for name in names if cameras.get(name) == camera)
 
 
 def write_pose_priors(database_path: Path, photo_set: PhotoSet) -> None:
@@ -176,7 +190,8 @@ def known_focal_lengths(photo_set: PhotoSet, params: str, source: Path | None) -
     """Photos whose focal length is known before mapping: by a database that was handed in, by parameters or by EXIF."""
     if source is not None:
         return databases.names_with_priors(source)
-    return frozenset(photo.name for photo in photo_set.photos if params or photo.focal_px is not None)
+    names = (photo.name for photo in photo_set.photos if params or photo.focal_px is not None)
+    return frozenset(names) | photo_set.known.keys()
 
 
 def refined_cameras(database_path: Path, models: Sequence[pycolmap.Reconstruction]) -> dict[str, Intrinsics]:
@@ -200,10 +215,14 @@ def _numbers(params: str) -> list[float]:
         return []
 
 
-def _initial_camera(photos: Sequence[Photo], model: str, params: str) -> pycolmap.Camera:
-    """The camera of a group of photos, with given parameters, the first focal length of EXIF or COLMAP's guess."""
+def _initial_camera(
+    photos: Sequence[Photo], model: str, params: str, known: Intrinsics | None = None
+) -> pycolmap.Camera:
+    """The camera of a group of photos: known, or with given parameters, EXIF's first focal length or COLMAP's guess."""
     import pycolmap
 
+    if known is not None:
+        return geometry.to_colmap_camera(known)
     width, height = photos[0].width_px, photos[0].height_px
     focal = next((photo.focal_px for photo in photos if photo.focal_px is not None), None)
     guess = _GUESSED_FOCAL_FACTOR * max(width, height)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpose_sfm import geometry
-from interpose_sfm.colmap import lifted_limits
-from interpose_sfm.colmap.reconstruction import check_written, sort_models, with_database_keypoints
+from interpose_sfm.colmap import databases, known_model, lifted_limits
+from interpose_sfm.colmap.reconstruction import (
+    check_written,
+    registered_names,
+    sort_models,
+    with_database_keypoints,
+)
 from interpose_sfm.options import BaseOptions, CallerOptions
-from interpose_sfm.products import ImagePair, Link
+from interpose_sfm.products import ImagePair, Link, Pose
 
 if TYPE_CHECKING:
     import pycolmap
@@ -118,6 +123,7 @@ def continue_model(
     seed: int,
     *,
     names: Sequence[str] = (),
+    held: Mapping[str, Pose] | None = None,
     lifts_limits: bool = False,
 ) -> pycolmap.Reconstruction:
     """Register further photos into a model of :func:`triangulate`, and adjust everything; COLMAP's mapper goes on.
@@ -125,15 +131,24 @@ def continue_model(
     Args:
         work_dir: A folder for the models before and after, created here.
         names: The photos that may be in it; empty for all.
+        held: cam_from_world of photos whose poses are known. A model that has some gets all of them, and neither moves
+            the photos that it has nor refines their cameras; any other gets none.
     """
+    held = held or {}
+    is_held = not registered_names(model).isdisjoint(held)
+    if held and not is_held:
+        names = [name for name in names or sorted(databases.camera_ids(database_path)) if name not in held]
     input_dir, output_dir = work_dir / "input", work_dir / "output"
     for folder in (input_dir, output_dir):
         folder.mkdir(parents=True)
     model.write(input_dir)
     pipeline = mapper_options(options, seed, lifts_limits=lifts_limits)
     pipeline.image_names = list(names)
+    if is_held:
+        known_model.hold(pipeline, model, held)
     models = incremental_mapping(database_path, image_dir, output_dir, pipeline, input_path=input_dir)
-    return max(models.values(), key=lambda grown: grown.num_reg_images(), default=model)
+    grown = max(models.values(), key=lambda grown: grown.num_reg_images(), default=model)
+    return known_model.put_back(grown, held, database_path) if is_held else grown
 
 
 def map_remaining(

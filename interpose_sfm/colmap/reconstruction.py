@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,20 +18,23 @@ if TYPE_CHECKING:
     import pycolmap
 
 
-def sort_models(models: Iterable[pycolmap.Reconstruction], min_size: int) -> list[pycolmap.Reconstruction]:
-    """Models of at least ``min_size`` photos, largest first; ties by number of points."""
-    kept = [model for model in models if model.num_reg_images() >= min_size]
+def sort_models(
+    models: Iterable[pycolmap.Reconstruction], min_size: int, given: Collection[str] = ()
+) -> list[pycolmap.Reconstruction]:
+    """Models of at least ``min_size`` photos or with a given one, largest first; ties by number of points."""
+    kept = [m for m in models if m.num_reg_images() >= min_size or not registered_names(m).isdisjoint(given)]
     return sorted(kept, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
 
 
-def read_models(folder: Path, min_size: int) -> list[pycolmap.Reconstruction]:
-    """Models in ``folder``/0, 1, ..., largest first.
+def read_models(folder: Path, min_size: int, given: Collection[str] = ()) -> list[pycolmap.Reconstruction]:
+    """Models in ``folder``/0, 1, ..., as `sort_models` keeps them.
 
     Raises:
         ValueError: One of them is not whole; the message names the folder to delete.
     """
     folders = [path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()]
-    return sort_models([read_model(path) for path in sorted(folders, key=lambda path: int(path.name))], min_size)
+    models = [read_model(path) for path in sorted(folders, key=lambda path: int(path.name))]
+    return sort_models(models, min_size, given)
 
 
 def read_model(folder: Path) -> pycolmap.Reconstruction:
@@ -142,6 +145,25 @@ def list_photos(model: pycolmap.Reconstruction, names: Sequence[str], database_p
             )
             image.frame_id = stored.frame_id
             model.add_image(image)
+
+
+def with_photos(
+    model: pycolmap.Reconstruction, cam_from_world: Mapping[str, Pose], database_path: Path
+) -> pycolmap.Reconstruction:
+    """A copy of a model with photos that it lacks, at these poses; their points are not triangulated yet.
+
+    Raises:
+        ValueError: A photo that the database does not hold.
+    """
+    extended = copy.deepcopy(model)
+    added = sorted(cam_from_world.keys() - registered_names(model))
+    list_photos(extended, added, database_path)
+    for name in added:
+        image = extended.find_image_with_name(name)
+        frame = extended.frame(image.frame_id)
+        frame.set_cam_from_world(image.camera_id, geometry.to_rigid3d(cam_from_world[name]))
+        extended.register_frame(frame.frame_id)
+    return extended
 
 
 def thinly_held(model: pycolmap.Reconstruction, min_points: int) -> frozenset[str]:

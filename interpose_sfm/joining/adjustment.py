@@ -91,6 +91,7 @@ def adjust(
     links: Sequence[Link],
     *,
     bases: Sequence[Collection[str]] = (),
+    held: Collection[str] = (),
     mapper: pycolmap.IncrementalPipelineOptions | None = None,
     num_threads: int = 1,
 ) -> Adjustment:
@@ -100,6 +101,7 @@ def adjust(
         model: A joined model, triangulated; it is not changed.
         links: Accepted links; those without both photos in the model are passed over.
         bases: Photos of each base model, which must not get worse among themselves.
+        held: Photos whose poses stay as they are.
         mapper: Says which intrinsics are refined, as in COLMAP's own adjustments.
         num_threads: With one, equal input gives equal output.
 
@@ -125,7 +127,7 @@ def adjust(
     for _ in range(MAX_ROUNDS):
         kept = [link for i, link in enumerate(links) if i not in dropped]
         priors = [_prior(link, adjusted if tied(link) else before, tied(link)) for link in kept]
-        _solve(adjusted, [*priors, *sizes], pyceres, mapper, num_threads)
+        _solve(adjusted, [*priors, *sizes], held, pyceres, mapper, num_threads)
         contradicted = _contradicted(adjusted, [(i, x) for i, x in enumerate(links) if i not in dropped and tied(x)])
         dropped.update(contradicted)
         refuted.update(contradicted)
@@ -234,11 +236,12 @@ def prior_covariance(prior: Pose, spread_deg: float, length_sigma: float) -> Flo
 def _solve(
     model: pycolmap.Reconstruction,
     priors: Sequence[_Prior],
+    held: Collection[str],
     pyceres: ModuleType,
     mapper: pycolmap.IncrementalPipelineOptions,
     num_threads: int,
 ) -> None:
-    """One bundle adjustment in place; the gauge is fixed by two cameras."""
+    """One bundle adjustment in place; the gauge is fixed by two cameras, or by those that are held."""
     import pycolmap
     import pycolmap.cost_functions
 
@@ -253,9 +256,12 @@ def _solve(
     for image in model.images.values():
         if image.has_pose:
             config.add_image(image.image_id)
+            if image.name in held:
+                config.set_constant_rig_from_world_pose(image.frame_id)
     for camera_id in mapper.constant_cameras:
         config.set_constant_cam_intrinsics(camera_id)
-    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    if config.num_constant_rig_from_world_poses() < 2:  # else these fix it, and two more would be held
+        config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     adjuster = pycolmap.create_default_ceres_bundle_adjuster(options, config, model)
     problem, cauchy, plain = adjuster.problem, pyceres.CauchyLoss(ROBUST_SIGMAS), pyceres.TrivialLoss()
     costs = []  # must outlive the problem, which does not own what comes from Python, nor the losses
@@ -264,6 +270,9 @@ def _solve(
         rigid = geometry.to_rigid3d(prior.b_from_a)
         costs.append(pycolmap.cost_functions.RelativePosePriorCost(prior.covariance, rigid))
         problem.add_residual_block(costs[-1], cauchy if prior.is_robust else plain, blocks)
+        for name, block in zip((prior.pair.b, prior.pair.a), blocks, strict=True):
+            if name in held:  # COLMAP's residuals hold a copy of what is constant, so that this one brought it in
+                problem.set_parameter_block_constant(block)
     adjuster.solve()
     del adjuster, problem
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from interpose_sfm import geometry
@@ -30,6 +30,7 @@ def audit(
     base_models: Sequence[Mapping[str, Pose]],
     links: Sequence[Link],
     limits: ConsensusOptions,
+    given: Collection[str] = (),
 ) -> Audit:
     """Check a final model against the links and base models it came from.
 
@@ -40,6 +41,8 @@ def audit(
         model: cam_from_world of every photo of the final model.
         base_models: The same of the base models, largest first.
         links: Those that the model was built with.
+        given: Photos whose poses were handed in: what hangs on them is supported, and they are, whatever speaks against
+            them.
     """
     contradicted = {}
     relations: list[tuple[str, str]] = []
@@ -60,8 +63,9 @@ def audit(
                 if _rotation_error_deg(model, a, b, rotation) <= limits.max_cycle_deg:
                     relations.append((a, b))
     groups = connected_components(model, (ImagePair.sorted(a, b) for a, b in relations))
-    anchor = max(groups, key=lambda g: (len(g & base_models[0].keys()) if base_models else len(g), len(g)))
-    return Audit(frozenset(model) - anchor, contradicted)
+    first = base_models[0].keys() if base_models else model.keys()
+    anchor = max(groups, key=lambda group: (len(group & set(given)), len(group & first), len(group)))
+    return Audit(frozenset(model) - anchor - set(given), contradicted)
 
 
 def _rotation_error_deg(model: Mapping[str, Pose], a: str, b: str, b_from_a: FloatArray) -> float:

@@ -80,6 +80,7 @@ class FinalMapper:
             contradicted: Links of good evidence that others contradict.
         """
         self._held = {link.pair: link for link in accepted}
+        base_models = self._given_first(base_models)
         link_rows.inject_links(self.run.database_path, [*accepted, *source.support(accepted)])
         base_poses = [reconstruction.poses(model) for model in base_models]
         as_given = [copy.deepcopy(model) for model in base_models]
@@ -87,6 +88,7 @@ class FinalMapper:
         if accepted:
             models = self._audited(self.continued(base_models), base_poses)
             models += self._remaining(models, accepted) if base_models else []
+        models = self._given_first(models)  # others are moved into its frame
         joiner = ModelJoiner(replace(self.run, work_dir=self.run.work_dir / "joining"))
         joined = joiner.join_all(models, accepted, source, self._is_no_worse, contradicted)
         self.warnings.extend(f"models stay apart: {sentence}" for sentence in joined.apart)
@@ -125,8 +127,13 @@ class FinalMapper:
         left = sorted({name for link in links for name in (link.pair.a, link.pair.b)} - held)
         if not left:
             return []
-        remaining = self._anew(self.run.work_dir / "remaining", _with_link_partners(left, links))
+        asked = [name for name in _with_link_partners(left, links) if name not in self.run.given]
+        remaining = self._anew(self.run.work_dir / "remaining", asked) if asked else []
         return self._audited(remaining, [])
+
+    def _given_first(self, models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+        """The models in their order, but that of photos whose poses were handed in before all others."""
+        return sorted(models, key=lambda model: not self.run.has_given(model))
 
     def _anew(self, folder: Path, names: Sequence[str] = ()) -> list[pycolmap.Reconstruction]:
         """Models (of some photos) from scratch: plain, else with lifted limits, else started from a link's pose."""
@@ -193,8 +200,9 @@ class FinalMapper:
         return reconstruction.sort_models(kept, self.run.base.min_model_size)
 
     def _grown(self, model: pycolmap.Reconstruction, folder: Path) -> pycolmap.Reconstruction:
+        run = self.run
         return incremental_mapper.continue_model(
-            model, self.run.database_path, self.run.image_dir, folder, self.run.base, self.run.seed
+            model, run.database_path, run.image_dir, folder, run.base, run.seed, held=run.given
         )
 
     def _is_no_worse(self, before: Sequence[pycolmap.Reconstruction], after: pycolmap.Reconstruction) -> bool:
@@ -217,7 +225,7 @@ class FinalMapper:
             links = [_refitted(link, cameras, self.run.seed) for link in self._held.values()]
             poses = reconstruction.poses(model)
             nearest_first = sorted(base_poses, key=lambda base: -len(base.keys() & poses.keys()))
-            audited = audit(poses, nearest_first, links, self.run.limits)
+            audited = audit(poses, nearest_first, links, self.run.limits, self.run.given.keys() & poses.keys())
             for index, error_deg in audited.contradicted.items():
                 detail = f"the adjusted model turns the pair {error_deg:.0f} degrees away from the link"
                 self._drop(links[index].pair, Dropped(links[index], detail))
@@ -225,7 +233,7 @@ class FinalMapper:
                 names = ", ".join(sorted(audited.unsupported))
                 self.warnings.append(f"taken out again, since no accepted link agrees with their pose: {names}")
                 reconstruction.remove_photos(model, audited.unsupported)
-        return reconstruction.sort_models(models, self.run.base.min_model_size)
+        return reconstruction.sort_models(models, self.run.base.min_model_size, self.run.given)
 
     def _drop(self, pair: ImagePair, dropped: Dropped) -> None:
         del self._held[pair]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.colmap import databases, incremental_mapper, link_rows, reconstruction
+from interpose_sfm.colmap import databases, incremental_mapper, known_model, link_rows, reconstruction
 from interpose_sfm.colmap.cameras import refined_cameras
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import adjustment, gps, overlaps, placing
@@ -364,10 +364,13 @@ class ModelJoiner:
     ) -> _Grown:
         """The model with its tracks completed, adjusted to them and to the links."""
         mapper = incremental_mapper.mapper_options(self._run.base, self._run.seed)
+        held = self._run.given if self._run.has_given(model) else {}
+        if held:
+            known_model.hold(mapper, model, held)
         links: Sequence[AdjustedLink] = ()
         for _ in range(ROUNDS):
             adjusted = adjustment.adjust(
-                self._triangulated(model), [*self._links, *confirmed], bases=bases, mapper=mapper
+                self._triangulated(model), [*self._links, *confirmed], bases=bases, held=held, mapper=mapper
             )
             model, links = adjusted.model, adjusted.links
         return _Grown(self._triangulated(model), self._run.database_path, confirmed, links, by_gps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interpose_sfm import geometry
 from interpose_sfm.colmap import databases, reconstruction
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import overlaps
@@ -154,29 +152,16 @@ def join(
     database_path: Path,
 ) -> pycolmap.Reconstruction:
     """The target with the photos it lacks, posed by the similarity; their points are not triangulated yet."""
-    return _with_poses(target, reconstruction.poses(source), target_from_source, database_path)
+    poses = {name: target_from_source.move_camera(pose) for name, pose in reconstruction.poses(source).items()}
+    return reconstruction.with_photos(target, poses, database_path)
 
 
 def attach(
     target: pycolmap.Reconstruction, name: str, found: Alignment, database_path: Path
 ) -> pycolmap.Reconstruction:
     """The target with a single photo of :func:`find_photo_ties`; its points are not triangulated yet."""
-    return _with_poses(target, {name: SINGLE_POSE}, found.target_from_source, database_path)
-
-
-def _with_poses(
-    target: pycolmap.Reconstruction, poses: Mapping[str, Pose], target_from_source: Similarity, database_path: Path
-) -> pycolmap.Reconstruction:
-    merged = copy.deepcopy(target)
-    added = sorted(poses.keys() - reconstruction.registered_names(target))
-    reconstruction.list_photos(merged, added, database_path)
-    for name in added:
-        image = merged.find_image_with_name(name)
-        frame = merged.frame(image.frame_id)
-        pose = target_from_source.move_camera(poses[name])
-        frame.set_cam_from_world(image.camera_id, geometry.to_rigid3d(pose))
-        merged.register_frame(frame.frame_id)
-    return merged
+    pose = found.target_from_source.move_camera(SINGLE_POSE)
+    return reconstruction.with_photos(target, {name: pose}, database_path)
 
 
 def _extent(poses: Mapping[str, Pose]) -> float:

@@ -78,6 +78,8 @@ class ReconstructOptions(FallbackOptions):
         camera_model: COLMAP's model of all cameras, such as OPENCV or OPENCV_FISHEYE.
         camera_params: Their parameters in COLMAP's order, separated by commas, where a calibration is at hand; for
             photos of one size.
+        known_poses: A transforms.json as nerfstudio reads it, or a folder with a COLMAP model, of some of the photos.
+            Their cameras and poses are the start and stay as they are; the other photos are added.
         overwrite: Whether an output folder of other photos is used, and its models replaced.
         position_file: CSV file with the columns name, latitude, longitude and altitude (degrees and metres, WGS84); its
             positions count in the place of EXIF's.
@@ -89,6 +91,7 @@ class ReconstructOptions(FallbackOptions):
     camera_mode: CameraMode = CameraMode.AUTO
     camera_model: str = "SIMPLE_RADIAL"
     camera_params: str = ""
+    known_poses: Path | None = None
     overwrite: bool = False
     position_file: Path | None = None
     georegister: bool = False

@@ -8,7 +8,7 @@ Conventions, everywhere in the package:
 """
 
 from interpose_sfm.products.arrays import FloatArray, ImageArray, IndexArray, MaskArray
-from interpose_sfm.products.cameras import Intrinsics, Pose
+from interpose_sfm.products.cameras import Intrinsics, KnownView, Pose
 from interpose_sfm.products.clips import (
     CLIP_INDEX,
     CLIP_STORE,
@@ -77,6 +77,7 @@ __all__ = [
     "IndexArray",
     "Intrinsics",
     "JudgedProposal",
+    "KnownView",
     "Link",
     "LinkDecision",
     "LinkVerdict",

@@ -51,3 +51,16 @@ class Pose:
     def __matmul__(self, other: Pose) -> Pose:
         """``c_from_b @ b_from_a = c_from_a``."""
         return Pose(self.rotation @ other.rotation, self.rotation @ other.translation + self.translation)
+
+
+@dataclass(frozen=True)
+class KnownView:
+    """What is known of a photo before a run.
+
+    Attributes:
+        camera: Of its picture.
+        cam_from_world: In the frame and unit of all that is known.
+    """
+
+    camera: Intrinsics
+    cam_from_world: Pose

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from interpose_sfm._compat import StrEnum
+from interpose_sfm.products.cameras import KnownView
 
 
 class SkipReason(StrEnum):
@@ -88,12 +89,14 @@ class PhotoSet:
     Attributes:
         image_dir: Folder that holds every photo under its name; handed to COLMAP as the image path.
         notes: What was done to photos or with folders that a user should know, a sentence each.
+        known: Cameras and poses that were handed in, by photo.
     """
 
     image_dir: Path
     photos: tuple[Photo, ...]
     skipped: tuple[SkippedFile, ...]
     notes: tuple[str, ...] = ()
+    known: Mapping[str, KnownView] = field(default_factory=dict)
 
     def image_name(self, name: str) -> str:
         """The name of the image of a photo that is called by either; what names no photo stays as it is."""

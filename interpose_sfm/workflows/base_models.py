@@ -39,6 +39,7 @@ class SecondMapping:
         image_dir: The photos.
         names: Their names.
         stage: Of the workspace, and its folder beside the plain models.
+        given: Photos whose poses were handed in; they stay where they are, so that nothing is mapped once more.
     """
 
     workspace: Workspace
@@ -47,6 +48,7 @@ class SecondMapping:
     image_dir: Path
     names: tuple[str, ...]
     stage: str = "again"
+    given: frozenset[str] = frozenset()
 
     @cached_property
     def lifts_limits(self) -> bool:
@@ -99,14 +101,15 @@ def believed(
         log: Gets times, warnings and progress.
     """
     groups = one_place.one_place_groups(second.database_path, second.names)
-    kept = without_one_place(plain, second.database_path)
+    kept = without_one_place(plain, second.database_path, second.given)
     base = [lifted_limits.judge(model, second.database_path) for model in kept]
     models = _climbed(base, second, groups, options, seed, log)
     if models is None:
         for judged in base:
-            _sift(judged, options, log)
+            _sift(judged, second.given, options, log)
         solid = [judged.model for judged in base if judged.model.num_points3D() >= lifted_limits.MIN_POINTS]
-        models = reconstruction.sort_models(solid, options.min_model_size)
+        solid += [judged.model for judged in base if judged.model not in solid and _has(judged.model, second.given)]
+        models = reconstruction.sort_models(solid, options.min_model_size, second.given)
     held = reconstruction.names_in_any(models)
     turned = [group for group in groups if len(group) >= options.min_model_size]
     names = reconstruction.names_in_any(m for m in plain if m not in kept).union(*turned) - held
@@ -115,15 +118,25 @@ def believed(
     return BelievedModels(tuple(models), names)
 
 
-def without_one_place(models: Sequence[pycolmap.Reconstruction], database_path: Path) -> list[pycolmap.Reconstruction]:
-    """The models but for those of photos that were taken from one place, whose points are not there."""
-    return [m for m in models if not one_place.is_one_place(database_path, reconstruction.registered_names(m))]
+def without_one_place(
+    models: Sequence[pycolmap.Reconstruction], database_path: Path, given: Collection[str] = ()
+) -> list[pycolmap.Reconstruction]:
+    """The models but for those of photos that were taken from one place, whose points are not there, and not given."""
+    return [
+        m
+        for m in models
+        if _has(m, given) or not one_place.is_one_place(database_path, reconstruction.registered_names(m))
+    ]
+
+
+def _has(model: pycolmap.Reconstruction, given: Collection[str]) -> bool:
+    return not reconstruction.registered_names(model).isdisjoint(given)
 
 
 def without_false(models: Sequence[pycolmap.Reconstruction], base: Base) -> list[pycolmap.Reconstruction]:
     """Of final models those that have points, and that links have not made of photos from one place."""
-    with_points = [model for model in models if model.num_points3D()]
-    return without_one_place(with_points, base.database_path) if base.one_place else with_points
+    with_points = [model for model in models if model.num_points3D() or _has(model, base.given)]
+    return without_one_place(with_points, base.database_path, base.given) if base.one_place else with_points
 
 
 def _climbed(
@@ -135,7 +148,7 @@ def _climbed(
     log: RunLog,
 ) -> list[pycolmap.Reconstruction] | None:
     """Models of the second mapping in the place of plain ones; None where they are of no use."""
-    if not options.lift_limits or options.mapper is Mapper.GLOBAL:
+    if not options.lift_limits or options.mapper is Mapper.GLOBAL or second.given:
         return None
     num_sound = max((judged.num_sound for judged in base), default=0)
     of_use = frozenset(second.names).difference(*one_place_groups)
@@ -179,10 +192,10 @@ def _flag(names: Collection[str], options: BaseOptions, log: RunLog) -> None:
         )
 
 
-def _sift(judged: JudgedModel, options: BaseOptions, log: RunLog) -> None:
+def _sift(judged: JudgedModel, given: Collection[str], options: BaseOptions, log: RunLog) -> None:
     """Take thinly held photos out of a plain model if they are refuted, and say what else there is to know of it."""
     model, refuted = judged.model, judged.refuted.keys()
-    thin = reconstruction.thinly_held(model, options.min_points_per_photo)
+    thin = reconstruction.thinly_held(model, options.min_points_per_photo) - set(given)
     out = photo_audit.removable(model, thin, refuted, options.min_model_size)
     size = f"COLMAP's model of {model.num_reg_images()} photos"
     _flag(thin - refuted, options, log)

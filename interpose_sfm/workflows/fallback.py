@@ -45,6 +45,7 @@ from interpose_sfm.products import (
     LookAlike,
     PairMatch,
     PairOutcome,
+    Pose,
     ViewGraph,
 )
 from interpose_sfm.retrieval.factory import rankings
@@ -78,6 +79,7 @@ class Base:
         positions_m: East, north and up of the photos whose GPS position is known and used; up may be NaN.
         mask_dir: Folder of the photos' masks; None for none.
         known: Photos whose focal length was known before mapping, by EXIF, a database or an option.
+        given: cam_from_world of photos whose poses were handed in, which stay.
     """
 
     database_path: Path
@@ -90,6 +92,7 @@ class Base:
     positions_m: Mapping[str, FloatArray] = field(default_factory=dict)
     mask_dir: Path | None = None
     known: frozenset[str] = frozenset()
+    given: Mapping[str, Pose] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -354,6 +357,7 @@ class FallbackRun:
                 limits=self._limits,
                 seed=self._options.seed,
                 positions_m=self._base.positions_m,
+                given=self._base.given,
             )
             poser = self.poser
             guess = poser.with_guessed_depths if poser.can_propose else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from interpose_sfm.colmap import (
     features,
     global_mapper,
     incremental_mapper,
+    known_model,
     point_cloud,
     reconstruction,
     room,
@@ -22,20 +23,19 @@ from interpose_sfm.colmap import (
 from interpose_sfm.colmap.cameras import checked_groups, import_cameras, known_focal_lengths, write_pose_priors
 from interpose_sfm.joining.georegistration import georegister
 from interpose_sfm.options import Mapper, ReconstructOptions
-from interpose_sfm.photos import collect, gps, masks
-from interpose_sfm.photos.position_file import read_positions
-from interpose_sfm.products import LookAlike, Photo, PhotoSet, ViewGraph
+from interpose_sfm.photos import gps, masks
+from interpose_sfm.products import LookAlike, PhotoSet, Pose, ViewGraph
 from interpose_sfm.run_log import Progress, RunLog
-from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json, remove_path
+from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json
 from interpose_sfm.storage.content_keys import content_key, file_sha256
 from interpose_sfm.storage.workspace import Workspace
-from interpose_sfm.workflows import base_models, fallback, folded_models, next_steps, report_page
+from interpose_sfm.workflows import base_models, fallback, folded_models, known_start, next_steps, report_page
 from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.fallback import Base, Extension
 from interpose_sfm.workflows.pair_choice import PairChoice
+from interpose_sfm.workflows.photo_stage import PhotoStage
 from interpose_sfm.workflows.run_report import run_report, write_strips
 from interpose_sfm.workflows.start_checks import check_clips, check_path, check_run, with_device
-from interpose_sfm.workflows.video_frames import FrameStore
 
 logger = logging.getLogger(__name__)
 
@@ -146,75 +146,8 @@ class PhotoRun:
     # ------------------------------------------------------------ stages
 
     def collect(self, photo_dir: Path, *, keep_masks: bool = False) -> PhotoSet:
-        """Stage 1: photos -> upright images, and what is left out.
-
-        Args:
-            photo_dir: Folder with photos, or a video.
-            keep_masks: Whether masks of an earlier run stay where the options name none.
-        """
-        videos = FrameStore(self.workspace.frames_dir, self.options.photos.num_frames_target, self.log)
-        chosen = self.options
-        not_photos = (chosen.mask_path, chosen.generation.clip_store, *chosen.bridging.clip_dirs)
-        with self.log.stage("photos"):
-            photo_set = collect.collect_photos(
-                photo_dir,
-                self.workspace.images_dir,
-                self.options.photos,
-                lambda done, total: self.log.tell("photos", done, total),
-                overwrite=self.options.overwrite,
-                names_to_keep=None if chosen.database is None else databases.photo_names(chosen.database),
-                frames_of=videos.frames_of if videos.num_frames_target else None,
-                not_photos=[folder for folder in not_photos if folder is not None],
-            )
-            videos.forget_others()
-            self.log.warnings.extend(photo_set.notes)
-        if self.options.database is not None:
-            photo_set = self._only_in_database(photo_set, self.options.database)
-        if self.options.mask_path is not None or not keep_masks:
-            self._lay_out_masks(photo_set)
-        return self._with_positions(photo_set)
-
-    def _with_positions(self, photo_set: PhotoSet) -> PhotoSet:
-        """The photos with the positions of a table in the place of their own."""
-        if self.options.position_file is None:
-            return photo_set
-        positions = {
-            photo_set.image_name(name): position
-            for name, position in read_positions(self.options.position_file).items()
-        }
-        photos = tuple(replace(photo, gps=positions.get(photo.name, photo.gps)) for photo in photo_set.photos)
-        unused = sorted(positions.keys() - {photo.name for photo in photos})
-        if unused and photos:
-            if len(unused) == len(positions):
-                raise ValueError(
-                    f"no photo has a name of {self.options.position_file}, such as {unused[0]}; expected names such as "
-                    f"{photos[0].source or photos[0].name}"
-                )
-            self.log.warnings.append(
-                f"{len(unused)} of {len(positions)} names in {self.options.position_file} are no photo, such as "
-                f"{unused[0]}"
-            )
-        return replace(photo_set, photos=photos)
-
-    def _lay_out_masks(self, photo_set: PhotoSet) -> None:
-        """Stage 1: masks -> upright ones beside the images."""
-        remove_path(self.workspace.masks_dir)
-        if self.options.mask_path is None:
-            return
-        missing = masks.lay_out_masks(self.options.mask_path, photo_set.photos, self.workspace.masks_dir)
-        if missing:
-            self.log.warnings.append(
-                f"{len(missing)} of {len(photo_set.photos)} photos have no mask in {self.options.mask_path}, such as "
-                f"{missing[0]} (expected {missing[0]}.png)"
-            )
-        hidden = [photo.name for photo in photo_set.photos if self._is_all_black(photo)]
-        if hidden:
-            text = f"the masks of {len(hidden)} photos hide all of them, so that nothing can be matched"
-            self.log.warnings.append(f"{text}, such as that of {hidden[0]}; what is black is ignored")
-
-    def _is_all_black(self, photo: Photo) -> bool:
-        mask = masks.photo_mask(self._mask_dir, photo.name, (photo.width_px, photo.height_px))
-        return mask is not None and not mask.any()
+        """Stage 1, see `photo_stage.PhotoStage.collect`."""
+        return PhotoStage(self.workspace, self.options, self.log).collect(photo_dir, keep_masks=keep_masks)
 
     @property
     def _mask_dir(self) -> Path | None:
@@ -238,13 +171,16 @@ class PhotoRun:
             report.versions()["pycolmap"],
             *masks.digests(self._mask_dir),
             *_camera_key(options),
+            *(["known poses", *sorted(photo_set.known.items())] if photo_set.known else []),
             *(["as stored"] if options.photos.keep_orientation else []),
             *pair_choice.key_parts(),
         )
         models_dir = workspace.base_dir / "models"
+        given = {name: view.cam_from_world for name, view in photo_set.known.items()}
         if database_path.is_file():
             databases.check_free(database_path)
-        if not (workspace.is_done("base", photo_key) and self._is_whole(database_path)):
+        is_mapped = workspace.is_done("base", photo_key) and self._is_whole(database_path)
+        if not is_mapped:
             choose_pairs = None
             if options.database is None:  # what is asked for in vain is refused before what is there is taken away
                 choose_pairs = pair_choice.chooser()
@@ -263,12 +199,16 @@ class PhotoRun:
                         mask_dir=self._mask_dir,
                         choose_pairs=choose_pairs,
                     )
+        if given:
+            doubt = known_model.doubt(given, database_path)
+            self.log.warnings.extend([doubt] if doubt else [])
+        if not is_mapped:
             with self.log.stage("mapping"):
-                self._map_plain(database_path, photo_set.image_dir, models_dir, len(names))
+                self._map_plain(database_path, photo_set.image_dir, models_dir, names, given)
             workspace.mark_done("base", photo_key, outputs=[models_dir, database_path])
-        models = reconstruction.read_models(models_dir, options.base.min_model_size)
+        models = reconstruction.read_models(models_dir, options.base.min_model_size, given)
         registered = tuple(map(reconstruction.registered_names, models))
-        second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names)
+        second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names, given=frozenset(given))
         believed = base_models.believed(models, second, options.base, options.seed, self.log)
         is_split = options.base.split_lookalikes
         remedy = "" if is_split else "; --split-lookalikes maps again without what looks alike"
@@ -289,6 +229,7 @@ class PhotoRun:
             positions,
             self._mask_dir,
             known_focal_lengths(photo_set, options.camera_params, options.database),
+            given,
         )
 
     def _import_photos(self, database_path: Path, photo_set: PhotoSet, photo_key: str) -> None:
@@ -301,6 +242,7 @@ class PhotoRun:
             databases.copy_database(options.database, database_path)
             if not options.base.refine_intrinsics:
                 databases.hold_focal_lengths(database_path)
+            known_model.store_cameras(database_path, photo_set.known)
         else:
             room.check_room(workspace.base_dir)
             import_cameras(
@@ -329,19 +271,32 @@ class PhotoRun:
 
         def map_plain(database_path: Path, models_dir: Path) -> None:
             with self.log.stage(base_models.STAGE):
-                self._map_plain(database_path, second.image_dir, models_dir, len(second.names))
+                self._map_plain(database_path, second.image_dir, models_dir, second.names)
 
         base = self.options.base
         smaller = folded_models.split(second, look_alikes, map_plain, self.log)
         models = reconstruction.read_models(smaller.database_path.parent / "models", base.min_model_size)
         return smaller, base_models.believed(models, smaller, base, self.options.seed, self.log)
 
-    def _map_plain(self, database_path: Path, image_dir: Path, models_dir: Path, num_photos: int) -> None:
+    def _map_plain(
+        self,
+        database_path: Path,
+        image_dir: Path,
+        models_dir: Path,
+        names: Sequence[str],
+        given: Mapping[str, Pose] | None = None,
+    ) -> None:
+        """COLMAP's own models; where poses were given, by going on from these."""
         if self.options.base.mapper is Mapper.GLOBAL:
             with atomic_directory(models_dir) as folder:
                 global_mapper.map_base(database_path, image_dir, folder, self.options.base, self.options.seed)
             return
-        on_image = self.log.counter("mapping", num_photos)
+        on_image = self.log.counter("mapping", len(names))
+        if given:
+            work_dir = self.workspace.work_dir
+            with atomic_directory(models_dir) as folder:
+                known_start.map_from(given, names, database_path, image_dir, folder, work_dir, self.options, on_image)
+            return
         with atomic_directory(models_dir) as folder:
             incremental_mapper.map_base(
                 database_path, image_dir, folder, self.options.base, self.options.seed, on_image
@@ -403,29 +358,3 @@ class PhotoRun:
         done = tuple(each.is_done for each in moved)
         summary = report.GeoreferenceReport(frame.latitude_deg, frame.longitude_deg, told, done)
         return replace(found, models=tuple(each.model for each in moved)), summary
-
-    def _only_in_database(self, photo_set: PhotoSet, database_path: Path) -> PhotoSet:
-        """The photos that a handed-in database holds; says which it does not."""
-        with TemporaryDirectory(prefix="interpose_sfm-") as folder:
-            databases.copy_database(database_path, Path(folder) / "copy.db")
-            databases.check(Path(folder) / "copy.db")
-            cameras = databases.cameras(Path(folder) / "copy.db")
-        kept = []
-        for photo in photo_set.photos:
-            camera = cameras.get(photo.name)
-            if camera is None:
-                self.log.warnings.append(f"{photo.name} is not in the database and is left out")
-            elif (camera.width_px, camera.height_px) != (photo.width_px, photo.height_px):
-                raise ValueError(
-                    f"{photo.name} has {photo.width_px} x {photo.height_px} px upright, the database says "
-                    f"{camera.width_px} x {camera.height_px}; hand in the photos that the database was made from"
-                )
-            else:
-                kept.append(photo)
-        missing = sorted(cameras.keys() - {photo.name for photo in kept})
-        if missing:
-            raise ValueError(
-                f"the database names {len(missing)} photos that the folder does not hold as usable photos, such as "
-                f"{missing[0]}; hand in the folder that the database was made from"
-            )
-        return replace(photo_set, photos=tuple(kept))

@@ -13,6 +13,7 @@ from interpose_sfm.clips.files import index_clips
 from interpose_sfm.clips.record import recorded_ends
 from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.cameras import check_camera
+from interpose_sfm.colmap.known_poses import read_known_poses
 from interpose_sfm.options import FallbackOptions, MatchingMethod, ReconstructOptions
 from interpose_sfm.options.devices import AUTO as AUTO_DEVICE
 from interpose_sfm.options.devices import check_device
@@ -22,6 +23,7 @@ from interpose_sfm.photos.walk import read_image_list
 from interpose_sfm.pose.factory import AUTO, POSE_ESTIMATORS
 from interpose_sfm.retrieval.factory import RETRIEVERS
 from interpose_sfm.storage.workspace import Workspace
+from interpose_sfm.workflows import known_start
 
 Run = TypeVar("Run", bound=FallbackOptions)
 
@@ -49,6 +51,9 @@ def check_options(options: FallbackOptions) -> None:
             check_device(option, device)
     if isinstance(options, ReconstructOptions):
         check_camera(options.camera_model, options.camera_params)
+        if options.known_poses is not None:
+            known_start.check_options(options)
+            read_known_poses(options.known_poses)
         if options.position_file is not None:
             read_positions(options.position_file)
         if options.database is not None:

@@ -329,3 +329,17 @@ def test_intrinsics_that_the_mapper_keeps_are_kept(whole: pycolmap.Reconstructio
     found = adjust(bent, links_across(), mapper=mapper)
     for camera_id, camera in found.model.cameras.items():
         assert np.array_equal(camera.params, before[camera_id]) is is_fixed
+
+
+@pytest.mark.parametrize("held", [LEFT[:2], LEFT, (LEFT[0], RIGHT[1])])
+def test_photos_that_are_held_do_not_move_though_links_end_at_them(
+    whole: pycolmap.Reconstruction, held: tuple[str, ...]
+) -> None:
+    """COLMAP holds a pose by a copy in its residuals, so that a link's residual alone would move it."""
+    links = [link_of(SCENE, NAMES, a, b) for a, b in ((0, 1), (1, 6), (0, 5))]
+    adjusted = adjust(whole, links, held=held)
+    before, after = reconstruction.poses(whole), reconstruction.poses(adjusted.model)
+    assert adjusted.is_adjusted
+    changes = {name: float(np.abs(after[name].translation - before[name].translation).max()) for name in NAMES}
+    assert {name for name, change in changes.items() if change < 1e-12} == set(held)
+    assert max(changes.values()) < 0.05

@@ -100,3 +100,13 @@ def test_the_base_model_stays_even_where_more_photos_hang_together_elsewhere() -
 def test_links_to_photos_outside_the_model_do_not_count() -> None:
     found = audit(model("abc", 3), [model("abc", 1)], [offered("a", "h", 0.9, 90), offered("g", "h")], OPTIONS)
     assert (found.unsupported, found.contradicted) == (frozenset(), {})
+
+
+def test_photos_of_given_poses_stay_and_hold_what_hangs_on_them() -> None:
+    bases = [model("abcde", 1), model("fg", 2)]
+    assert audit(model("abcdefgh", 3), bases, [offered("g", "h")], OPTIONS).unsupported == set("fgh")
+    found = audit(model("abcdefgh", 3), bases, [offered("g", "h")], OPTIONS, given="f")
+    assert found.unsupported == set("abcde")
+    alone = model("abcd", 3)
+    alone["d"] = turned(alone["d"], 70)
+    assert audit(alone, [model("abcd", 1)], [], OPTIONS, given="ad").unsupported == frozenset()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,7 +126,7 @@ class Offers:
         return ()
 
 
-def run_of(database_path: Path, folder: Path, base: BaseOptions) -> MappingRun:
+def run_of(database_path: Path, folder: Path, base: BaseOptions, given: Mapping[str, Pose] | None = None) -> MappingRun:
     return MappingRun(
         database_path=database_path,
         image_dir=folder,
@@ -134,13 +134,20 @@ def run_of(database_path: Path, folder: Path, base: BaseOptions) -> MappingRun:
         base=base,
         limits=OPTIONS.consensus,
         seed=0,
+        given=given or {},
     )
 
 
-def run(base: Base, folder: Path, accepted: Sequence[Link] = (), refused: Sequence[Link] = ()) -> FinalModels:
+def run(
+    base: Base,
+    folder: Path,
+    accepted: Sequence[Link] = (),
+    refused: Sequence[Link] = (),
+    given: Mapping[str, Pose] | None = None,
+) -> FinalModels:
     (folder / "work").mkdir()
     with poser_of(SCENE, folder) as poser:
-        mapper = FinalMapper(run_of(base.database_path, folder, OPTIONS.base))
+        mapper = FinalMapper(run_of(base.database_path, folder, OPTIONS.base, given))
         return mapper.map_links(base.models, accepted, Offers(base.graph, poser, refused))
 
 
@@ -164,6 +171,19 @@ def test_an_accepted_link_joins_the_base_models(halves: Base, tmp_path: Path) ->
     assert [reconstruction.registered_names(model) for model in final.models] == [frozenset(NAMES)]
     assert worst_error_deg(final.models[0], TRUTH) < 1.0
     assert (final.confirmed, final.dropped, final.warnings) == ({}, {}, ())
+
+
+def test_given_poses_stay_where_they_are_whatever_is_joined_to_them(tmp_path: Path) -> None:
+    """Though their model is the smaller one, and stands behind the other."""
+    base = base_of(tmp_path, (range(3, 8), range(3)), true_rows(range(3)) | true_rows(range(3, 8)))
+    given = {name: pose for name, pose in reconstruction.poses(base.models[1]).items() if name != NAMES[1]}
+    final = run(base, tmp_path, [link_of(SCENE, NAMES, 2, 3)], given=given)
+    assert [reconstruction.registered_names(model) for model in final.models] == [frozenset(NAMES)]
+    assert worst_error_deg(final.models[0], TRUTH) < 1.0
+    found = reconstruction.poses(final.models[0])
+    for name, pose in given.items():
+        assert found[name].rotation == pytest.approx(pose.rotation, abs=1e-9)
+        assert found[name].translation == pytest.approx(pose.translation, abs=1e-9)
 
 
 def test_without_a_link_the_base_models_are_left_alone(halves: Base, tmp_path: Path) -> None:
