@@ -117,6 +117,11 @@ class PhotoStage:
         with TemporaryDirectory(prefix="interpose_sfm-") as folder:
             databases.copy_database(database_path, Path(folder) / "copy.db")
             databases.check(Path(folder) / "copy.db")
+            if databases.has_rigs(Path(folder) / "copy.db"):
+                raise ValueError(
+                    f"{database_path} has rigs of several cameras, which links between single photos do not know; hand "
+                    "in a database in which each photo is a frame of its own, or map it with COLMAP alone"
+                )
             cameras = databases.cameras(Path(folder) / "copy.db")
         kept = []
         for photo in photo_set.photos:

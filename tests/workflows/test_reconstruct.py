@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -187,6 +189,21 @@ def test_focal_lengths_of_a_handed_in_database_are_held_where_nothing_is_refined
             assert [c.has_prior_focal_length for c in database.read_all_cameras()] == [not is_refined] * 3
         with pycolmap.Database.open(database_path) as database:
             assert not any(camera.has_prior_focal_length for camera in database.read_all_cameras())
+
+
+def test_databases_with_rigs_are_refused(tmp_path: Path) -> None:
+    """Links, and taking photos out, are of single photos; a rig would go along, or be torn apart."""
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        picture(str(index)).save(tmp_path / "photos" / f"{index}.jpg")
+    with Workspace(tmp_path / "out").locked() as workspace:
+        photo_set = reconstruct.PhotoRun(workspace, QUICK, RunLog()).collect(tmp_path / "photos")
+        import_cameras(tmp_path / "mine.db", photo_set, CameraMode.PER_IMAGE)
+        with contextlib.closing(sqlite3.connect(tmp_path / "mine.db")) as connection, connection:
+            connection.execute("UPDATE frame_data SET frame_id = 1 WHERE data_id = 2")
+        options = replace(QUICK, database=tmp_path / "mine.db")
+        with pytest.raises(ValueError, match=r"mine.db has rigs of several cameras, which links between single photos"):
+            reconstruct.PhotoRun(workspace, options, RunLog()).collect(tmp_path / "photos")
 
 
 def test_positions_are_of_files_or_of_their_images(tmp_path: Path) -> None:
