@@ -159,7 +159,7 @@ def _put(made: Path, target: Path) -> None:
         os.rename(made, target)
         return
     with Image.open(made) as picture:
-        picture.save(target, **_PILLOW_WRITES[_suffix(target.name)])
+        picture.save(target, exif=picture.getexif(), **_PILLOW_WRITES[_suffix(target.name)])
 
 
 def _suffix(name: str) -> str:

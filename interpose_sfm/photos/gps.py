@@ -16,19 +16,21 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
 
 from interpose_sfm.photos.exif_values import text_of
 from interpose_sfm.products import FloatArray, GpsPosition, Photo
 
 logger = logging.getLogger(__name__)
 
-_GPS_IFD = 0x8825
+GPS_IFD = 0x8825
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _ALTITUDE_REF, _ALTITUDE, _STATUS = 1, 2, 3, 4, 5, 6, 9
 _METHOD, _ERROR = 27, 31
 _NO_SATELLITES = ("CELLID", "NETWORK", "WLAN", "MANUAL")  # methods that err by tens of metres, and by hundreds
 _MAX_ERROR_M = 10.0  # that the receiver states itself, as phones do; joining takes errors of some 5 m for granted
 _NULL_ISLAND_DEG = 1e-4  # what cameras write that have not found their place yet
 _ALTITUDES_M = (-500.0, 20_000.0)
+_PER_SECOND = 1_000_000  # parts of a second of arc, which is 31 m, in EXIF that is written
 
 # Of DJI, by its manuals and ExifTool's table; some of its drones write "longtitude".
 _XMP_VALUE = r"drone-dji:(?:{})(?:\s*=\s*[\"']|\s*>)\s*([-+]?\d+(?:\.\d+)?)"
@@ -55,7 +57,7 @@ def position_in_xmp(xmp: bytes) -> GpsPosition | None:
 def _tags(exif: Image.Exif) -> Mapping[int, Any]:
     """GPS tags of EXIF; none where it is damaged."""
     try:
-        return exif.get_ifd(_GPS_IFD)
+        return exif.get_ifd(GPS_IFD)
     except Exception as error:  # noqa: BLE001 - as below
         logger.info("GPS in EXIF cannot be read and is ignored: %s", error)
         return {}
@@ -74,6 +76,23 @@ def position_in(exif: Image.Exif) -> GpsPosition | None:
         logger.info("a GPS position cannot be read and is ignored: %s", error)
         return None
     return _sane(latitude, longitude, altitude)
+
+
+def tags_to_write(position: GpsPosition) -> dict[int, object]:
+    """A position as tags of EXIF's GPS folder, exact to a hundredth of a millimetre."""
+    tags: dict[int, object] = {}
+    for degrees, of, reference, letters in (
+        (position.latitude_deg, _LATITUDE, _LATITUDE_REF, "NS"),
+        (position.longitude_deg, _LONGITUDE, _LONGITUDE_REF, "EW"),
+    ):
+        units = round(abs(degrees) * 3600 * _PER_SECOND)
+        minutes, rest = divmod(units, 60 * _PER_SECOND)
+        rationals = (minutes // 60, 1), (minutes % 60, 1), (rest, _PER_SECOND)
+        tags[reference], tags[of] = letters[degrees < 0], tuple(IFDRational(*rational) for rational in rationals)
+    if position.altitude_m is not None:
+        tags[_ALTITUDE_REF] = bytes([position.altitude_m < 0])
+        tags[_ALTITUDE] = IFDRational(round(abs(position.altitude_m) * 1000), 1000)
+    return tags
 
 
 def _sane(latitude: float, longitude: float, altitude: float) -> GpsPosition | None:

@@ -335,7 +335,7 @@ def _sensor_width_mm(make: str, model: str) -> float | None:
 
 
 def exif_to_write(exif: Exif) -> Image.Exif:
-    """The EXIF of an upright picture: all that COLMAP derives a camera from, and nothing else."""
+    """The EXIF of an upright picture: all that COLMAP derives a camera from, and where it was taken."""
     tags = Image.Exif()
     tags.update({tag: text for tag, text in ((_MAKE, exif.make), (_MODEL, exif.model)) if text})
     numbers = {
@@ -345,6 +345,8 @@ def exif_to_write(exif: Exif) -> Image.Exif:
         _PLANE_UNIT: exif.plane_unit,
     }
     tags.get_ifd(_EXIF_IFD).update({tag: number for tag, number in numbers.items() if number})
+    if exif.gps is not None:
+        tags.get_ifd(gps.GPS_IFD).update(gps.tags_to_write(exif.gps))
     return tags
 
 

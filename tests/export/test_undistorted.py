@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from exported_scene import NAMES, PARAMS, colours_at, is_kept, make_source
+from gps_noise import exif_north_of
 from interpose_sfm.export import undistorted
+from interpose_sfm.photos.pictures import read_position
 
 WEBP = ("b.webp", "sub/a.png", "sub/C.WEBP", "d.tif")
 
@@ -67,6 +69,22 @@ def test_files_hold_what_their_names_say(model: str, tmp_path: Path) -> None:
         if path.suffix.lower() == ".webp":
             assert Image.open(path).format == "WEBP"
         check_pixels(path, read.camera(image.camera_id), source.model.image(image.image_id).camera, 6)
+
+
+def test_pictures_keep_where_they_were_taken(tmp_path: Path) -> None:
+    names = ("b.webp", "sub/a.png", "c.JPG", "d.tif")
+    source = make_source(tmp_path / "model", "OPENCV", names)
+    for name in names:
+        path = source.image_dir / name
+        with Image.open(path) as image:
+            kind = {".JPG": "JPEG", ".tif": "TIFF"}.get(path.suffix, "PNG")
+            image.copy().save(path, kind, exif=exif_north_of((48, 30), 10))
+    (tmp_path / "out").mkdir()
+    undistorted.write(source, tmp_path / "out")
+    for name in names:
+        position = read_position(tmp_path / "out" / "images" / name)
+        assert position is not None, name
+        assert position.latitude_deg == pytest.approx(48.5 + 0.1 / 3600, abs=1e-7)
 
 
 def test_nothing_else_lies_there(tmp_path: Path) -> None:

@@ -255,3 +255,32 @@ def test_any_mixture_of_good_and_bad_photos_is_read(folder: Path) -> None:
     found = collect(folder)
     assert len(found.photos) == 12
     assert len(gps.positions_m(found.photos)) == 3
+
+
+# ---------------------------------------------------------------- images that are written anew
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("position", [GpsPosition(48.123456789, -2.987654321, 612.345), GpsPosition(-33.9, 151.2, -4.5),
+                                      GpsPosition(-0.00049, 59.99999999999, None)])  # fmt: skip
+def test_images_that_are_written_anew_keep_where_they_were_taken(
+    suffix: str, position: GpsPosition, folder: Path
+) -> None:
+    """The picture is turned upright, so that what says how to turn it goes, and nothing else does."""
+    tags = exif_of(gps.tags_to_write(position), orientation=6)
+    tags[0x010F] = "Canon"
+    tags.get_ifd(0x8769)[0xA405] = 30
+    tags[0x8769] = 0
+    options = {"lossless": True} if suffix == "webp" else {}
+    picture("a").save(folder / f"a.{suffix}", exif=tags, **options)
+    (photo,) = collect(folder).photos
+    with Image.open(photo.path) as image:
+        written = image.getexif()
+        found = gps.position_of(image)
+    assert found is not None
+    assert (found.latitude_deg, found.longitude_deg) == pytest.approx(
+        (position.latitude_deg, position.longitude_deg), abs=2e-10
+    )
+    assert found.altitude_m == position.altitude_m
+    assert written.get(0x0112, 1) == 1
+    assert (written[0x010F], written.get_ifd(0x8769)[0xA405]) == ("Canon", 30)
