@@ -36,7 +36,8 @@ class Export(Command):
         formats: Some of nerfstudio, undistorted, masks, text, ply and mesh, apart by commas (default: all but masks and
             mesh).
         to: Folder to write (default: OUTPUT/export).
-        align: up turns every model so that -y points up, as its photos tell; none leaves it as it is.
+        align: up turns every model so that -y points up, as its photos tell, and y is 0 on the ground if it shows one;
+            none leaves it as it is.
     """
 
     output: Annotated[Positional[Path], tyro.conf.arg(metavar="OUTPUT")]

@@ -64,7 +64,8 @@ def export(result: ExportResult) -> str:
         for index, kind in enumerate(result.formats):
             sizes = ("", "", "") if index else (name, str(model.num_photos), str(model.num_points))
             rows.append((*sizes, str(model.folder / kind)))
-    return table(rows)
+    notes = [f"model {model.folder.name}: {model.note}" for model in result.models if model.note]
+    return "\n".join([table(rows), *notes])
 
 
 def _counts(label: str, before: int, after: int, total: int) -> tuple[str, str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from interpose_sfm._compat import StrEnum
+from interpose_sfm.export.ground import find_ground
 from interpose_sfm.export.source import ExportSource
 from interpose_sfm.products import FloatArray
 
@@ -26,11 +27,26 @@ class ExportAlign(StrEnum):
     NONE = "none"
     """As they are."""
     UP = "up"
-    """So that -y points up, as COLMAP's own cameras and its orientation aligner have it."""
+    """So that -y points up, as COLMAP's own cameras and its orientation aligner have it; y is 0 on the ground."""
 
 
-def upright(source: ExportSource) -> ExportSource:
+@dataclass(frozen=True)
+class Upright:
+    """A model that stands upright.
+
+    Attributes:
+        source: The model.
+        note: By what it does, in a sentence.
+    """
+
+    source: ExportSource
+    note: str
+
+
+def upright(source: ExportSource) -> Upright:
     """The model turned about its origin by the least turn that lets its -y axis point up.
+
+    Where the points show a ground plane that agrees with the photos its normal is up, and y is 0 there.
 
     Raises:
         ValueError: The photos do not tell which way that is.
@@ -44,9 +60,17 @@ def upright(source: ExportSource) -> ExportSource:
             f"the photos of the model {source.model_dir} are held in too many ways to tell which way is up, expected "
             f"{MIN_LEVEL_SHARE:.0%} of them to be level within {MAX_TILT_DEG:.0f} degrees; leave the alignment out"
         )
+    ground = find_ground(source.model, up)
+    moved, note = np.zeros(3), "up is that of the photos; no ground plane was found, so that height zero is as it was"
+    if ground is not None:
+        up, moved = ground.up, np.array([0.0, ground.height, 0.0])
+        note = (
+            f"height zero and up are those of the ground plane of {ground.num_points} points, {ground.tilt_deg:.1f} "
+            "degrees from the photos' up"
+        )
     turned = pycolmap.Reconstruction(source.model)
-    turned.transform(pycolmap.Sim3d(1.0, pycolmap.Rotation3d(_turn(up, np.array([0.0, -1.0, 0.0]))), np.zeros(3)))
-    return replace(source, model=turned)
+    turned.transform(pycolmap.Sim3d(1.0, pycolmap.Rotation3d(_turn(up, np.array([0.0, -1.0, 0.0]))), moved))
+    return Upright(replace(source, model=turned), note)
 
 
 def up_direction(cam_from_world: FloatArray) -> FloatArray | None:

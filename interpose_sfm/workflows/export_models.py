@@ -27,6 +27,7 @@ class ExportedModel:
         num_photos: Photos with a pose.
         num_points: 3D points.
         is_largest: Whether no other model has more photos.
+        note: By what it was turned upright; empty where it was not.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class ExportedModel:
     num_photos: int
     num_points: int
     is_largest: bool
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def export_models(
         formats: Names of `ExportFormat`; by default those that every model has.
         to: The folder to write; ``output/export`` by default.
         progress: Called with the stage, what is done and the total.
-        align: A name of `ExportAlign`: ``up`` turns every model so that -y points up, as far as its photos tell.
+        align: A name of `ExportAlign`: ``up`` turns every model so that -y points up, as far as its photos and its
+            ground tell, and lets y be 0 on the ground.
 
     Raises:
         ValueError: ``output`` holds no model, a model has no such form, its photos do not tell which way is up, or
@@ -87,13 +90,15 @@ def export_models(
     log = RunLog(progress)
     with Workspace(output).locked() as workspace:
         sources = _sources(workspace)
+        notes = [""] * len(sources)
         if alignment is ExportAlign.UP:
-            sources = [upright(source) for source in sources]
+            found = [upright(source) for source in sources]
+            sources, notes = [each.source for each in found], [each.note for each in found]
         for source in sources:
             for check in (WRITERS[kind].check for kind in wanted):
                 if check is not None:
                     check(source)
-        result = _result(target, wanted, alignment, sources)
+        result = _result(target, wanted, alignment, sources, notes)
         with replaced(target) as folder:
             for index, source in enumerate(sources):
                 for step, kind in enumerate(wanted):
@@ -142,7 +147,11 @@ def _number(path: Path) -> int:
 
 
 def _result(
-    target: Path, formats: tuple[ExportFormat, ...], align: ExportAlign, sources: Sequence[ExportSource]
+    target: Path,
+    formats: tuple[ExportFormat, ...],
+    align: ExportAlign,
+    sources: Sequence[ExportSource],
+    notes: Sequence[str],
 ) -> ExportResult:
     sizes = [source.model.num_reg_images() for source in sources]
     models = tuple(
@@ -152,8 +161,9 @@ def _result(
             num_photos=size,
             num_points=source.model.num_points3D(),
             is_largest=index == sizes.index(max(sizes)),
+            note=note,
         )
-        for index, (source, size) in enumerate(zip(sources, sizes, strict=True))
+        for index, (source, size, note) in enumerate(zip(sources, sizes, notes, strict=True))
     )
     return ExportResult(target, formats, align, models)
 
@@ -173,6 +183,7 @@ def _write_manifest(folder: Path, result: ExportResult) -> None:
                     "num_photos": model.num_photos,
                     "num_points": model.num_points,
                     "is_largest": model.is_largest,
+                    **({"note": model.note} if model.note else {}),
                 }
                 for model in result.models
             ],
