@@ -8,8 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
+from interpose_sfm.colmap.point_cloud import load_whole
 from interpose_sfm.export.source import ExportSource, link_or_copy
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 # Measured with pycolmap 4.2.1: of other names it logs an error, and leaves these pictures out.
 _COLMAP_WRITES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".bmp"})
 _PILLOW_WRITES: Mapping[str, dict[str, Any]] = {".webp": {"format": "WEBP", "quality": 98}}
+
+TRAJECTORY_NAME = "open3d.json"
 
 _NEXT_TO_NOTHING = 1e-7  # coefficients up to 1e-8 count as zero
 
@@ -52,7 +56,7 @@ def check_masks(source: ExportSource) -> None:
 
 
 def write(source: ExportSource, folder: Path) -> None:
-    """Write images/, sparse/0 and, of photos with masks, masks/ into an empty folder.
+    """Write images/, sparse/0, open3d.json and, of photos with masks, masks/ into an empty folder.
 
     Photos are those of PINHOLE cameras, all names and points kept. WebP photos are written as WebP, whatever data they
     had. World frame and units are those of the model, which `check` has let pass; each picture is cut to where it has
@@ -71,6 +75,7 @@ def write(source: ExportSource, folder: Path) -> None:
         # In sparse/0, unlike COLMAP, and without its scripts for dense stereo, which look for the model in sparse.
         (folder / "sparse" / "0").mkdir(parents=True)
         flat.write(folder / "sparse" / "0")
+    _write_trajectory(flat, folder / TRAJECTORY_NAME)
     if source.mask_dir is not None:
         write_masks(source, folder / "masks")
 
@@ -94,6 +99,29 @@ def write_masks(source: ExportSource, folder: Path) -> None:
             (folder / mask).parent.mkdir(parents=True, exist_ok=True)
             with Image.open(Path(name) / "flat" / "images" / mask) as picture:
                 picture.convert("L").point(lambda value: 255 if value > 127 else 0).save(folder / mask)
+
+
+def _write_trajectory(flat: pycolmap.Reconstruction, path: Path) -> None:
+    """Cameras for open3d's ``read_pinhole_camera_trajectory``, in the order of the names of the photos, which it lacks.
+
+    open3d has the middle of a pixel at whole numbers, COLMAP at halves.
+
+    Raises:
+        OSError: The file could not be written.
+    """
+    open3d = load_whole("open3d")
+    trajectory = open3d.camera.PinholeCameraTrajectory()
+    found = []
+    for image in sorted((i for i in flat.images.values() if i.has_pose), key=lambda image: image.name):
+        camera = flat.camera(image.camera_id)
+        fx, fy, cx, cy = camera.params
+        view = open3d.camera.PinholeCameraParameters()
+        view.intrinsic = open3d.camera.PinholeCameraIntrinsic(camera.width, camera.height, fx, fy, cx - 0.5, cy - 0.5)
+        view.extrinsic = np.vstack([image.cam_from_world().matrix(), [0.0, 0.0, 0.0, 1.0]])
+        found.append(view)
+    trajectory.parameters = found
+    if not open3d.io.write_pinhole_camera_trajectory(path, trajectory):
+        raise OSError(f"cannot write {path}")
 
 
 def _undistort(

@@ -149,3 +149,32 @@ def colmap(*arguments: str | Path) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("model", ["PINHOLE", "OPENCV", "FISHEYE"])
+def test_open3ds_pinhole_reader(model: str, tmp_path: Path) -> None:
+    """Points fall, by its cameras, where the undistorted pictures show what was photographed there."""
+    open3d = pytest.importorskip("open3d")
+    source = make_source(tmp_path / "model", model, num_cameras=2)
+    (tmp_path / "out").mkdir()
+    undistorted.write(source, tmp_path / "out")
+    views = open3d.io.read_pinhole_camera_trajectory(tmp_path / "out" / "open3d.json").parameters
+    assert len(views) == len(NAMES)
+    for image, view in zip(source.images(), views, strict=True):
+        picture = np.asarray(Image.open(tmp_path / "out" / "images" / image.name))
+        assert (view.intrinsic.height, view.intrinsic.width) == picture.shape[:2]
+        ids = [point.point3D_id for point in image.points2D if point.has_point3D()]
+        world = np.array([[*source.model.point3D(i).xyz, 1.0] for i in ids])
+        rays = (world @ view.extrinsic.T)[:, :3] @ view.intrinsic.intrinsic_matrix.T
+        x, y = (rays[:, :2] / rays[:, 2:]).T  # the middles of pixels are whole numbers
+        inside = (x > 3) & (y > 3) & (x < picture.shape[1] - 3) & (y < picture.shape[0] - 3)
+        assert inside.sum() > 10
+        there = np.array([image.project_point(source.model.point3D(i).xyz) for i in ids])[inside]
+        columns, rows = np.round(x[inside]).astype(int), np.round(y[inside]).astype(int)
+        shown, expected = picture[rows, columns].astype(float), colours_at(there).astype(float)
+        assert np.abs(shown - expected).max() <= 4
+        offset_px = np.stack(
+            [x[inside] - columns, y[inside] - rows], axis=-1
+        )  # within a pixel, 1.6 and 2.1 grey values
+        error = shown[:, :2] + offset_px * [255 / 160, 255 / 120] - expected[:, :2]
+        assert np.abs(error.mean(axis=0)).max() < 0.5  # half a pixel would be 0.8 and 1.1

@@ -93,7 +93,7 @@ def test_nothing_else_lies_there(tmp_path: Path) -> None:
     source.model.write(source.model_dir)
     (tmp_path / "out").mkdir()
     undistorted.write(source, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images", "sparse"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images", "open3d.json", "sparse"]
     assert [path.name for path in (tmp_path / "out" / "sparse").iterdir()] == ["0"]
     pictures = [path for path in (tmp_path / "out" / "images").rglob("*") if path.is_file()]
     assert {path.relative_to(tmp_path / "out" / "images").as_posix() for path in pictures} == {*NAMES} - {"d.png"}
