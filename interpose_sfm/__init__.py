@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
         AlignmentMethod as AlignmentMethod, BaseOptions as BaseOptions, BridgingOptions as BridgingOptions,
         CameraMode as CameraMode, ConsensusOptions as ConsensusOptions, ConsistencyOptions as ConsistencyOptions,
         Da3Options as Da3Options, Dust3rOptions as Dust3rOptions, FallbackOptions as FallbackOptions, Fit as Fit,
-        GenerationOptions as GenerationOptions, InterposeOptions as InterposeOptions,
+        FrameChoice as FrameChoice, GenerationOptions as GenerationOptions, InterposeOptions as InterposeOptions,
         MapAnythingOptions as MapAnythingOptions, Mapper as Mapper, MatchingMethod as MatchingMethod,
         MatchingOptions as MatchingOptions, MemoryProfile as MemoryProfile, NetworkDtype as NetworkDtype,
         PairingOptions as PairingOptions, PairSelection as PairSelection, PhotoOptions as PhotoOptions,
@@ -75,7 +75,7 @@ _NAMES = {
     "export.orientation": "ExportAlign",
     "options": (
         "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Da3Options "
-        "Dust3rOptions FallbackOptions Fit GenerationOptions InterposeOptions MapAnythingOptions Mapper "
+        "Dust3rOptions FallbackOptions Fit FrameChoice GenerationOptions InterposeOptions MapAnythingOptions Mapper "
         "MatchingMethod MatchingOptions MemoryProfile NetworkDtype PairingOptions PairSelection PhotoOptions "
         "ReconstructOptions Strategy "
         "ViewGraphOptions"

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.options import BridgingOptions, ConsensusOptions, ReconstructOptions, Strategy
+from interpose_sfm.options import BridgingOptions, ConsensusOptions, FrameChoice, ReconstructOptions, Strategy
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pairs.decide import Findings, decide
 from interpose_sfm.pairs.judge import judge_proposed
@@ -103,6 +103,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--pose-estimator", default="matcher")
     parser.add_argument("--frames-per-clip", type=int, default=19, help="frames of a clip")
+    parser.add_argument("--frame-choice", type=FrameChoice, choices=list(FrameChoice), default=FrameChoice.EVEN)
     parser.add_argument("--write-only", action="store_true", help="estimate nothing, write what is there")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "interpose_pairs")
     parser.add_argument("--result", type=Path, default=RESULT)
@@ -113,6 +114,8 @@ def item_path(arguments: argparse.Namespace, name: str, model: str) -> Path:
     """File of one pair and model in the work folder."""
     work: Path = arguments.work
     key = f"{name.replace('/', '_')}_{model}_{arguments.pose_estimator}_{arguments.frames_per_clip}"
+    if arguments.frame_choice is not FrameChoice.EVEN:
+        key += f"_{arguments.frame_choice.value}"
     return work / f"{key}.json"
 
 
@@ -132,7 +135,11 @@ def study(folder: Path, name: str, model: str, arguments: argparse.Namespace) ->
             generator="clips",
             pose_estimator=arguments.pose_estimator,
             seed=SEED,
-            bridging=BridgingOptions(clip_dirs=(clip_dir,), frames_per_clip=arguments.frames_per_clip),
+            bridging=BridgingOptions(
+                clip_dirs=(clip_dir,),
+                frames_per_clip=arguments.frames_per_clip,
+                frame_choice=arguments.frame_choice,
+            ),
         )
         store_dir = arguments.work / f"{name.replace('/', '_')}_{model}"
         with opened_pair(folder / "a.jpg", folder / "b.jpg", options, store_dir=store_dir) as (poser, pair):

@@ -18,9 +18,13 @@ from interpose_sfm.clips.image_alignment import Box, Registration, content_box, 
 from interpose_sfm.clips.protocol import no_clip
 from interpose_sfm.clips.record import ClipRecord
 from interpose_sfm.clips.video import DecodedClip, UnreadableClipError, read_clip
-from interpose_sfm.options import BridgingOptions
+from interpose_sfm.options import BridgingOptions, FrameChoice
 from interpose_sfm.products import Clip, ClipStatus, FrameMapping, ImageArray, ImagePair
 from interpose_sfm.report import told_apart
+
+RELAY_POOL = 3
+"""Where frames are chosen by their matches, so many are read for every step of the way: evenly spaced ones are among
+them."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class ClipReader:
         """
         meter = ClipMeter()
         try:
-            decoded = read_clip(path, self.options.frames_per_clip, self.options.max_frame_px, meter.add)
+            decoded = read_clip(path, self._num_frames, self.options.max_frame_px, meter.add)
         except UnreadableClipError as error:
             return no_clip(pair, self.generator, name, ClipStatus.UNREADABLE, str(error))
         if not is_forwards:
@@ -84,6 +88,12 @@ class ClipReader:
             limits=limits,
         )
         return replace(clip, flags=report.flags)
+
+    @property
+    def _num_frames(self) -> int:
+        """Frames that are read; of more than are kept, the best can be chosen when their matches are known."""
+        wanted = self.options.frames_per_clip
+        return RELAY_POOL * (wanted + 1) - 1 if self.options.frame_choice is FrameChoice.RELAY else wanted
 
     def _registered(
         self, pair: ImagePair, name: str, decoded: DecodedClip, photos: tuple[ImageArray, ImageArray]

@@ -62,7 +62,7 @@ class LinkSource(Protocol):
         ...
 
     def guessed(self, links: Sequence[Link]) -> Sequence[Link]:
-        """The links with depths in units of their baselines that a pose network guesses, of those that have any."""
+        """Those of the links that a pose network knows depths or poses beside of, with these, in baselines."""
         ...
 
 
@@ -385,9 +385,7 @@ class ModelJoiner:
         self._remarks.extend([grown.by_gps] if grown.by_gps else [])
         if self._is_guessing:
             name = min(reconstruction.registered_names(grown.model))
-            self._remarks.append(
-                f"scale or distance in the model of {name} rests on depths that a pose network guesses"
-            )
+            self._remarks.append(f"scale or distance in the model of {name} rests on what a pose network guesses")
 
     def _triangulated(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         self._num_folders += 1

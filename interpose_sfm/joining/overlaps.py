@@ -11,6 +11,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.geometry import Similarity
+from interpose_sfm.joining import guessed_lengths
 from interpose_sfm.joining.ties import Length, Overlap
 from interpose_sfm.products import DepthSamples, FloatArray, IndexArray, Intrinsics, Link
 
@@ -77,7 +78,8 @@ def baseline_length(
     The link has depths in units of its baseline, from the frames of a clip or from its correspondences; the model's
     points at the same places of the photo have depths in the model's unit. The ratio is the length. Its uncertainty is
     that of the median, and that of the link's own pose, which bends all depths alike: those of correspondences by its
-    spread over the angle between the rays. Where nothing measured says enough, depths that a pose network guesses do.
+    spread over the angle between the rays. Where nothing measured says enough, a pose network's guesses do: depths, and
+    the poses of photos beside the link's.
 
     Args:
         name: Photo of the link that the model holds.
@@ -108,9 +110,11 @@ def baseline_length(
         return measured
     guessed = link.guessed_a if name == pair.a else link.guessed_b
     nearest = _nearest(guessed.points_px, seen_px)
-    if np.count_nonzero(nearest >= 0) < MIN_DEPTHS:
-        return measured
-    return _length(seen_depths[nearest[nearest >= 0]], guessed.depths[nearest >= 0], GUESS_SIGMA)
+    by_depths = None
+    if np.count_nonzero(nearest >= 0) >= MIN_DEPTHS:
+        by_depths = _length(seen_depths[nearest[nearest >= 0]], guessed.depths[nearest >= 0], GUESS_SIGMA).length
+    guess = guessed_lengths.agreed(by_depths, guessed_lengths.length_by_poses(model, name, link))
+    return measured if guess is None else BaselineLength(guess, number)
 
 
 def _length(in_model: FloatArray, in_baselines: FloatArray, bend: float) -> BaselineLength:

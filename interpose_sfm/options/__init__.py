@@ -1,7 +1,14 @@
 """Every option and its default, one frozen dataclass per stage. The command line is derived from these."""
 
 from interpose_sfm.options.base import BaseOptions, CallerOptions, CameraMode, Mapper, PhotoOptions
-from interpose_sfm.options.bridging import BridgingOptions, Fit, GenerationOptions, MemoryProfile, NetworkDtype
+from interpose_sfm.options.bridging import (
+    BridgingOptions,
+    Fit,
+    FrameChoice,
+    GenerationOptions,
+    MemoryProfile,
+    NetworkDtype,
+)
 from interpose_sfm.options.consensus import ConsensusOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
 from interpose_sfm.options.pairing import MatchingMethod, PairingOptions
@@ -29,6 +36,7 @@ __all__ = [
     "Dust3rOptions",
     "FallbackOptions",
     "Fit",
+    "FrameChoice",
     "GenerationOptions",
     "InterposeOptions",
     "MapAnythingOptions",

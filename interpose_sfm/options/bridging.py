@@ -9,6 +9,13 @@ from interpose_sfm._compat import StrEnum
 from interpose_sfm.options.checks import refuse_nan, require
 
 
+class FrameChoice(StrEnum):
+    """Which frames of a clip are kept."""
+
+    EVEN = "even"
+    RELAY = "relay"
+
+
 @dataclass(frozen=True, kw_only=True)
 class BridgingOptions:
     """Options of the bridging stage.
@@ -16,7 +23,9 @@ class BridgingOptions:
     Attributes:
         clip_dirs: Folders with the clips of the `clips` generator. Each is a source of its own, such as a video model,
             unless records beside its clips name the generator that made them.
-        frames_per_clip: At most so many frames of a file are kept, spread evenly over the clip.
+        frames_per_clip: At most so many frames of a file are kept.
+        frame_choice: `even` keeps frames that are spread evenly over the clip; `relay` looks at thrice as many, and
+            keeps those that match best with their neighbours on both sides.
         max_frame_px: Longer side of a frame at most; larger frames are scaled down.
         min_end_correlation: The first and the last frame must correlate with the photos at least this well. On 240
             videos of three models the right ends reach 0.90 or more; of 96 wrong ends none exceeded 0.53.
@@ -30,6 +39,7 @@ class BridgingOptions:
 
     clip_dirs: tuple[Path, ...] = ()
     frames_per_clip: int = 6
+    frame_choice: FrameChoice = FrameChoice.EVEN
     max_frame_px: int = 1024
     min_end_correlation: float = 0.8
     max_end_drift: float = 0.02
@@ -39,6 +49,7 @@ class BridgingOptions:
 
     def __post_init__(self) -> None:
         refuse_nan(self)
+        object.__setattr__(self, "frame_choice", FrameChoice(self.frame_choice))
         names = [folder.absolute().name for folder in self.clip_dirs]
         require(
             len(set(names)) == len(names), "clips", names, "folders of different names, which tell their clips apart"
@@ -53,6 +64,11 @@ class BridgingOptions:
             ("morph_min_matches", self.morph_min_matches, 5, 100_000),
         ):
             require(low <= value <= high, name, value, f"between {low} and {high}")
+
+    @property
+    def relay_frames(self) -> int | None:
+        """Frames of a clip that are chosen by their matches; None where all that are read are kept."""
+        return self.frames_per_clip if self.frame_choice is FrameChoice.RELAY else None
 
 
 class NetworkDtype(StrEnum):

@@ -38,7 +38,7 @@ class Findings:
 
     Attributes:
         matched: What learned matches of the two photos say; None before they were made.
-        proposed: What a pose network proposes for the two photos alone, held against their matches; None where none was
+        proposed: What a pose network proposes for the two photos, held against their matches; None where none was
             asked.
         bridged: What the clips say; None where none were asked for.
         guessed_focal: Whether its focal lengths are a guess, which no other pair can mend.
@@ -123,7 +123,7 @@ def decide_proposed(
     """The verdict on what clips and pose networks propose: by the pixels of the two photos, where these can tell.
 
     Args:
-        by_network: What a pose network proposes for the two photos alone. It counts only where pixels believe it, for
+        by_network: What a pose network proposes for the two photos. It counts only where pixels believe it, for
             nothing else speaks for it.
         bridged: What the clips say.
         limits: When a link is believed.

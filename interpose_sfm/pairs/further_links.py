@@ -9,6 +9,7 @@ from interpose_sfm.matching.given_pose import is_within
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.decide import Findings, decide_alone
 from interpose_sfm.pairs.judge import supports
+from interpose_sfm.pairs.network_poses import near, photos_beside
 from interpose_sfm.pairs.records import WEAK_EVIDENCE, PairRecord, weak_link
 from interpose_sfm.products import (
     PAIR_ALONE,
@@ -29,7 +30,7 @@ Match = Callable[[ImagePair], PairMatch]
 """Learned matches of a pair, each made once."""
 
 Guess = Callable[[Link, Sequence[str]], Link]
-"""A link, and photos beside its own -> the link with the depths that a pose network guesses, if it has any."""
+"""A link, and photos beside its own -> the link with what a pose network sees of them all, if it has an answer."""
 
 Hold = Callable[[ImagePair, Sequence[Pose]], Sequence[JudgedProposal]]
 """Predicted poses of a pair held against its learned matches."""
@@ -98,34 +99,18 @@ class FurtherLinks:
         The key points of a link have no depth until they are also matched among photos whose poses are known.
         """
         ends = sorted({name for link in links for name in (link.pair.a, link.pair.b)})
-        wanted = {pair for end in ends for pair in self._near(end)[:NEIGHBOURS]}
+        wanted = {pair for end in ends for pair in near(self._graph, end)[:NEIGHBOURS]}
         decisions = [decide_alone(Findings(matched=self._match(pair)), self._limits) for pair in sorted(wanted)]
         return [d.link for d in decisions if d.link is not None and d.verdict is LinkVerdict.ACCEPTED]
 
     def guessed(self, links: Sequence[Link]) -> list[Link]:
-        """Those of the links that a pose network knows depths of, with these.
+        """Those of the links that a pose network knows depths or further poses of, with these.
 
-        It sees two photos of each side of the gap at once: the ends of the link, and the one that has most in common
-        with either in its base model. So its depths are those of several views, and in one scale.
+        It sees the ends of the link and photos of their base models at once, so that all is in one scale.
         """
         if self._guess is None:
             return []
-        found = []
-        for link in links:
-            beside = [name for end in (link.pair.a, link.pair.b) for name in self._beside(end, link.pair)]
-            known = self._guess(link, beside)
-            found += [known] if len(known.guessed_a.depths) or len(known.guessed_b.depths) else []
-        return found
-
-    def _beside(self, end: str, pair: ImagePair) -> list[str]:
-        names = [near.b if near.a == end else near.a for near in self._near(end)]
-        return [name for name in names if name not in (pair.a, pair.b)][:1]
-
-    def _near(self, end: str) -> list[ImagePair]:
-        """Verified pairs of a photo with others of its base model, those with most in common first."""
-        near = [
-            pair
-            for pair in self._graph.verified
-            if end in (pair.a, pair.b) and any(pair.a in model and pair.b in model for model in self._graph.models)
+        known = [self._guess(link, photos_beside(self._graph, link.pair)) for link in links]
+        return [
+            link for link in known if len(link.guessed_a.depths) or len(link.guessed_b.depths) or link.guessed_poses
         ]
-        return sorted(near, key=lambda pair: (-self._graph.verified[pair], pair))

@@ -29,12 +29,14 @@ class EstimatorTraits:
         gains_from_more_views: Whether all frames at once carry more correspondences from A to B than a subset does.
         trusts_focal_lengths: Whether poses rest on the focal lengths that the views state; False for an estimator that
             finds those of unknown cameras itself.
+        group_size: Photos that it sees at once at most, where it may choose: two, and those beside them.
         settings_key: Equal only for equal results on equal views: options and weights go in.
     """
 
     frame_pool: int | None = None
     gains_from_more_views: bool = True
     trusts_focal_lengths: bool = True
+    group_size: int = 8
     settings_key: str = ""
 
 

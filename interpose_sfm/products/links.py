@@ -51,6 +51,8 @@ class Link:
         seen_a, seen_b: Depths in A and in B in units of the baseline, beyond those that the correspondences have.
         guessed_a, guessed_b: Depths in A and in B in units of the baseline that a pose network guesses; they say its
             length where nothing that was measured does.
+        guessed_poses: Poses of both photos and of others beside them, from A and in units of the baseline, that a
+            network has of them all at once; they say the length where it is known how these lie.
         doubts: What speaks against it; asked of the two photos' own matches only.
         proposal: What the photos' own matches were held against; None for a pose that was made of them, or that they
             were not asked about.
@@ -67,6 +69,7 @@ class Link:
     seen_b: DepthSamples = field(default_factory=DepthSamples)
     guessed_a: DepthSamples = field(default_factory=DepthSamples)
     guessed_b: DepthSamples = field(default_factory=DepthSamples)
+    guessed_poses: Mapping[str, Pose] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
     proposal: PoseProposal | None = None
 

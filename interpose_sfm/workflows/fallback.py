@@ -28,6 +28,7 @@ from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pairs.consensus import settled
 from interpose_sfm.pairs.further_links import FurtherLinks
+from interpose_sfm.pairs.network_poses import photos_beside
 from interpose_sfm.pairs.records import (
     PairRecord,
     accepted_links,
@@ -306,7 +307,7 @@ class FallbackRun:
                     break
                 pair = open_records[0].pair
                 self._log.tell("pose network", done, total, f"{pair.a}, {pair.b}")
-                self._add(self._index[pair], proposed=self.poser.propose(pair))
+                self._add(self._index[pair], proposed=self.poser.propose(pair, photos_beside(self._graph, pair)))
             self._log.tell("pose network", total, total)
 
     def bridge(self) -> None:
@@ -360,7 +361,7 @@ class FallbackRun:
                 given=self._base.given,
             )
             poser = self.poser
-            guess = poser.with_guessed_depths if poser.can_propose else None
+            guess = poser.with_guesses if poser.can_propose else None
             source = FurtherLinks(tuple(self.records), self._graph, poser.match, poser.hold, self._limits, guess)
             contradicted = [
                 record.decision.link

@@ -88,6 +88,7 @@ class Posers:
             self.options.seed,
             self.options.consensus,
             self.proposer,
+            self.options.bridging.relay_frames,
         )
 
 

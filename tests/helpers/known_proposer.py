@@ -20,7 +20,9 @@ class KnownProposer(PoseEstimator):
     """Stands where `da3` stands.
 
     Attributes:
-        answers: Keys of two views -> the pose of the second from the first, of any scale; others have none.
+        answers: Keys of two views -> the pose of the second from the first, of any scale; others have none. Of more
+            views the first and the last are asked for, and those between by the first.
+        needs: So many views at least it needs for an answer.
         depths: Key of a view -> depths in it, in the scale of its poses.
         focal_px: Of all views, if it is asked for it.
         asked: Keys of all views that it was shown.
@@ -30,6 +32,7 @@ class KnownProposer(PoseEstimator):
     name = "da3"
     proposes = True
     answers: ClassVar[dict[tuple[str, str], Pose]] = {}
+    needs: ClassVar[int] = 2
     depths: ClassVar[dict[str, DepthSamples]] = {}
     focal_px: ClassVar[float] = 0.0
     asked: ClassVar[list[tuple[str, ...]]] = []
@@ -44,19 +47,19 @@ class KnownProposer(PoseEstimator):
 
     @property
     def traits(self) -> EstimatorTraits:
-        return EstimatorTraits(settings_key=str((sorted(self.answers), sorted(self.depths))))
+        return EstimatorTraits(settings_key=str((sorted(self.answers), sorted(self.depths), self.needs)))
 
     def estimate(self, views: Sequence[View]) -> ViewPoses:
         first = Pose(np.eye(3), np.zeros(3))
         self.asked.append(tuple(view.key for view in views))
         answer = self.answers.get((views[0].key, views[-1].key))
-        if answer is None:
+        if answer is None or len(views) < self.needs:
             return ViewPoses(PoseStatus.DEGENERATE, (first, *(None for _ in views[1:])))
         cameras = tuple(
             Intrinsics(*(view.image.shape[1::-1]), self.focal_px, view.intrinsics.cx_px, view.intrinsics.cy_px)
             for view in (views if self.focal_px else ())
         )
-        poses = (first, *(None for _ in views[1:-1]), answer)
+        poses = (first, *(self.answers.get((views[0].key, view.key)) for view in views[1:-1]), answer)
         seen_a, seen_b = (self.depths.get(views[end].key, DepthSamples()) for end in (0, -1))
         return ViewPoses(PoseStatus.OK, poses, 3.0, seen_a=seen_a, seen_b=seen_b, intrinsics=cameras)
 

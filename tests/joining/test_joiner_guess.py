@@ -73,6 +73,24 @@ def guessed(link: Link, error: float = 1.0, spread: float = 0.1) -> Link:
     )
 
 
+def seen_with(link: Link, beside: Sequence[int], turn_deg: float = 0.0, far: float = 1.0) -> Link:
+    """The link with the poses that a network has of its ends and of photos beside, in baselines.
+
+    Args:
+        turn_deg: By which those beside are turned, each about an axis of its own.
+        far: By what factor those beside are moved away from the first photo.
+    """
+    a, b = NAMES.index(link.pair.a), NAMES.index(link.pair.b)
+    unit, told = baseline(a, b), {}
+    for view in (a, *beside, b):
+        pose = geometry.relative_pose(SCENE.cam_from_world[view], SCENE.cam_from_world[a])
+        if view in beside:
+            axis = geometry.unit_vectors(np.random.default_rng(view).normal(size=3))
+            pose = Pose(geometry.rotation_exp(np.radians(turn_deg) * axis) @ pose.rotation, far * pose.translation)
+        told[NAMES[view]] = Pose(pose.rotation, pose.translation / unit)
+    return dataclasses.replace(link, guessed_poses=told)
+
+
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("guess") / "database.db"
@@ -126,9 +144,7 @@ def test_a_link_that_tells_no_distance_joins_two_models_by_guessed_depths(databa
     assert turn_deg < 1.0
     assert size < 0.03
     assert found.apart == ()
-    assert found.remarks == (
-        f"scale or distance in the model of {NAMES[0]} rests on depths that a pose network guesses",
-    )
+    assert found.remarks == (f"scale or distance in the model of {NAMES[0]} rests on what a pose network guesses",)
 
 
 def test_what_depths_are_off_by_alike_is_no_matter_between_two_models(database: Path, tmp_path: Path) -> None:
@@ -182,3 +198,60 @@ def test_a_guess_needs_depths_of_the_model(database: Path) -> None:
     assert baseline_length(few, NAMES[3], guessed(bare(3, 4)), CAMERAS).length is None
     nothing = dataclasses.replace(bare(3, 4), guessed_a=DepthSamples())
     assert baseline_length(piece(database, LEFT), NAMES[3], nothing, CAMERAS).length is None
+
+
+# ---------------------------------------------------------------- photos beside the two
+
+
+def test_photos_beside_a_link_tell_its_length_in_either_model(database: Path, tmp_path: Path) -> None:
+    """No key point of the link has a depth; how the network places three photos of either side does instead."""
+    link = bare(3, 4)
+    found = joined(database, tmp_path, (LEFT, RIGHT), [link], Guesses([seen_with(link, (1, 2, 5, 6), turn_deg=2.0)]))
+    assert [model.num_reg_images() for model in found.models] == [8]
+    turn_deg, size = errors(found.models[0])
+    assert turn_deg < 1.0
+    assert size < 0.03
+    assert found.remarks == (f"scale or distance in the model of {NAMES[0]} rests on what a pose network guesses",)
+
+
+def test_a_single_photo_is_placed_by_those_beside_its_neighbour(database: Path, tmp_path: Path) -> None:
+    link = bare(3, 4)
+    found = joined(database, tmp_path, (LEFT,), [link], Guesses([seen_with(link, (0, 1, 2))]))
+    assert [model.num_reg_images() for model in found.models] == [5]
+    poses = reconstruction.poses(found.models[0])
+    length = np.linalg.norm(geometry.relative_pose(poses[NAMES[4]], poses[NAMES[3]]).translation)
+    assert length == pytest.approx(baseline(3, 4), rel=0.03)
+
+
+@pytest.mark.parametrize(("turn_deg", "far", "is_told"), [(3.0, 1.0, True), (12.0, 1.0, False), (3.0, 1.3, True)])
+def test_photos_beside_tell_nothing_where_the_network_has_them_elsewhere(
+    database: Path, turn_deg: float, far: float, is_told: bool
+) -> None:
+    """A turn is seen. That all of them are too far away is not: the length is too short then by as much."""
+    link = seen_with(bare(3, 4), (0, 1, 2), turn_deg, far)
+    length = baseline_length(piece(database, LEFT), NAMES[3], link, CAMERAS).length
+    assert (length is not None) is is_told
+    if length is not None and far == 1.0:
+        assert length.value == pytest.approx(baseline(3, 4), rel=0.03)
+
+
+def test_a_photo_too_near_to_the_end_tells_no_length(database: Path) -> None:
+    link = bare(3, 4)
+    near = {
+        name: Pose(pose.rotation, 0.1 * pose.translation) for name, pose in seen_with(link, (2,)).guessed_poses.items()
+    }
+    near[NAMES[4]] = link.b_from_a
+    told = dataclasses.replace(link, guessed_poses=near)
+    assert baseline_length(piece(database, LEFT), NAMES[3], told, CAMERAS).length is None
+
+
+def test_depths_and_photos_that_contradict_one_another_tell_nothing(database: Path) -> None:
+    """Both are one network's: where they agree, the length is surer than by either."""
+    model, link = piece(database, LEFT), seen_with(bare(3, 4), (0, 1, 2))
+    alone = baseline_length(model, NAMES[3], link, CAMERAS).length
+    agreed = baseline_length(model, NAMES[3], guessed(link), CAMERAS).length
+    assert alone is not None
+    assert agreed is not None
+    assert agreed.sigma < alone.sigma
+    assert agreed.value == pytest.approx(baseline(3, 4), rel=0.03)
+    assert baseline_length(model, NAMES[3], guessed(link, error=2.0), CAMERAS).length is None

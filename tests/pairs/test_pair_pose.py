@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bridging_scene import camera, context, pan, write_folder
 from geometry_scenes import Scene, arc, cloud, observe, pose_error_deg, turned
@@ -70,8 +71,9 @@ def arc_scene(unit: float = 1.0, turn_deg: float = 48.0) -> Scene:
     return observe(unit * cloud(1, 200), poses, noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
 
 
-def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True) -> PairOutcome:
+def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True, relay_frames: int | None = None) -> PairOutcome:
     """The outcome of one clip; what the stores of the folder hold is not computed again."""
+    folder.mkdir(exist_ok=True)
     if not (folder / "a__b").exists():
         write_folder(folder / "a__b", FRAMES)
     photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
@@ -85,7 +87,9 @@ def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True) -> PairOutco
         estimator = MatcherEstimator(EstimatorContext(features=cache.features, matches=cache.matches))
         generators = [ClipsGenerator(context(photos, clip_dirs=(folder,)))]
         choosing = ConsistencyOptions(num_random_subsets=3)
-        poser = PairPoser(view, cache, stores.hypotheses, estimator, generators, choosing, seed=0)
+        poser = PairPoser(
+            view, cache, stores.hypotheses, estimator, generators, choosing, seed=0, relay_frames=relay_frames
+        )
         assert poser.num_clips_on_disk(PAIR) == 1
         return poser.bridge(PAIR)
 
@@ -130,6 +134,22 @@ def test_a_small_turn_may_rest_on_a_guess(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: None)
     outcome = bridged(tmp_path, arc_scene(turn_deg=20.0), is_trusted=False)
     assert outcome.choice.reason is ChoiceReason.ACCEPTED
+
+
+def test_frames_that_match_with_nothing_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five frames two are kept: those that match with their neighbours."""
+    matches = KnownCache.matches
+    blurred = {KEYS[2], KEYS[3], KEYS[5]}
+    monkeypatch.setattr(
+        KnownCache, "matches", lambda self, a, b: NOTHING if {a.key, b.key} & blurred else matches(self, a, b)
+    )
+    outcome = bridged(tmp_path / "relay", arc_scene(), relay_frames=2)
+    assert outcome.previews[0].num_frames == 2
+    kept = {frame for hypothesis in outcome.hypotheses for frame in hypothesis.frames}
+    assert kept <= {0, 1}
+    for number, shown in zip((1, 4), outcome.previews[0].frames, strict=True):
+        small = Image.fromarray(FRAMES[number]).resize(shown.shape[1::-1], Image.Resampling.BOX)
+        assert np.mean(np.abs(np.asarray(small, float) - shown)) < 3.0
 
 
 def test_a_resumed_run_estimates_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +261,7 @@ def asking(
     for name, value in {
         "answers": {(KEYS[0], KEYS[-1]): scene.b_from_a(0, -1)},
         "depths": {},
+        "needs": 2,
         "asked": [],
         "focal_px": scene.intrinsics[0].focal_px,
     }.items():
@@ -308,11 +329,13 @@ def test_guessed_depths_are_in_baselines_and_of_two_photos_of_each_side(
         KnownProposer.depths = {KEYS[0]: DepthSamples(spots, np.full(9, 3.0))}
         KnownProposer.depths[KEYS[-1]] = DepthSamples(spots, np.full(9, 6.0))
         link = link_between(PAIR.a, PAIR.b, pose)
-        found = poser.with_guessed_depths(link, ["c.jpg", "d.jpg"])
+        found = poser.with_guesses(link, ["c.jpg", "d.jpg"])
         length = unit * np.linalg.norm(pose.translation)
         np.testing.assert_allclose(found.guessed_a.depths, 3.0 / length)
         np.testing.assert_allclose(found.guessed_b.depths, 6.0 / length)
         assert found.b_from_a is link.b_from_a
+        assert set(found.guessed_poses) == {PAIR.a, PAIR.b}  # it has placed no other
+        assert np.linalg.norm(found.guessed_poses[PAIR.b].translation) == pytest.approx(1.0)
         assert KnownProposer.asked == [(KEYS[0], KEYS[1], KEYS[-2], KEYS[-1])]
 
 
@@ -320,5 +343,5 @@ def test_depths_of_another_pose_than_the_links_say_nothing(tmp_path: Path, monke
     with asking(tmp_path, monkeypatch, is_trusted=True) as (poser, scene):
         KnownProposer.depths = dict.fromkeys((KEYS[0], KEYS[-1]), DepthSamples(np.zeros((9, 2)), np.ones(9)))
         link = link_between(PAIR.a, PAIR.b, turned(scene.b_from_a(0, -1), 20.0))
-        assert poser.with_guessed_depths(link) is link
-    assert poser_with(tmp_path).with_guessed_depths(link) is link
+        assert poser.with_guesses(link) is link
+    assert poser_with(tmp_path).with_guesses(link) is link

@@ -269,7 +269,7 @@ def proposer(monkeypatch: pytest.MonkeyPatch) -> type[KnownProposer]:
     monkeypatch.setattr(
         estimators, "POSE_ESTIMATORS", replace(estimators.POSE_ESTIMATORS, builtin=known_proposer.TARGETS)
     )
-    for name, value in {"answers": {}, "depths": {}, "asked": [], "is_here": True, "num_closed": 0}.items():
+    for name, value in {"answers": {}, "depths": {}, "needs": 2, "asked": [], "is_here": True, "num_closed": 0}.items():
         monkeypatch.setattr(KnownProposer, name, value)
     return KnownProposer
 
@@ -301,7 +301,7 @@ def test_a_network_is_not_believed_against_the_photos_own_matches(
     proposer.answers = answer((3, 4), turn_deg=40.0)
     done = run(base_of(tmp_path), tmp_path / "run")
     assert done.having(LinkVerdict.ACCEPTED) == set()
-    assert len(proposer.asked) == 1
+    assert [len(views) for views in proposer.asked] == [2, 8]  # alone, and with three photos of each side
     assert done.sizes == [4, 4]
 
 
@@ -322,6 +322,23 @@ def test_a_network_is_asked_for_what_matches_leave_open_and_can_judge(
     network(true_matches(ACROSS))
     assert run(base, tmp_path / "matched").sizes == [8]
     assert len(proposer.asked) == 1
+
+
+def test_photos_around_a_gap_are_shown_to_the_network_where_the_pair_alone_does_not_suffice(
+    tmp_path: Path, network: Callable[..., Network], proposer: type[KnownProposer]
+) -> None:
+    """It has no pose for the two photos alone, and one that the pixels believe where it sees more of either side."""
+    network({(3, 4): doubtful((3, 4))})
+    proposer.answers, proposer.needs = answer((3, 4), turn_deg=3.0), 5
+    done = run(base_of(tmp_path), tmp_path / "run")
+    assert done.having(LinkVerdict.ACCEPTED) == {(3, 4)}
+    assert done.pairs[3, 4].detail.startswith("da3 with 6 photos beside: ")
+    alone, group = proposer.asked[:2]
+    keys = [image_key(photo) for photo in PHOTOS]
+    assert alone == (keys[3], keys[4])
+    assert (group[0], set(group[1:-1]), group[-1]) == (keys[3], {*keys} - {keys[3], keys[4]}, keys[4])
+    assert done.sizes == [8]
+    assert worst_error_deg(done.found.models[0], TRUTH) < 2.0
 
 
 SPANS = ((0, 3), (3, 4), (4, 7))  # either model, and what lies between them
@@ -346,9 +363,8 @@ def points_of(view: int, *, is_upper: bool) -> np.ndarray:
 LOWER, UPPER = (np.intersect1d(*(points_of(view, is_upper=is_upper) for view in (3, 4))) for is_upper in (False, True))
 
 
-def test_a_link_without_distance_joins_by_the_depths_of_a_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposer: type[KnownProposer]
-) -> None:
+def base_without_depths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
+    """Two models that have no points where their photos match across."""
     known = HalfNetwork(SCENE, true_matches([(3, 4)]))
     monkeypatch.setattr(LearnedMatcher, "extract", lambda _, image: known.extract(image))
     monkeypatch.setattr(LearnedMatcher, "match", lambda _, a, b: known.match(a, b))
@@ -357,7 +373,13 @@ def test_a_link_without_distance_joins_by_the_depths_of_a_network(
         for side in (LEFT, RIGHT)
         for (a, b), found in all_rows(SCENE, side).items()
     }
-    base = base_of(tmp_path, rows=rows)
+    return base_of(folder, rows=rows)
+
+
+def test_a_link_without_distance_joins_by_the_depths_of_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposer: type[KnownProposer]
+) -> None:
+    base = base_without_depths(tmp_path, monkeypatch)
     proposer.answers = answer((3, 4))
     without = run(base, tmp_path / "without")
     assert (without.having(LinkVerdict.ACCEPTED), without.sizes) == ({(3, 4)}, [4, 4])
@@ -368,8 +390,13 @@ def test_a_link_without_distance_joins_by_the_depths_of_a_network(
         depths = unit * (points @ pose.rotation.T + pose.translation)[:, 2] * noise  # in the unit of its poses
         proposer.depths[image_key(PHOTOS[view])] = DepthSamples(SCENE.features[view].keypoints_px, depths)
     done = run(base, tmp_path / "run")
+    assert len(proposer.asked[-1]) == 8
+    assert_joined_to_scale(done)
+
+
+def assert_joined_to_scale(done: Run) -> None:
+    """All photos in one model, within a degree and 3 percent, and it is told what that rests on."""
     assert done.sizes == [8]
-    assert len(proposer.asked[-1]) == 4
     assert worst_error_deg(done.found.models[0], TRUTH) < 1.0
     poses = reconstruction.poses(done.found.models[0])
     lengths, truth = (
@@ -377,7 +404,31 @@ def test_a_link_without_distance_joins_by_the_depths_of_a_network(
         for p in (poses, TRUTH)
     )
     np.testing.assert_allclose(lengths / lengths[0], truth / truth[0], rtol=0.03)
-    assert any("rests on depths that a pose network guesses" in warning for warning in done.warnings)
+    assert any("rests on what a pose network guesses" in warning for warning in done.warnings)
+
+
+def around_the_gap(turn_deg: float) -> dict[tuple[str, str], Pose]:
+    """What a network says of all photos, seen from photo 3 in a scale of its own: those beside the gap are turned."""
+    found = {}
+    for view in range(8):
+        pose = relative_pose(SCENE.cam_from_world[view], SCENE.cam_from_world[3])
+        turn = np.eye(3) if view == 4 else turned(Pose(np.eye(3), np.ones(3)), turn_deg).rotation
+        found[image_key(PHOTOS[3]), image_key(PHOTOS[view])] = Pose(turn @ pose.rotation, 0.2 * turn @ pose.translation)
+    return found
+
+
+def test_a_link_without_distance_joins_by_the_photos_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposer: type[KnownProposer]
+) -> None:
+    """The network sees no depth where the models have points: of the pair alone it knows a direction, no distance."""
+    base = base_without_depths(tmp_path, monkeypatch)
+    proposer.answers = answer((3, 4))
+    without = run(base, tmp_path / "without")
+    assert (without.having(LinkVerdict.ACCEPTED), without.sizes) == ({(3, 4)}, [4, 4])
+    proposer.answers = around_the_gap(turn_deg=1.0)
+    assert_joined_to_scale(run(base, tmp_path / "run"))
+    proposer.answers = around_the_gap(turn_deg=15.0)  # elsewhere than the models have them
+    assert run(base, tmp_path / "lost").sizes == [4, 4]
 
 
 # ---------------------------------------------------------------- 5. to 7. clips

@@ -19,6 +19,7 @@ from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseE
 from interpose_sfm.products import Intrinsics, PoseStatus, View, ViewPoses
 from interpose_sfm.storage.content_keys import content_key
 
+MAX_GROUP = 4  # two photos of each side: all pairs with A or B are run, which eight would make 26
 MAX_SAMPLED_PAIRS = 160  # almost a megabyte each; one weak pair has a hundred by default
 
 
@@ -30,6 +31,7 @@ class Dust3rEstimator(PoseEstimator):
     """
 
     name = "dust3r"
+    proposes = True
 
     def __init__(self, context: EstimatorContext) -> None:
         """Choose the options; loads nothing.
@@ -69,6 +71,7 @@ class Dust3rEstimator(PoseEstimator):
             frame_pool=self._options.dust3r_pool if is_economical else None,
             gains_from_more_views=False,
             trusts_focal_lengths=False,
+            group_size=MAX_GROUP,
             settings_key=content_key(self._options, self._identity),
         )
 

@@ -173,3 +173,4 @@ def test_a_weak_pair_gets_its_pose_from_the_network(monkeypatch: pytest.MonkeyPa
     assert max(pose_error_deg(found.b_from_a, truth)) < 1.0
     assert found.choice is not None
     assert found.choice.clip_scores[0].num_hypotheses == 11
+    assert found.tried[:2] == ("learned matching", "pose network")
