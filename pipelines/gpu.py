@@ -91,6 +91,13 @@ def matching(ends: list[View], device: str) -> Iterator[Task]:
     yield "ALIKED, key points of a photo", 1, f"{device}, float32", lambda: learned.extract(ends[0].image)
     what = f"LightGlue, {PAIRS} pairs of {len(a.scores)} and {len(b.scores)} key points one after another"
     yield what, PAIRS, f"{device}, float32", lambda: [learned.match(a, b) for _ in range(PAIRS)]
+    if device != "cpu":
+        yield (
+            f"LightGlue, {PAIRS} pairs together",
+            PAIRS,
+            f"{device}, float32",
+            lambda: learned.match_all([(a, b)] * PAIRS),
+        )
 
 
 def dust3r(views: list[View], device: str) -> Iterator[Task]:

@@ -1,4 +1,4 @@
-"""Learned features and matches on several cores.
+"""Learned features and matches on several cores, or several at once on a GPU.
 
 Two pairs with a thread each are done sooner than one after the other with two threads each: the networks use more
 threads badly.
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TOGETHER = 8  # pairs that a GPU matches at once; of those that turn out not to be needed no more are matched in vain
 MAX_WORKERS = 4  # a pair of 2048 key points takes some 300 MB
 
 
@@ -70,6 +71,38 @@ class MatchingAhead:
         """
         if pair in self._begun:
             self._begun[pair].result()
+
+
+class MatchingTogether:
+    """Matches the pairs that come next together with the present one, on a GPU, which one pair does not fill.
+
+    Args:
+        compute: Matches several pairs at once, and keeps what it finds.
+    """
+
+    num_ahead = TOGETHER - 1
+
+    def __init__(self, compute: Callable[[Sequence[ImagePair]], object]) -> None:
+        self._compute = compute
+        self._begun: dict[ImagePair, None] = {}
+        self._done: set[ImagePair] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._begun.clear()
+
+    def begin(self, pairs: Iterable[ImagePair]) -> None:
+        """Note pairs that are wanted, in their order."""
+        self._begun.update(dict.fromkeys(pair for pair in pairs if pair not in self._done))
+
+    def wait(self, pair: ImagePair) -> None:
+        """Match all that are noted, if the pair is one of them."""
+        if pair in self._begun:
+            self._compute(tuple(self._begun))
+            self._done.update(self._begun)
+            self._begun.clear()
 
 
 def at_once(compute: Callable[[T], object], items: Sequence[T], num_workers: int) -> None:

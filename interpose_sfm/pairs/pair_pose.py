@@ -12,7 +12,7 @@ from interpose_sfm import geometry
 from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
 from interpose_sfm.clips.strips import preview
-from interpose_sfm.matching.ahead import MatchingAhead, num_workers
+from interpose_sfm.matching.ahead import MatchingAhead, MatchingTogether, num_workers
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
@@ -101,13 +101,18 @@ class PairPoser:
         """The pair alone, by learned matches: its two-view geometry, and the link it offers if there is a pose."""
         return self._own.matched(pair, self._views(pair.a), self._views(pair.b))
 
-    def matching_ahead(self) -> MatchingAhead:
-        """What matches pairs on the other cores before `match` is asked for them."""
+    def matching_ahead(self) -> MatchingAhead | MatchingTogether:
+        """What matches pairs on the other cores, or several at once on a GPU, before `match` is asked for them."""
 
         def compute(pair: ImagePair) -> None:
             self._cache.features_and_matches(self._views(pair.a), self._views(pair.b))
 
+        if self._cache.options.device != "cpu":
+            return MatchingTogether(lambda pairs: self._cache.match_all([self._ends(pair) for pair in pairs]))
         return MatchingAhead(compute, num_workers(self._cache.options.device))
+
+    def _ends(self, pair: ImagePair) -> tuple[View, View]:
+        return self._views(pair.a), self._views(pair.b)
 
     def has_guessed_focal(self, pair: ImagePair) -> bool:
         """Whether nothing tells the focal length of either photo."""

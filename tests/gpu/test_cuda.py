@@ -58,6 +58,20 @@ def test_matching_finds_what_it_finds_on_the_cpu() -> None:
     assert np.mean(distances_px.min(axis=1) < 0.5) > 0.95
 
 
+def test_pairs_that_are_matched_together_find_what_they_find_alone() -> None:
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (240, 320, 3), np.uint8)]
+    images += [np.roll(images[0], shift, axis=1) for shift in (20, 60)]
+    matcher = LearnedMatcher(MatchingOptions(device=DEVICE, max_keypoints=512))
+    a, b, c = (matcher.extract(image) for image in images)
+    pairs = [(a, b), (a, c.chosen(np.arange(200))), (b, c)]
+    for found, (one, other) in zip(matcher.match_all(pairs), pairs, strict=True):
+        alone = matcher.match(one, other)
+        sure = [{tuple(row) for row in x.indices[x.scores > 0.5].tolist()} for x in (found, alone)]
+        assert len(sure[1]) > 30
+        assert len(sure[0] ^ sure[1]) <= 0.05 * len(sure[1])  # attention is in half precision there
+
+
 @tiny_da3.needs_code
 @pytest.mark.parametrize(("dtype", "tolerance"), [(NetworkDtype.FLOAT32, 1e-3), (NetworkDtype.BFLOAT16, 0.1)])
 def test_da3_answers_as_on_the_cpu(dtype: NetworkDtype, tolerance: float) -> None:
