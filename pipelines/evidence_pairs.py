@@ -19,7 +19,7 @@ from interpose_sfm.matching.cache import LearnedCache, PhotoViews
 from interpose_sfm.options import MatchingOptions
 from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.products import Features, ImagePair, Intrinsics, Link, Matches, Pose
-from interpose_sfm.storage.stores import FeatureStore, MatchStore
+from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
 
 SEED = 0
 WRONG_DEG = 15.0

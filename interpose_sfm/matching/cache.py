@@ -20,7 +20,8 @@ from interpose_sfm.photos.masks import photo_mask
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import Features, FloatArray, Intrinsics, MaskArray, Matches, View
 from interpose_sfm.storage.content_keys import content_key, view_key
-from interpose_sfm.storage.stores import FeatureStore, MatchStore, store_key
+from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
+from interpose_sfm.storage.stores import store_key
 
 ANY_SCORE = "any score"
 """Part of the key of stored matches: those of earlier versions lack the doubtful ones, and are made again."""
@@ -75,7 +76,7 @@ class LearnedCache:
 
     Both are kept in the HDF5 stores, under keys that hold image content, options and weights. Memory holds those that
     were used last, a bounded number of them; what concerns frames of clips leaves it with :meth:`forget_frames`.
-    Several threads may ask; one of them computes, the others wait.
+    Several threads may ask, and several processes with the same stores; one of them computes, the others wait.
 
     Attributes:
         options: How they are computed, and on which device.
@@ -109,14 +110,18 @@ class LearnedCache:
         with self._feature_locks[hash(key) % NUM_LOCKS]:
             features = self._features.recall(name) or self._feature_store.get(key)
             if features is None:
-                features = self._matcher.extract(view.image)
-                if view.mask is not None:
-                    features = features.chosen(_on_white(features.keypoints_px, view.mask))
-                if name not in self._photos:
-                    features = _best(features, self._max_frame_keypoints)
-                self._feature_store.put(key, features)
+                with self._feature_store.making(key) as made_elsewhere:
+                    features = made_elsewhere or self._extracted(view, name)
+                    if made_elsewhere is None:
+                        self._feature_store.put(key, features)
             self._features.hold(name, features)
         return features
+
+    def _extracted(self, view: View, name: str) -> Features:
+        features = self._matcher.extract(view.image)
+        if view.mask is not None:
+            features = features.chosen(_on_white(features.keypoints_px, view.mask))
+        return features if name in self._photos else _best(features, self._max_frame_keypoints)
 
     def matches(self, a: View, b: View) -> Matches:
         """Putative matches from a to b, of any score."""
@@ -125,8 +130,10 @@ class LearnedCache:
         with self._match_locks[hash(key) % NUM_LOCKS]:
             matches = self._matches.recall(names) or self._match_store.get(key)
             if matches is None:
-                matches = self._matcher.match(self.features(a), self.features(b))
-                self._match_store.put(key, matches)
+                with self._match_store.making(key) as made_elsewhere:
+                    matches = made_elsewhere or self._matcher.match(self.features(a), self.features(b))
+                    if made_elsewhere is None:
+                        self._match_store.put(key, matches)
             self._matches.hold(names, matches)
         return matches
 

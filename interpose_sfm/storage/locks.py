@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 logger = logging.getLogger(__name__)
 
+_EXCLUSIVE, _SHARED, _AT_ONCE = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB
+_LOOK_S = 0.05  # how often a waiting process looks
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of file systems that have none
 
 
@@ -55,6 +61,111 @@ def acquire_lock(path: Path) -> FileLock:
             logger.warning("no file locks at %s (%s): do not start a second run there", path.parent, error)
             return lock
     raise OSError(errno.EBUSY, "the lock file keeps vanishing", str(path))
+
+
+class SharedLock:
+    """A lock that many processes hold together or one alone, so that the last one to leave may clean up.
+
+    The lock ends with its process, however that ends; a forked process has no say in it. On file systems without locks
+    everybody seems to be alone, as with `acquire_lock`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the file and its folder if need be; nothing is held yet.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        self._path, self._process = path, os.getpid()
+        self._descriptor = -1
+        self._open()
+
+    def try_alone(self) -> bool:
+        """Hold it alone, if nobody else holds it; else it is not held at all."""
+        return self._lock(_EXCLUSIVE | _AT_ONCE)
+
+    def share(self) -> None:
+        """Hold it with others, after waiting for who holds it alone."""
+        while not self._lock(_SHARED):
+            continue
+
+    def try_share(self) -> bool:
+        """Hold it with others, unless somebody holds it alone."""
+        return self._lock(_SHARED | _AT_ONCE)
+
+    def holder(self) -> str:
+        """Who holds it alone, as far as the file tells."""
+        return _read_holder(self._path)
+
+    def release(self, *, remove: bool = False) -> None:
+        """Give it back; may be called again.
+
+        Args:
+            remove: Whether the file goes, too; only of a lock that is held alone.
+        """
+        if self._descriptor < 0:
+            return
+        if os.getpid() == self._process and remove:
+            self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)  # which also ends the lock
+        self._descriptor = -1
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is open, and this is no fork of the process that opened it."""
+        return self._descriptor >= 0 and os.getpid() == self._process
+
+    def _open(self) -> None:
+        for _ in range(100):  # the folder may vanish under us when its last user removes it
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+                return
+        raise OSError(errno.EBUSY, "the lock file keeps vanishing", str(self._path))
+
+    def _lock(self, how: int) -> bool:
+        """Lock the file that lies there now; one that its last user has removed meanwhile is no lock."""
+        while True:
+            try:
+                fcntl.flock(self._descriptor, how)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    return False
+                if error.errno not in _WITHOUT_LOCKS:
+                    raise
+                logger.warning("no file locks at %s (%s): do not start a second run there", self._path.parent, error)
+                return True
+            if self._is_there():
+                return True
+            os.close(self._descriptor)
+            self._open()
+
+    def _is_there(self) -> bool:
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        return False
+
+
+@contextmanager
+def claimed(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a claim alone, such as to make one thing that several processes want; its file is there only meanwhile.
+
+    Args:
+        path: A file of its own; its folder is made if need be.
+        wait: Whether to wait for who holds it; the claim of a process that died is free at once.
+
+    Yields:
+        Whether it is held; always true after waiting.
+    """
+    lock = SharedLock(path)
+    is_held = lock.try_alone()
+    while not is_held and wait:
+        time.sleep(_LOOK_S)
+        is_held = lock.try_alone()
+    try:
+        yield is_held
+    finally:
+        lock.release(remove=is_held)
 
 
 def _write_holder(descriptor: int) -> None:

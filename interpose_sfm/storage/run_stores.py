@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
 from interpose_sfm.storage.hypotheses import HypothesisStore
-from interpose_sfm.storage.stores import FeatureStore, MatchStore
 
 
 @dataclass(frozen=True)

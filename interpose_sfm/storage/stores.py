@@ -5,6 +5,10 @@ dataset per array. HDF5 files that are open for writing do not survive a kill. S
 place: each item first becomes a small file in the folder ``<name>.h5.parts``, and closing the store (or opening it
 after a crash) folds these into a new version of the file that replaces the old one as a whole.
 
+Several processes may have a store open at once, on one machine or on several that share a disk: each item is written
+under another name and then renamed, and the file changes only while a single process has the store open. What one of
+them puts, the others find at once; `Store.making` keeps them from making one thing twice.
+
 Every file ends in a seal (`storage.digests`), and HDF5 sees none that is broken: what is damaged is named, set aside,
 and made again. Only a file that is sealed and yet not ours to read, of another kind or version, is refused.
 """
@@ -25,13 +29,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-import numpy as np
-
-from interpose_sfm.products import Features, Matches
-from interpose_sfm.storage.arrays import check_sizes, get_array, is_storable, put_array
+from interpose_sfm.storage.arrays import check_sizes, is_storable
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, fsync_path
 from interpose_sfm.storage.digests import SealState, break_seal, seal, seal_state, sealed
-from interpose_sfm.storage.locks import LockHeldError, acquire_lock
+from interpose_sfm.storage.locks import SharedLock, claimed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,10 +63,10 @@ def store_key(*parts: str) -> str:
 
 
 class Store(ABC, Generic[_T]):
-    """A mapping on disk from text keys to products of one type, for one process at a time.
+    """A mapping on disk from text keys to products of one type, for several processes and threads.
 
     What `put` returned from survives the death of the process at any later moment. Close the store (or use it in a
-    ``with`` block) to fold the new items into the file. Several threads may use it as long as none closes it.
+    ``with`` block), and the last one to close it folds the new items into the file. No thread may use it then.
     """
 
     kind: ClassVar[str]
@@ -78,24 +79,21 @@ class Store(ABC, Generic[_T]):
             path: The HDF5 file; it need not exist.
 
         Raises:
-            StoreError: if the store is open elsewhere, or the file is of another kind or of another version.
+            StoreError: if the file is of another kind or of another version.
             OSError: if the folder cannot be written.
         """
         self.path = Path(path).absolute()
         self._parts = self.path.with_name(self.path.name + ".parts")
-        self._pending: dict[str, str] = {}  # group name -> key of the items that are parts still
+        self._pending: dict[str, str] = {}  # group name -> key of the items that are parts still, by this process
         self._file: Any = None
         self._is_open = False
+        self._lock = SharedLock(self._parts / _LOCK)
         try:
-            self._lock = acquire_lock(self._parts / _LOCK)
-        except LockHeldError as error:
-            raise StoreError(f"{self.path} is already open ({error.holder}); close it there first") from None
-        try:
-            for leftover in self._parts.glob(f"{TEMP_PREFIX}*"):
-                leftover.unlink()
-            self._set_aside_damaged()
-            self._fold()
-            self._file = self._open_file(self.path) if self.path.exists() else None
+            if self._lock.try_alone():
+                self._clean_up()
+                self._fold()
+            self._lock.share()
+            self._file = self._open_file(self.path) if self.path.exists() and self._is_whole() else None
             self._is_open = True
         finally:
             if not self._is_open:
@@ -115,7 +113,7 @@ class Store(ABC, Generic[_T]):
         """The value of a key, exactly as it was put; None if there is none, or if what is there is not one."""
         name = self._group_name(key)
         try:
-            if name in self._pending:
+            if self._has_part(name):
                 with self._open_file(self._part(name)) as part:
                     return self._read_item(part, name, key)
             if self._file is None or name not in self._file:
@@ -139,7 +137,17 @@ class Store(ABC, Generic[_T]):
     def __contains__(self, key: str) -> bool:
         """Whether a key has a value."""
         name = self._group_name(key)
-        return name in self._pending or (self._file is not None and name in self._file)
+        return self._has_part(name) or (self._file is not None and name in self._file)
+
+    @contextmanager
+    def making(self, key: str) -> Iterator[_T | None]:
+        """Keep all others, threads and processes, from making a value while this one does.
+
+        Yields:
+            The value, if somebody else has made it by now.
+        """
+        with claimed(self._parts / f"{self._group_name(key)}.claim"):
+            yield self.get(key)
 
     def keys(self) -> list[str]:
         """All keys, sorted."""
@@ -148,7 +156,13 @@ class Store(ABC, Generic[_T]):
         if self._file is not None:
             with self._naming_damage(self.path):
                 stored = [str(group.attrs["key"]) for group in self._file.values()]
-        return sorted({*stored, *self._pending.values()})
+        return sorted({*stored, *self._pending.values(), *self._keys_of_others()})
+
+    def _keys_of_others(self) -> Iterator[str]:
+        for part in self._parts.glob("*.h5"):
+            if self._has_part(part.stem) and part.stem not in self._pending:
+                with self._open_file(part) as file, self._naming_damage(part):
+                    yield str(file[part.stem].attrs["key"])
 
     def __len__(self) -> int:
         """Number of items."""
@@ -165,7 +179,8 @@ class Store(ABC, Generic[_T]):
             if self._file is not None:
                 self._file.close()
                 self._file = None
-            self._fold()
+            if self._lock.is_ours and self._lock.try_alone():  # else others fold it
+                self._fold()
         finally:
             self._unlock()
 
@@ -185,12 +200,10 @@ class Store(ABC, Generic[_T]):
 
     def _unlock(self) -> None:
         """Give the lock back and remove what only it needed."""
-        if self._lock.is_locked:  # not in a forked process
-            (self._parts / _LOCK).unlink(missing_ok=True)
-            self._lock.release()
+        self._lock.release(remove=self._lock.is_ours and self._lock.try_alone())
         try:
             self._parts.rmdir()
-        except OSError as error:  # parts are left after a failed fold, or somebody else has just opened the store
+        except OSError as error:  # parts are left after a failed fold, or somebody else has the store open
             logger.debug("kept %s: %s", self._parts, error)
 
     # -------------------------------------------------------- files
@@ -204,6 +217,11 @@ class Store(ABC, Generic[_T]):
 
     def _part(self, name: str) -> Path:
         return self._parts / f"{name}.h5"
+
+    def _has_part(self, name: str) -> bool:
+        """Whether an item is a part still; of those of others only whole ones count, since HDF5 is to see no others."""
+        part = self._part(name)
+        return name in self._pending or (part.exists() and seal_state(part) is SealState.WHOLE)
 
     def _part_bytes(self, name: str, key: str, value: _T) -> bytes:
         """An HDF5 file that holds one item."""
@@ -287,8 +305,13 @@ class Store(ABC, Generic[_T]):
                 "delete it"
             ) from error
 
-    def _set_aside_damaged(self) -> None:
-        """Move the file out of the way if it is not whole, and remove parts that are not."""
+    def _clean_up(self) -> None:
+        """Remove what killed processes left, set the file aside if it is not whole, remove parts that are not.
+
+        Only while nobody else has the store open.
+        """
+        for leftover in (*self._parts.glob(f"{TEMP_PREFIX}*"), *self._parts.glob("*.claim")):
+            leftover.unlink()
         if self.path.exists() and not self._is_whole():
             aside = self.path.with_name(self.path.name + _DAMAGED)
             os.replace(self.path, aside)
@@ -351,45 +374,3 @@ class Store(ABC, Generic[_T]):
             except (OSError, KeyError, ValueError, RuntimeError):
                 self._read_item(source, name)  # tells if the source is to blame
                 raise
-
-
-# ---------------------------------------------------------------- products
-
-
-class FeatureStore(Store[Features]):
-    """Features by photo name or content key."""
-
-    kind = "features"
-
-    def _write(self, group: Any, value: Features) -> None:
-        n = len(value.keypoints_px)
-        put_array(group, "keypoints_px", value.keypoints_px, np.float64, (n, 2))
-        put_array(group, "descriptors", value.descriptors, np.float32, (n, None))
-        put_array(group, "scores", value.scores, np.float32, (n,))
-        put_array(group, "size_px", np.array(value.size_px, dtype=np.int64), np.int64, (2,))
-
-    def _read(self, group: Any) -> Features:
-        width, height = get_array(group, "size_px", np.int64, (2,)).tolist()
-        keypoints_px = get_array(group, "keypoints_px", np.float64, (None, 2))
-        n = len(keypoints_px)
-        return Features(
-            keypoints_px=keypoints_px,
-            descriptors=get_array(group, "descriptors", np.float32, (n, None)),
-            scores=get_array(group, "scores", np.float32, (n,)),
-            size_px=(width, height),
-        )
-
-
-class MatchStore(Store[Matches]):
-    """Matches by a key of both images, see `store_key`."""
-
-    kind = "matches"
-
-    def _write(self, group: Any, value: Matches) -> None:
-        n = len(value.indices)
-        put_array(group, "indices", value.indices, np.uint32, (n, 2))
-        put_array(group, "scores", value.scores, np.float32, (n,))
-
-    def _read(self, group: Any) -> Matches:
-        indices = get_array(group, "indices", np.uint32, (None, 2))
-        return Matches(indices=indices, scores=get_array(group, "scores", np.float32, (len(indices),)))

@@ -42,8 +42,9 @@ from interpose_sfm.retrieval.pair_list import read_pair_file
 from interpose_sfm.storage.atomic import atomic_write_json
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.digests import digest_of
+from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
 from interpose_sfm.storage.hypotheses import HypothesisStore
-from interpose_sfm.storage.stores import FeatureStore, MatchStore, Store
+from interpose_sfm.storage.stores import Store
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.synthetic import SampleTruth
 from interpose_sfm.synthetic.sample import read_sample

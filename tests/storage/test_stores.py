@@ -33,8 +33,9 @@ from interpose_sfm.products import (
 )
 from interpose_sfm.storage.atomic import TEMP_PREFIX
 from interpose_sfm.storage.digests import SealState, break_seal, seal_state
+from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
 from interpose_sfm.storage.hypotheses import HypothesisStore
-from interpose_sfm.storage.stores import FeatureStore, MatchStore, Store, StoreError, store_key
+from interpose_sfm.storage.stores import Store, StoreError, store_key
 from paths import ROOT
 from sealed import edited
 
@@ -353,14 +354,55 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- two at a time
 
 
-def test_a_store_opens_only_once_at_a_time(tmp_path: Path) -> None:
-    with MatchStore(tmp_path / "m.h5") as store:
-        store.put("a", matches(1))
-        with pytest.raises(StoreError, match=f"already open .process {os.getpid()} "):
-            MatchStore(tmp_path / "m.h5")
-        assert_equal(store.get("a"), matches(1))
-    with MatchStore(tmp_path / "m.h5") as store:
-        assert store.keys() == ["a"]
+def test_what_one_puts_the_other_finds_and_the_last_to_close_folds(tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    with MatchStore(path) as store:
+        store.put("old", matches(0))
+    with MatchStore(path) as first:
+        with MatchStore(path) as second:
+            first.put("a", matches(1))
+            second.put("b", matches(2))
+            for store in (first, second):
+                assert store.keys() == ["a", "b", "old"]
+                for seed, key in enumerate(("old", "a", "b")):
+                    assert key in store
+                    assert_equal(store.get(key), matches(seed))
+        with h5py.File(path) as file:
+            assert len(file) == 1  # the first one may be reading it
+        assert_equal(first.get("b"), matches(2))
+    assert os.listdir(tmp_path) == ["m.h5"]
+    with MatchStore(path) as store:
+        assert store.keys() == ["a", "b", "old"]
+
+
+def test_a_damaged_part_of_another_process_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    with MatchStore(path) as first, MatchStore(path) as second:
+        first.put("a", matches(1))
+        (part,) = (tmp_path / "m.h5.parts").glob("*.h5")
+        part.write_bytes(part.read_bytes()[:-10])
+        assert "a" not in second
+        assert second.get("a") is None
+        assert second.keys() == []
+
+
+def test_of_several_that_want_one_thing_one_makes_it(tmp_path: Path) -> None:
+    made = []
+
+    def want(number: int) -> None:
+        with MatchStore(tmp_path / "m.h5") as store, store.making("a") as found:
+            if found is None:
+                time.sleep(0.2)
+                made.append(number)
+                store.put("a", matches(1))
+
+    threads = [threading.Thread(target=want, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert os.listdir(tmp_path) == ["m.h5"]
 
 
 def test_others_can_read_the_file_while_a_store_is_open(tmp_path: Path) -> None:
@@ -384,7 +426,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from interpose_sfm.products import Matches
-from interpose_sfm.storage.stores import MatchStore
+from interpose_sfm.storage.feature_stores import MatchStore
 path, first = Path(sys.argv[1]), int(sys.argv[2])
 print("start")
 for i in range(first, 10**6, 4):
@@ -451,7 +493,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from interpose_sfm.products import Matches
-from interpose_sfm.storage.stores import MatchStore
+from interpose_sfm.storage.feature_stores import MatchStore
 
 root = Path(sys.argv[1])
 path = root / "run" / "m.h5"
@@ -546,7 +588,7 @@ def test_a_kill_after_the_file_was_replaced_but_before_its_parts_were_removed(tm
 def test_a_store_that_was_never_closed_is_complete_when_opened_again(tmp_path: Path) -> None:
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; import numpy as np;"
-        "from interpose_sfm.products import Matches; from interpose_sfm.storage.stores import MatchStore;"
+        "from interpose_sfm.products import Matches; from interpose_sfm.storage.feature_stores import MatchStore;"
         "store = MatchStore(Path(sys.argv[1]));"
         "store.put('a', Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))); os._exit(1)"
     )
@@ -554,8 +596,6 @@ def test_a_store_that_was_never_closed_is_complete_when_opened_again(tmp_path: P
     assert not (tmp_path / "m.h5").exists()
     with MatchStore(tmp_path / "m.h5") as store:
         assert store.keys() == ["a"]
-        with pytest.raises(StoreError, match="already open"):  # recovery keeps the lock
-            MatchStore(tmp_path / "m.h5")
     assert os.listdir(tmp_path) == ["m.h5"]
 
 
