@@ -24,6 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from clip_checks_videos import (
     CUT,
     FADE,
@@ -40,8 +42,6 @@ from clip_checks_videos import (
     write_contact_sheet,
     write_strips,
 )
-from PIL import Image
-
 from interpose_sfm.clips.checks import DEFAULT_LIMITS, ClipLimits, ClipReport, check_frames, describe_flags
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ClipFormat, ClipProblem

@@ -24,8 +24,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import evidence_few
 import numpy as np
+
+import evidence_few
 from evidence_pairs import (
     ACROSS,
     NUM_ACROSS,
@@ -41,7 +42,6 @@ from evidence_pairs import (
     collections_in,
     measure,
 )
-
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.consensus import settled

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from evidence_pairs import ACROSS, SEED, Row
-
 from interpose_sfm.products import ImagePair
 
 NUM_SELECTIONS = 3_000

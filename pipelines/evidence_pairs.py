@@ -11,7 +11,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from truth import true_pose
 
 from interpose_sfm import geometry
 from interpose_sfm.matching import agreement
@@ -20,6 +19,7 @@ from interpose_sfm.options import MatchingOptions
 from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.products import Features, ImagePair, Intrinsics, Link, Matches, Pose
 from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
+from truth import true_pose
 
 SEED = 0
 WRONG_DEG = 15.0

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+
 from dust3r_cost import END, START, stage
 from estimator_cost import random_network, rendered
-
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import Da3Options, MatchingOptions, NetworkDtype
 from interpose_sfm.options.devices import AUTO, pick_device

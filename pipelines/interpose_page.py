@@ -1,4 +1,4 @@
-"""Lay out pairs of the InterPose project page for ``interpose_pairs.py``.
+"""Lay out pairs of the InterPose project page for ``benchmark.py interpose-page``.
 
 The page's public repository (github.com/Inter-Pose/Inter-Pose.github.io) holds 40 pairs of photos, twelve videos of
 each, and the errors that the authors publish. The study's data are the pairs of even number; this makes the same of
@@ -17,8 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from interpose_pairs import MODELS, YAW_DEG
-
+from benchmarks.page_videos import MODELS, YAW_DEG
 from interpose_sfm.storage.atomic import atomic_write_json
 
 COLUMNS = ("dust3r_pair", *MODELS)  # in the order of the page's tables
@@ -36,7 +35,9 @@ def main() -> int:
     """Lay out the pairs asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkout", type=Path, help="working tree of the page's repository")
-    parser.add_argument("folder", type=Path, help="gets DATASET/EXAMPLE, as interpose_pairs.py --data reads them")
+    parser.add_argument(
+        "folder", type=Path, help="gets DATASET/EXAMPLE, as benchmark.py interpose-page --data reads them"
+    )
     parser.add_argument("--examples", type=int, nargs="+", default=[1, 3, 5, 7, 9], help="1 to 10, of each dataset")
     arguments = parser.parse_args()
     for dataset in YAW_DEG:

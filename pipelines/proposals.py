@@ -28,7 +28,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from truth import true_pose
 
 from interpose_sfm import geometry
 from interpose_sfm.matching.cache import LearnedCache, photo_view
@@ -53,6 +52,7 @@ from interpose_sfm.products import (
 from interpose_sfm.report import versions
 from interpose_sfm.storage.atomic import atomic_write_json, atomic_write_text
 from interpose_sfm.storage.run_stores import open_stores
+from truth import true_pose
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "proposals.md"

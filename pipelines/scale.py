@@ -35,7 +35,6 @@ from typing import Any
 
 import numpy as np
 import pycolmap
-from town import Town, write_town
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap import databases, reconstruction
@@ -51,6 +50,7 @@ from interpose_sfm.retrieval.vocabulary import FILE_NAME, MAX_FEATURES, Vocabula
 from interpose_sfm.storage.run_stores import open_stores
 from interpose_sfm.synthetic import pose_errors_deg
 from interpose_sfm.workflows.reconstruct import reconstruct
+from town import Town, write_town
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "scale.md"

@@ -25,15 +25,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from PIL import Image
-from truth import true_pose
 
+from benchmarks.ideal_clips import frames
 from interpose_sfm import geometry
 from interpose_sfm.options import BridgingOptions, ConsensusOptions, ReconstructOptions
 from interpose_sfm.products import LinkVerdict, Pose
 from interpose_sfm.report import versions
 from interpose_sfm.storage.atomic import atomic_write_text
 from interpose_sfm.workflows.relative_pose import relative_pose
+from truth import true_pose
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "spoiled_clips.md"
@@ -103,32 +103,6 @@ def outcome(kind: str, between: Sequence[Path], others: Sequence[Path], true: Po
         return found.verdict.value
     errors_deg = geometry.link_errors_deg(found.b_from_a, geometry.with_unit_translation(true))
     return "wrong" if max(errors_deg) > WRONG_DEG else "right"
-
-
-def frames(kind: str, between: Sequence[Path], others: Sequence[Path]) -> list[Image.Image]:
-    """The frames of a clip, in the size of A."""
-    first, last = read(between[0]), read(between[-1])
-    inner = [read(path) for path in between[1:-1]]
-    foreign = [read(path).resize(first.size) for path in others[: len(inner)]]
-    if kind == "cut":
-        inner = [inner[0], *foreign[1:]]
-    elif kind == "fade":
-        inner = [Image.blend(first, last.resize(first.size), share) for share in (0.2, 0.4, 0.6, 0.8)]
-    elif kind == "elsewhere":
-        inner = foreign
-    elif kind == "mirrored":
-        inner = [frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for frame in inner]
-    elif kind == "half":
-        return [first, *inner[: (len(inner) + 1) // 2]]
-    elif kind == "mixed":
-        inner = [frame for pair in zip(inner, foreign, strict=True) for frame in pair]
-    return [first, *inner, last]
-
-
-def read(path: Path) -> Image.Image:
-    """A photo."""
-    with Image.open(path) as photo:
-        return photo.convert("RGB")
 
 
 def document(said: Mapping[str, Sequence[str]], num_pairs: int) -> str:

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import pycolmap
 from PIL import ExifTags, Image, ImageOps
+
 from subset_tables import ROOT, SubsetTable, run_plain
 
 FOLDER = "thinned"

@@ -1,7 +1,7 @@
 """What each witness adds on the paper's videos: clips by themselves, the pixels of the two photos, other video models.
 
-Reads what ``interpose_pairs.py`` has found, and computes nothing else. No true pose is known of these pairs; what is
-known is the range of yaw that the paper states for each dataset, which tells many wrong poses and no right one.
+Reads what ``benchmark.py interpose-page`` has found, and computes nothing else. No true pose is known of these pairs;
+what is known is the range of yaw that the paper states for each dataset, which tells many wrong poses and no right one.
 
 Usage: python pipelines/witnesses.py [--items FILE] [--result FILE]
 """
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from interpose_pairs import RESULT as ITEMS
-from interpose_pairs import TOLERANCE_DEG, is_accepted, outside_deg, yaw_of
 
+from benchmarks.page_document import RESULT as ITEMS
+from benchmarks.page_document import TOLERANCE_DEG, is_accepted, outside_deg, yaw_of
 from interpose_sfm import geometry
 from interpose_sfm.options import Strategy
 from interpose_sfm.pairs.judge import turn_between_deg
@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
     if not arguments.items.is_file():
-        raise SystemExit(f"there is no {arguments.items}; run python pipelines/interpose_pairs.py first")
+        raise SystemExit(f"there is no {arguments.items}; run python pipelines/benchmark.py interpose-page first")
     atomic_write_text(arguments.result, document(json.loads(arguments.items.read_text(encoding="utf-8"))))
     return 0
 
@@ -131,7 +131,7 @@ def document(items: Sequence[Item]) -> str:
     lines = [
         "# What each witness adds",
         "",
-        "Command: `python pipelines/witnesses.py`, from what `python pipelines/interpose_pairs.py` found"
+        "Command: `python pipelines/witnesses.py`, from what `python pipelines/benchmark.py interpose-page` found"
         " ([interpose_pairs.md](interpose_pairs.md)).",
         "",
         f"{len(names)} pairs of the InterPose project page, with the videos of {' and '.join(models)}. Nobody knows "

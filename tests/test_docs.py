@@ -24,7 +24,10 @@ COMMAND_FLAGS = {
     *("dry-run", "export", "formats", "help", "json", "output", "pair-file", "pairs", "quiet", "to", "verbose"),
     *("photos", "models", "host", "port", "sheet", "align"),
 }
-PIPELINE_FLAGS = {"data", "score", "frames-per-clip", "models", "pairs", "unseen", "work", "collections", "parts"}
+PIPELINE_FLAGS = {
+    *("data", "score", "frames-per-clip", "models", "pairs", "unseen", "work", "collections", "parts"),
+    *("known-cameras", "list-kind", "lists", "merge", "only-clips", "sfm", "shard", "size", "spoiled", "write-only"),
+}
 
 
 def text_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The study on the paper's videos: what it counts, on items of known content, and one run over small videos."""
+"""The benchmark on the paper's videos: what it counts, on rows of known content, and one run over small videos."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLISHED = {
 
 
 def run(data: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "pipelines" / "interpose_pairs.py"), "--data", str(data)]
+    command = [sys.executable, str(ROOT / "pipelines" / "benchmark.py"), "interpose-page", "--data", str(data)]
     paths = ["--work", str(folder / "work"), "--result", str(folder / "results" / "interpose_pairs.md")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run([*command, *paths, *words], capture_output=True, text=True, env=environment, cwd=ROOT)
@@ -75,10 +75,10 @@ def item(pair: str, model: str, yaw_deg: float | None, *, is_accepted: bool, d_m
 
 
 def written(data: Path, folder: Path, items: list[dict[str, Any]]) -> str:
-    (folder / "work").mkdir(parents=True)
+    (folder / "work" / "rows").mkdir(parents=True)
     for found in items:
         name = f"{found['pair'].replace('/', '_')}_{found['model']}_matcher_9.json"
-        (folder / "work" / name).write_text(json.dumps(found))
+        (folder / "work" / "rows" / name).write_text(json.dumps(found))
     done = run(data, folder, "--write-only", "--frames-per-clip", "9")
     assert done.returncode == 0, done.stderr
     return (folder / "results" / "interpose_pairs.md").read_text()

@@ -1,0 +1,284 @@
+"""Relative poses of photo pairs with known truth: the InterPose paper's study on its data sets, and on others.
+
+Usage: python pipelines/benchmark.py NAME [--data DIR] [--clips DIR ...] [--shard I/N] and more, see --help
+
+NAME is ``interpose-page`` (the videos of the paper's project page, which have no truth), ``strecha`` (with ideal and
+spoiled clips made of photos), or a data set that you have: ``cambridge``, ``scannet``, ``dl3dv``, ``navi``, ``eth3d``,
+``imb``, ``colmap``. Pairs are drawn by a rule on the true poses (``benchmarks/pair_rule.py``) and written to
+``pairs.json`` in the work folder, with checksums; ``--pairs`` takes that file, or a list that others have published.
+
+Each pair and way is a row in the work folder when it is done: a run that was stopped goes on, shards run on several
+machines, and ``--merge`` takes their work folders together. A file that cannot be used costs one row, with its reason.
+The documents are written over all that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks import ideal_clips, page_document, page_videos, tables
+from benchmarks.clip_sources import ClipFolder, ClipSource, IdealClips, NoClips, PageVideos
+from benchmarks.colmap_truth import with_sets
+from benchmarks.data_sets import DATA_SETS, DataSet
+from benchmarks.pair_files import OURS, read_pairs, write_pairs
+from benchmarks.pair_rule import BenchmarkPair, draw_pairs, scattered, spread
+from benchmarks.rows import Job, StudyOptions, collect, run, shard
+from benchmarks.scenes import WHOLE_SCENE, Scene, ScenePhoto, load_scenes
+from benchmarks.sfm import SFM_KEY, run_sfm, sfm_jobs
+from benchmarks.study import SEED, Row, params_of
+from interpose_sfm.options import GenerationOptions, ReconstructOptions
+from interpose_sfm.products import Intrinsics
+from interpose_sfm.storage.atomic import atomic_write_json
+from interpose_sfm.workflows.make_clips import bridge_photos
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "docs" / "results" / "benchmark.md"
+PAGE, STRECHA = "interpose-page", "strecha"
+BESIDE = {PAGE: "interpose_pairs", STRECHA: "strecha"}  # in the data folder that the other pipelines have, too
+
+
+def main() -> int:
+    """Study what is not done yet, then write the document."""
+    arguments = parse_arguments()
+    try:
+        if not arguments.write_only:
+            for row in reconstruct(arguments) if arguments.sfm else study_pairs(arguments):
+                print(summary(row), flush=True)
+        rows = collect([arguments.work, *arguments.merge])
+        if arguments.name == PAGE:
+            page_document.write(arguments.result, rows)
+        else:
+            tables.write(arguments.result, arguments.name, rows, command_of(arguments))
+    except ValueError as error:
+        raise SystemExit(f"benchmark: {error}") from None
+    return 0
+
+
+def study_pairs(arguments: argparse.Namespace) -> Iterator[Row]:
+    """The rows of pairs that are not there yet."""
+    jobs = page_jobs(arguments) if arguments.name == PAGE else data_set_jobs(arguments)
+    options = StudyOptions(pose_estimator=arguments.pose_estimator, frames_per_clip=arguments.frames_per_clip)
+    return run(jobs, arguments.work, options)
+
+
+def reconstruct(arguments: argparse.Namespace) -> Iterator[Row]:
+    """The rows of reconstructions that are not there yet."""
+    jobs = shard(sfm_jobs(scenes_of(arguments, DATA_SETS[arguments.name])), arguments.shard)
+    return run_sfm(jobs, arguments.work)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Command line, with paths that hold in a checkout beside its data."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", choices=(PAGE, *DATA_SETS), metavar="NAME", help=", ".join((PAGE, *DATA_SETS)))
+    parser.add_argument("--data", type=Path, help="folder of the data set")
+    parser.add_argument("--pairs", type=Path, metavar="FILE", help="list of pairs, in place of those of the rule")
+    parser.add_argument("--number", type=int, help="pairs that the rule draws, in place of the paper's number")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the rule")
+    parser.add_argument("--size", type=int, metavar="N", help="study N of the pairs only, evenly spread over the list")
+    parser.add_argument("--clips", type=Path, nargs="+", default=[], metavar="DIR", help="DIR/PAIR/a__b_N.mp4")
+    parser.add_argument(
+        "--generator", metavar="NAME", help="video model that makes missing clips in the --clips folder"
+    )
+    parser.add_argument("--max-cost", type=float, metavar="USD", help="that a paid service may take for all clips")
+    parser.add_argument("--only-clips", action="store_true", help="make clips, and estimate nothing")
+    kinds = (*ideal_clips.KINDS, ideal_clips.ALL)
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=list(kinds), help="of ideal clips (strecha)")
+    parser.add_argument("--spoiled", type=int, metavar="N", help="of the pairs get spoiled clips, too; all by default")
+    parser.add_argument("--only", nargs="+", default=[], metavar="PAIR", help="names of pairs")
+    parser.add_argument("--models", nargs="+", choices=page_videos.MODELS, default=list(page_videos.MODELS))
+    parser.add_argument("--pose-estimator", default="matcher")
+    parser.add_argument("--frames-per-clip", type=int, default=19, help="frames of a clip")
+    parser.add_argument("--known-cameras", action="store_true", help="tell the true cameras, as MP-SfM is told them")
+    parser.add_argument("--lists", type=Path, metavar="DIR", help="local/testsets/eth3d of a checkout of MP-SfM")
+    parser.add_argument("--list-kind", default="minimal", help="which of MP-SfM's lists")
+    parser.add_argument("--sfm", action="store_true", help="reconstruct the sets of photos, in place of pairs")
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="every N-th pair, from the I-th on")
+    parser.add_argument("--work", type=Path, help="folder of the rows; build/benchmark/NAME by default")
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", default=[], metavar="WORK", help="work folders of other shards"
+    )
+    parser.add_argument("--write-only", action="store_true", help="study nothing, write what is there")
+    parser.add_argument("--result", type=Path, help="document to write")
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        if arguments.name not in BESIDE:
+            parser.error(f"name the folder of {DATA_SETS[arguments.name].title} with --data")
+        data = Path(os.environ.get("INTERPOSE_SFM_DATA", ROOT.parent / "shared" / "data"))
+        arguments.data = data / BESIDE[arguments.name]
+    if arguments.generator and len(arguments.clips) != 1:
+        parser.error("--generator makes clips in the folder that --clips names; name one")
+    if arguments.only_clips and not arguments.generator:
+        parser.error("--only-clips needs the --generator that makes them")
+    if arguments.sfm and arguments.name == PAGE:
+        parser.error("the page has pairs of photos only, which --sfm cannot reconstruct")
+    arguments.work = arguments.work or ROOT / "build" / "benchmark" / arguments.name
+    arguments.result = arguments.result or (page_document.RESULT if arguments.name == PAGE else RESULT)
+    return arguments
+
+
+# ---------------------------------------------------------------- jobs
+
+
+def page_jobs(arguments: argparse.Namespace) -> Iterator[Job]:
+    """The pairs of the paper's page, of every video model."""
+    pairs = page_videos.pairs_of(arguments.data)
+    chosen = named(shard(pairs, arguments.shard), arguments.only, pairs)
+    for pair in spread(chosen, arguments.size):
+        folder = arguments.data / pair.name
+        for model in arguments.models:
+            source = PageVideos(model, arguments.data)
+            yield Job(pair, source, (folder / pair.a, folder / pair.b), page_videos.published(folder))
+
+
+def data_set_jobs(arguments: argparse.Namespace) -> Iterator[Job]:
+    """The pairs of a data set, of every source of clips."""
+    data_set = DATA_SETS[arguments.name]
+    scenes = {scene.name: scene for scene in scenes_of(arguments, data_set)}
+    pairs = pairs_of(arguments, data_set, list(scenes.values()))
+    chosen = spread(named(pairs, arguments.only, pairs), arguments.size)
+    sources = sources_of(arguments, scenes, chosen)
+    for pair in scattered(shard(chosen, arguments.shard)):
+        found = [scenes[pair.scene].photo(name) if pair.scene in scenes else None for name in (pair.a, pair.b)]
+        a, b = found
+        photos = None if a is None or b is None else (a.path, b.path)
+        camera, problem = known_camera(found) if arguments.known_cameras else (None, "")
+        if photos is None:
+            problem = missing(pair, scenes.get(pair.scene))
+        elif arguments.generator:
+            make_clips(pair, photos, arguments)
+        for source in sources:
+            if source.has(pair) and not arguments.only_clips:
+                yield Job(pair, source, photos, {}, camera, problem)
+
+
+def scenes_of(arguments: argparse.Namespace, data_set: DataSet) -> list[Scene]:
+    """All scenes, with the lists of sets where they are named; what was left out of them is written down."""
+    scenes = list(load_scenes(data_set.loader, arguments.data))
+    if arguments.lists is not None:
+        scenes = [with_sets(scene, arguments.lists, arguments.list_kind) for scene in scenes]
+        scenes = [scene for scene in scenes if scene.sets]
+        if not scenes:
+            kind = arguments.list_kind
+            raise ValueError(f"{arguments.lists} has no SCENE/{kind}.yaml of a scene in {arguments.data}")
+    left_out = {scene.name: dict(scene.left_out) for scene in scenes if scene.left_out}
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(arguments.work / "left_out.json", left_out)
+    count = sum(map(len, left_out.values()))
+    print(f"{len(scenes)} scenes, {sum(len(s.photos) for s in scenes)} photos, {count} left out", flush=True)
+    return scenes
+
+
+def pairs_of(arguments: argparse.Namespace, data_set: DataSet, scenes: Sequence[Scene]) -> tuple[BenchmarkPair, ...]:
+    """Those of the list that is named, else those of the rule, which are written down in either case."""
+    rule = data_set.rule if arguments.number is None else replace(data_set.rule, number=arguments.number)
+    pairs = draw_pairs(scenes, rule, arguments.seed) if arguments.pairs is None else read_pairs(arguments.pairs, scenes)
+    if not pairs:
+        raise ValueError(f"no pair of {arguments.data} fits the rule: {rule}")
+    if arguments.pairs is None or arguments.pairs.suffix != OURS:
+        write_pairs(arguments.work / "pairs.json", arguments.name, rule, arguments.seed, pairs)
+        pairs = read_pairs(arguments.work / "pairs.json", scenes)  # rounded, as others get them
+    return pairs
+
+
+def sources_of(
+    arguments: argparse.Namespace, scenes: Mapping[str, Scene], pairs: Sequence[BenchmarkPair]
+) -> list[ClipSource]:
+    """Folders of clips, else ideal clips for Strecha's scenes, else the pair alone."""
+    if arguments.clips:
+        return [ClipFolder(folder) for folder in arguments.clips]
+    if arguments.name != STRECHA:
+        return [NoClips()]
+    spoiled = frozenset(pair.name for pair in scattered(pairs)[: arguments.spoiled])
+    return [IdealClips(kind, scenes, None if kind == ideal_clips.TRUE else spoiled) for kind in arguments.kinds]
+
+
+def named(
+    pairs: Sequence[BenchmarkPair], names: Sequence[str], known: Sequence[BenchmarkPair]
+) -> Sequence[BenchmarkPair]:
+    """The pairs of these names, all without any."""
+    unknown = set(names) - {pair.name for pair in known}
+    if unknown:
+        raise ValueError(f"no pair {', '.join(sorted(unknown))}; there are {', '.join(pair.name for pair in known)}")
+    return [pair for pair in pairs if not names or pair.name in names]
+
+
+def missing(pair: BenchmarkPair, scene: Scene | None) -> str:
+    """Why a pair's photos are not at hand."""
+    if scene is None:
+        return f"the data folder has no scene {pair.scene}"
+    for name in (pair.a, pair.b):
+        if scene.photo(name) is None:
+            why = scene.left_out.get(name) or scene.left_out.get(WHOLE_SCENE)
+            return f"the scene has no photo {name}{f': {why}' if why else ''}"
+    return ""
+
+
+def known_camera(photos: Sequence[ScenePhoto | None]) -> tuple[Intrinsics | None, str]:
+    """The true camera of both photos, or why it cannot be told: the two must share one."""
+    cameras = [photo.camera for photo in photos if photo is not None]
+    if len(cameras) != 2 or None in cameras:
+        return None, "the data set does not tell the cameras of both photos"
+    a, b = (params_of(camera) for camera in cameras if camera is not None)
+    if a.shape != b.shape or not np.allclose(a, b, rtol=1e-3, atol=1e-6):
+        return None, "the photos have different cameras, and only one can be told for both"
+    return cameras[0], ""
+
+
+def make_clips(pair: BenchmarkPair, photos: tuple[Path, ...], arguments: argparse.Namespace) -> None:
+    """Let the video model make the clips of a pair that are missing, in a store of the pair's own."""
+    store = arguments.clips[0] / pair.slug
+    with TemporaryDirectory(prefix="benchmark-photos-") as folder:
+        root = Path(folder)
+        (root / "photos").mkdir()
+        names = [f"{name}{path.suffix.lower()}" for name, path in zip("ab", photos, strict=True)]
+        for name, path in zip(names, photos, strict=True):
+            (root / "photos" / name).symlink_to(path.resolve())
+        options = ReconstructOptions(
+            generator=arguments.generator,
+            seed=SEED,
+            generation=GenerationOptions(clip_store=store, max_cost=arguments.max_cost),
+        )
+        made = bridge_photos(root / "photos", root / "run", options, [(names[0], names[1])])
+        if arguments.max_cost is not None:  # what is left of it is for the pairs that follow
+            arguments.max_cost = max(0.0, arguments.max_cost - made.cost_usd)
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def summary(row: Row) -> str:
+    """One line for the terminal."""
+    head = f"{row['pair']} {row['model']}"
+    if "error" in row:
+        return f"{head}: not done, {row['error']}"
+    if SFM_KEY in row:
+        return f"{head}: {row[SFM_KEY]} of {row['total']} photos, AUC@5 {row['auc5']}, {row['seconds']} s"
+    chosen = row["chosen"]
+    return (
+        f"{head}: {row['verdict']} ({row['detail']}), yaw {chosen.get('yaw_deg')}, {chosen['score_kind']} "
+        f"{chosen['score_deg']}, {row['seconds']} s"
+    )
+
+
+def command_of(arguments: argparse.Namespace) -> str:
+    """The command as the document gives it, without the paths of this machine."""
+    words = ["python pipelines/benchmark.py", arguments.name]
+    for name in ("number", "size", "spoiled", "pose_estimator", "frames_per_clip"):
+        value = getattr(arguments, name)
+        if value is not None:
+            words.append(f"--{name.replace('_', '-')} {value}")
+    words += ["--known-cameras"] if arguments.known_cameras else []
+    return " ".join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""DL3DV-10K (Ling et al., CVPR 2024): SCENE/transforms.json in nerfstudio's form, photos in images, images_2, 4 or 8.
+
+``transform_matrix`` is world_from_cam, where the camera has OpenGL's axes: x right, y up, looking along -z. File names
+are those of the photos in full size; the folder at hand may hold smaller copies, to which the intrinsics are scaled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from benchmarks import scenes
+from interpose_sfm.products import Intrinsics
+
+NAME = "transforms.json"
+SCALED = ("images_2", "images_4", "images_8")
+
+
+def folders(data: Path) -> list[Path]:
+    """Folders with a transforms.json."""
+    return scenes.folders_with(data, NAME)
+
+
+def scene(data: Path, folder: Path) -> scenes.Scene:
+    """The scene of a folder."""
+    document = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    entries = scenes.EntryList()
+    for frame in document["frames"]:
+        name = str(frame.get("file_path", ""))
+        entries.add(name, lambda name=name, frame=frame: _photo(folder, name, {**document, **frame}))  # type: ignore[misc]
+    return entries.scene(scenes.scene_name(data, folder))
+
+
+def _photo(folder: Path, name: str, frame: Mapping[str, Any]) -> scenes.ScenePhoto:
+    matrix = np.array(frame["transform_matrix"], dtype=np.float64)
+    if matrix.shape not in ((4, 4), (3, 4)):
+        raise ValueError(f"transform_matrix has the shape {matrix.shape}, expected 4x4")
+    world_from_opengl = scenes.checked_pose(matrix[:3, :3], matrix[:3, 3])
+    world_from_cam = scenes.checked_pose(world_from_opengl.rotation @ scenes.OPENCV_FROM_OPENGL.T, matrix[:3, 3])
+    file_name = PurePosixPath(name.replace("\\", "/")).name
+    try:
+        path = scenes.find_photo(name, folder)
+    except ValueError:
+        path = scenes.find_photo(file_name, *(folder / scaled for scaled in SCALED))
+    return scenes.ScenePhoto(name, path, world_from_cam.inverse(), _camera(frame, scenes.size_of(path)))
+
+
+def _camera(frame: Mapping[str, Any], size_px: tuple[int, int]) -> Intrinsics | None:
+    """By nerfstudio's keys, in the size of the file; distortion is left out, since it is that of full photos."""
+    if "fl_x" not in frame:
+        return None
+    scale_x, scale_y = size_px[0] / float(frame["w"]), size_px[1] / float(frame["h"])
+    focal_y = float(frame.get("fl_y", frame["fl_x"]))
+    center_px = (float(frame["cx"]) * scale_x, float(frame["cy"]) * scale_y)
+    return scenes.pinhole(size_px, (float(frame["fl_x"]) * scale_x, focal_y * scale_y), center_px)
+
+
+LOADER = scenes.Loader(folders, scene, f"SCENE/{NAME} and the photos in SCENE/images or SCENE/images_2, _4, _8")
