@@ -105,11 +105,8 @@ class IdealClips:
     def key(self, pair: BenchmarkPair) -> str:
         """Of all photos that it is made of."""
         between, others = self._photos(pair)
-        return content_key(
-            self.kinds,
-            ideal_clips.MAX_FRAME_PX,
-            [file_sha256(path) for path in (*between, *others[: len(between)])],
-        )
+        used = (*between, *(others[: len(between)] if set(self.kinds) & set(ideal_clips.WITH_OTHERS) else ()))
+        return content_key(self.kinds, ideal_clips.MAX_FRAME_PX, [file_sha256(path) for path in used])
 
     def lay_out(self, pair: BenchmarkPair, folder: Path) -> Path | None:
         """A clip of each kind."""

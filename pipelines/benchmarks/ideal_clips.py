@@ -11,6 +11,9 @@ TRUE = "true"
 KINDS = (TRUE, "cut", "fade", "elsewhere", "mirrored", "drift")
 """Of `frames`, those that the benchmark makes: see there."""
 
+WITH_OTHERS = ("cut", "elsewhere", "mixed")
+"""Those that show another place."""
+
 ALL = "all"
 """The clips of all `KINDS` at once, among which a score has to choose."""
 
@@ -41,7 +44,7 @@ def frames(kind: str, between: Sequence[Path], others: Sequence[Path]) -> list[I
     """
     first, last = read(between[0]), read(between[-1])
     inner = [read(path).resize(first.size) for path in between[1:-1]]
-    foreign = [read(path).resize(first.size) for path in others[: len(inner)]]
+    foreign = [read(path).resize(first.size) for path in others[: len(inner)]] if kind in WITH_OTHERS else []
     if kind == "cut":
         inner = [*inner[:1], *foreign[1:]]
     elif kind == "fade":

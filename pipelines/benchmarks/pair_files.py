@@ -46,6 +46,8 @@ def read_pairs(path: Path, scenes: Sequence[Scene]) -> tuple[BenchmarkPair, ...]
     Raises:
         ValueError: Not such a file, one that was changed, or one that names photos the data set has not.
     """
+    if not path.is_file():
+        raise ValueError(f"there is no list of pairs {path}")
     if path.suffix == OURS:
         return _read_ours(path)
     if path.suffix == ".npy":

@@ -1,0 +1,262 @@
+"""The benchmark as a whole: rows that are kept, shards that come together, damage that costs a row, the document."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import benchmark
+import data_sets
+from benchmarks import ideal_clips, sfm
+from benchmarks.clip_sources import ClipFolder, IdealClips, folder_key
+from benchmarks.data_sets import DATA_SETS
+from benchmarks.pair_rule import BenchmarkPair
+from benchmarks.rows import collect, shard
+from benchmarks.scenes import Scene, load_scenes
+from interpose_sfm import geometry
+
+Run = Callable[..., str]
+SIZE_PX = (96, 72)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command, in this process; what it prints."""
+
+    def command(*words: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, words)])
+        assert benchmark.main() == 0
+        return capsys.readouterr().out
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scenes of five photos, 20 degrees apart, that show nothing."""
+    folder = tmp_path_factory.mktemp("data")
+    for index, name in enumerate(("castle", "fountain")):
+        data_sets.strecha(folder / name, data_sets.yaw_circle(5, 20.0))
+        for photo in (folder / name / "images").iterdir():
+            data_sets.picture(photo, 10 * index + int(photo.stem), SIZE_PX)
+    return folder
+
+
+def words(data: Path, work: Path, *more: object) -> tuple[object, ...]:
+    result = work.parent / "results" / "benchmark.md"
+    return ("strecha", "--data", data, "--work", work, "--result", result, "--kinds", "true", "--number", "3", *more)
+
+
+def rows_in(work: Path) -> dict[str, dict[str, object]]:
+    return {path.name: json.loads(path.read_text()) for path in (work / "rows").iterdir()}
+
+
+def test_shards_come_together_as_one_run(tmp_path: Path, data: Path, run: Run) -> None:
+    said = run(*words(data, tmp_path / "whole"))
+    assert said.startswith("2 scenes, 10 photos, 0 left out")
+    assert said.count(" true: ") == 3
+    document = tmp_path / "results" / "benchmark.md"
+    expected = without_seconds(document)
+    run(*words(data, tmp_path / "one", "--shard", "1/2"))
+    assert len(rows_in(tmp_path / "one")) == 2
+    assert without_seconds(document) != expected
+    run(*words(data, tmp_path / "two", "--shard", "2/2", "--merge", tmp_path / "one"))
+    assert without_seconds(document) == expected
+    assert (tmp_path / "one" / "pairs.json").read_bytes() == (tmp_path / "two" / "pairs.json").read_bytes()
+    again = run(*words(data, tmp_path / "whole"))
+    assert " true: " not in again  # nothing is done twice
+    text = document.read_text()
+    assert "## Strecha's benchmark" in text
+    assert "| ScanNet | InterPose" in text
+    assert "not run" in text
+    assert "benchmark_strecha_risk.svg" in text
+    assert (tmp_path / "results" / "benchmark_strecha_yaw.svg").read_text().startswith("<svg")
+
+
+def without_seconds(document: Path) -> tuple[str, str]:
+    rows = json.loads(document.with_name("benchmark_strecha.json").read_text())
+    for row in rows["rows"]:
+        row.pop("seconds", None)
+    return document.read_text(), json.dumps(rows)
+
+
+def test_a_file_that_is_damaged_costs_one_row(tmp_path: Path, data: Path, run: Run) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    run(*words(copy, tmp_path / "work", "--write-only"))  # nothing there: a document without figures
+    assert not (tmp_path / "work").exists()
+    broken = copy / "castle" / "images" / "0000.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])  # its header is whole, so that only decoding shows it
+    chosen = ("--number", "20", "--only", "castle/0000/0002", "fountain/0000/0002")
+    run(*words(copy, tmp_path / "work", *chosen))
+    rows = rows_in(tmp_path / "work")
+    assert [row["pair"] for row in rows.values() if "error" in row] == ["castle/0000/0002"]
+    assert len(rows) == 2
+    assert "1 rows could not be made:" in (tmp_path / "results" / "benchmark.md").read_text()
+    broken.write_bytes(whole)
+    said = run(*words(copy, tmp_path / "work", *chosen))
+    assert said.count(" true: ") == 1  # made once the file is mended, and the other one not again
+    assert not any("error" in row for row in rows_in(tmp_path / "work").values())
+
+
+def test_a_list_of_pairs_is_held_against_the_photos(tmp_path: Path, data: Path, run: Run) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    run(*words(copy, tmp_path / "first", "--number", "20", "--only", "castle/0000/0002"))
+    pairs = tmp_path / "first" / "pairs.json"
+    data_sets.picture(copy / "castle" / "images" / "0000.jpg", 99, SIZE_PX)
+    (copy / "castle" / "images" / "0003.jpg").unlink()
+    run(*words(copy, tmp_path / "second", "--pairs", pairs, "--only", "castle/0000/0002", "castle/0001/0003"))
+    changed, missing = (row["error"] for _, row in sorted(rows_in(tmp_path / "second").items()))
+    assert "its checksum differs" in changed
+    assert "the scene has no photo 0003.jpg: there is no file 0003.jpg" in missing
+
+
+def test_rows_that_contradict_one_another_are_refused(tmp_path: Path) -> None:
+    for name, inputs in (("one", "x"), ("two", "x"), ("three", "y")):
+        (tmp_path / name / "rows").mkdir(parents=True)
+        row = {"pair": "a/b/c", "model": "true", "inputs": inputs}
+        (tmp_path / name / "rows" / "r.json").write_text(json.dumps(row))
+    (tmp_path / "two" / "rows" / "s.json").write_text('{"pair": ')  # a copy that broke off
+    assert len(collect([tmp_path / "one", tmp_path / "two"])) == 1
+    with pytest.raises(ValueError, match="different photos, clips or options"):
+        collect([tmp_path / "one", tmp_path / "three"])
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", ""])
+def test_shards_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected i/n"):
+        shard([1, 2, 3], text)
+
+
+def test_every_item_is_in_one_shard() -> None:
+    parts = [shard(range(7), f"{index}/3") for index in (1, 2, 3)]
+    assert sorted(item for part in parts for item in part) == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--only", "castle/x/y"), "no pair castle/x/y"),
+        (("--pairs", "nowhere.json"), "there is no list of pairs nowhere.json"),
+        (("--generator", "wan-vace"), "name one"),
+        (("--only-clips",), "needs the --generator"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    tmp_path: Path, data: Path, run: Run, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        run(*words(data, tmp_path / "work", *more))
+    assert message in f"{error.value} {capsys.readouterr().err}"
+    assert not list(tmp_path.glob("work/rows/*"))
+
+
+# ---------------------------------------------------------------- clips
+
+
+def a_pair(name: str = "castle/0000/0003") -> BenchmarkPair:
+    scene, a, b = name.split("/")
+    return BenchmarkPair(
+        name=name,
+        scene=scene,
+        a=f"{a}.jpg",
+        b=f"{b}.jpg",
+        yaw_deg=60,
+        overlap=1,
+        sha256_a="",
+        sha256_b="",
+        b_from_a=None,
+    )
+
+
+def test_clips_on_disk_belong_to_their_pair(tmp_path: Path) -> None:
+    store = tmp_path / "luma"
+    (store / "castle_0000_0003").mkdir(parents=True)
+    (store / "castle_0000_0003" / "a__b_0.mp4").write_bytes(b"one")
+    source = ClipFolder(store)
+    assert source.name == "luma"
+    assert source.has(a_pair())
+    assert not source.has(a_pair("castle/0000/0004"))
+    before = source.key(a_pair())
+    (store / "castle_0000_0003" / "a__b_1.mp4").write_bytes(b"two")
+    assert source.key(a_pair()) != before
+    assert source.lay_out(a_pair(), tmp_path) == store / "castle_0000_0003"
+    assert folder_key(tmp_path / "nothing", "*") == folder_key(tmp_path / "no", "*")
+
+
+def test_ideal_clips_are_made_of_the_photos_between(tmp_path: Path, data: Path) -> None:
+    found: dict[str, Scene] = {scene.name: scene for scene in scenes_of(data)}
+    source = IdealClips(ideal_clips.ALL, found)
+    source.lay_out(a_pair(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a__b_{index}" for index in range(6)]
+    true = sorted((tmp_path / "a__b_0").iterdir())
+    assert len(true) == 4
+    for frame, photo in zip(true, sorted((data / "castle" / "images").iterdir()), strict=False):
+        assert Image.open(frame).tobytes() == Image.open(photo).tobytes()
+    only = IdealClips(ideal_clips.TRUE, found, frozenset({"castle/0000/0003"}))
+    assert [only.has(a_pair(name)) for name in ("castle/0000/0003", "castle/0000/0002")] == [True, False]
+    assert only.key(a_pair()) != source.key(a_pair())
+
+
+def scenes_of(data: Path) -> list[Scene]:
+    return list(load_scenes(DATA_SETS["strecha"].loader, data))
+
+
+@pytest.mark.parametrize("kind", [*ideal_clips.KINDS, "half", "mixed"])
+def test_spoiled_clips_begin_with_a_and_are_spoiled_between(data: Path, kind: str) -> None:
+    between, others = (sorted((data / name / "images").iterdir()) for name in ("castle", "fountain"))
+    frames = ideal_clips.frames(kind, between, others)
+    photos = [ideal_clips.read(path) for path in between]
+    assert frames[0].tobytes() == photos[0].tobytes()
+    assert {frame.size for frame in frames} == {SIZE_PX}
+    assert (frames[-1].tobytes() == photos[-1].tobytes()) == (kind != "half")
+    same = sum(frame.tobytes() == photo.tobytes() for frame, photo in zip(frames[1:-1], photos[1:-1], strict=False))
+    assert same == {"true": 3, "cut": 1, "half": 1, "mixed": 1}.get(kind, 0)
+
+
+def test_a_longer_focal_length_magnifies_the_middle() -> None:
+    frame = Image.new("RGB", (100, 80))
+    frame.paste((255, 255, 255), (40, 30, 60, 50))
+    left, top, right, bottom = ideal_clips.zoomed(frame, 2.0).convert("1").getbbox() or (0, 0, 0, 0)
+    assert (right - left, bottom - top) == pytest.approx((40, 40), abs=3)
+    assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((50, 40), abs=2)
+
+
+# ---------------------------------------------------------------- reconstructions
+
+
+def test_sets_are_scored_by_all_pairs() -> None:
+    truth = {f"{index}.jpg": pose for index, pose in enumerate(data_sets.true_poses(4))}
+    assert sfm.scores(truth, truth) == {"registered": 4, "auc1": 100.0, "auc3": 100.0, "auc5": 100.0, "auc20": 100.0}
+    moved = geometry.Similarity(2.0, geometry.rotation_from_axis_angle([1, 2, 3], 40), truth["1.jpg"].translation)
+    model = {name: moved.move_camera(pose) for name, pose in truth.items() if name != "3.jpg"}
+    found = sfm.scores(truth, model)  # in a frame of its own, and without one photo: three of six pairs
+    assert (found["registered"], found["auc20"]) == (3, 50.0)
+    assert sfm.scores(truth, {})["auc20"] == 0.0
+
+
+def test_sets_of_a_scene_are_jobs_of_every_way(data: Path) -> None:
+    castle, _ = scenes_of(data)
+    assert [(job.name, job.way, len(job.photos)) for job in sfm.sfm_jobs([castle])] == [
+        ("all", "plain", 5),
+        ("all", "default", 5),
+    ]
+    jobs = sfm.sfm_jobs([replace(castle, sets={"minimal-0": ("0000.jpg", "0002.jpg", "0004.jpg")})], ["plain"])
+    assert [photo.name for photo in jobs[0].photos] == ["0000.jpg", "0002.jpg", "0004.jpg"]
+
+
+@pytest.mark.long
+def test_reconstructions_become_rows(tmp_path: Path, data: Path, run: Run) -> None:
+    """Of photos that show nothing there is no model: a result, not a failure."""
+    said = run(*words(data, tmp_path / "work", "--sfm"))
+    assert said.count("0 of 5 photos") == 4
+    text = (tmp_path / "results" / "benchmark.md").read_text()
+    assert "| castle/all | default | 0 of 5 | 0.0 | 0.0 | 0.0 | 0.0 |" in text
+    assert "| **mean of 2 sets** | plain | 0 % | 0.0 |" in text
