@@ -191,6 +191,35 @@ def judged_errors(rows: Iterable[Row]) -> list[PoseError | None]:
     return [None if "error" in row else error_of(row, pose_in(row["judge"]["pose"])) for row in rows]
 
 
+@dataclass(frozen=True)
+class JudgeCounts:
+    """What the judge gives out of some rows.
+
+    Attributes:
+        num_rows, num_poses, num_right: How many there are, have a pose of the judge, and a right one, given out or not.
+        right_given, wrong_given: Of the poses that are given out.
+    """
+
+    num_rows: int
+    num_poses: int
+    num_right: int
+    right_given: int
+    wrong_given: int
+
+    @property
+    def coverage(self) -> float:
+        """Share of the rows that are answered."""
+        return (self.right_given + self.wrong_given) / max(self.num_rows, 1)
+
+
+def judge_counts(rows: Sequence[Row]) -> JudgeCounts:
+    """Count what the judge gives out and what it refuses."""
+    found = [error for error in judged_errors(rows) if error is not None]
+    given = [error for error in errors_of(rows, JUDGE) if error is not None]
+    wrong = sum(error.is_wrong for error in given)
+    return JudgeCounts(len(rows), len(found), sum(not error.is_wrong for error in found), len(given) - wrong, wrong)
+
+
 def binned(rows: Sequence[Row], key: str, edges: Sequence[float]) -> list[tuple[str, list[Row]]]:
     """Rows by the value of a key: (label, rows) of every bin that holds some; the last bin has both its edges."""
     found = []

@@ -147,6 +147,7 @@ def section(result: Path, name: str, found: Mapping[str, Any]) -> list[str]:
         return lines
     kinds = _kinds(done)
     main = [row for row in pairs if row["model"] == kinds[0]]
+    lines += ["### Targets", "", *target_lines(pairs, kinds), ""]
     lines += ["### Poses", "", *way_lines(pairs, kinds), ""]
     lines += ["### The paper's score against the pair alone", "", *ratio_lines(done, kinds), ""]
     lines += ["### What the judge gives out", "", *judge_lines(pairs, kinds), ""]
@@ -216,22 +217,46 @@ def judge_lines(rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:
         "| clips | pairs | with a pose | right | right and given out | wrong and given out | coverage (%) | refusals |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for kind in kinds:
-        chosen = [row for row in rows if row["model"] == kind]
-        judged = list(zip(chosen, metrics.judged_errors(chosen), strict=True))
-        right = [(row, error) for row, error in judged if error is not None and not error.is_wrong]
-        given = [(row, error) for row, error in judged if error is not None and row["judge"]["accepted"]]
-        good = sum(not error.is_wrong for _, error in given)
+    for kind in (*kinds, "**together**"):
+        chosen = [row for row in rows if kind not in kinds or row["model"] == kind]
+        counts = metrics.judge_counts(chosen)
         refused = Counter(
             row["judge"]["verdict"] for row in chosen if "error" not in row and not row["judge"]["accepted"]
         )
         reasons = ", ".join(f"{reason}: {count}" for reason, count in refused.most_common())
-        share = f" ({100 * good / len(right):.0f} %)" if right else ""
         lines.append(
-            f"| {kind} | {len(chosen)} | {sum(e is not None for _, e in judged)} | {len(right)} | {good}{share} | "
-            f"{len(given) - good} | {100 * len(given) / max(len(chosen), 1):.0f} | {reasons} |"
+            f"| {kind} | {len(chosen)} | {counts.num_poses} | {counts.num_right} | {counts.right_given}"
+            f"{_share(counts)} | {counts.wrong_given} | {100 * counts.coverage:.0f} | {reasons} |"
         )
     return lines
+
+
+def _share(counts: metrics.JudgeCounts) -> str:
+    return f" ({100 * counts.right_given / counts.num_right:.0f} %)" if counts.num_right else ""
+
+
+def target_lines(rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:
+    """What was asked for, and what was reached, over all kinds of clips together."""
+    ratios = []
+    for kind in kinds:
+        chosen = [row for row in rows if row["model"] == kind]
+        count, ours, base = metrics.paired_means_deg(metrics.errors_of(chosen, PAPER), metrics.errors_of(chosen, ALONE))
+        ratios += [f"{kind} {sum(ours) / sum(base):.2f} ({count} of {len(chosen)})"] if count else []
+    counts = metrics.judge_counts(rows)
+    wrong = [
+        f"{row['pair']} {row['model']} ({error.rotation_deg:.0f}, {error.direction_deg:.0f})"
+        for row, error in zip(rows, metrics.errors_of(rows, JUDGE), strict=True)
+        if error is not None and error.is_wrong
+    ]
+    named = f": {', '.join(wrong)}, rotation and direction in degrees" if wrong else ""
+    right, given = f"{counts.right_given} of {counts.num_right}", counts.right_given + counts.wrong_given
+    return [
+        "| asked | reached |",
+        "|---|---|",
+        f"| the paper's score at most 0.7 times the error of the pair alone | {'; '.join(ratios) or '-'} |",
+        f"| at least 80 percent of the right poses given out | {right}{_share(counts)} |",
+        f"| none given out that is off by more than {metrics.WRONG_DEG:.0f} degrees | {len(wrong)} of {given}{named} |",
+    ]
 
 
 def risk_lines(result: Path, name: str, rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:

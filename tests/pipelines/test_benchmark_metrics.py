@@ -116,3 +116,13 @@ def test_bins_hold_their_lower_edge_and_the_last_one_both() -> None:
     found = metrics.binned(rows, "yaw_deg", (30, 45, 60))
     assert [(label, len(inside)) for label, inside in found] == [("30 to 45", 1), ("45 to 60", 3)]
     assert metrics.binned(rows, "yaw_deg", (0, 10)) == []
+
+
+def test_the_judge_is_counted_by_what_it_gives_out() -> None:
+    given, wrong, refused_right = row(judge=pose(62)), row(judge=pose(90)), row()
+    refused_right["judge"]["pose"] = pose(60)
+    nothing = row()
+    nothing["judge"]["pose"] = None
+    found = metrics.judge_counts([given, wrong, refused_right, row(), nothing, {"error": "broken", "truth": None}])
+    assert found == metrics.JudgeCounts(num_rows=6, num_poses=4, num_right=2, right_given=1, wrong_given=1)
+    assert found.coverage == pytest.approx(1 / 3)
