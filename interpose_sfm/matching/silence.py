@@ -78,8 +78,8 @@ def listen(
     b = _Side(features_b, intrinsics_b, all_b, rows[mask, 1], agreeing.depths_b[mask])
     away_a, away_b = _away(a), _away(b)
     return Silence(
-        float(np.mean(away_a & _is_asked_for(a, b_from_a, intrinsics_b))),
-        float(np.mean(away_b & _is_asked_for(b, b_from_a.inverse(), intrinsics_a))),
+        float(np.mean(away_a & _is_asked_for(a, b_from_a, b))),
+        float(np.mean(away_b & _is_asked_for(b, b_from_a.inverse(), a))),
         min(_num_satellites(a), _num_satellites(b)),
         _whisper(a, away_a, b, away_b, b_from_a, 2 * within_rad),
     )
@@ -107,6 +107,16 @@ def are_inside(x_in_camera: FloatArray, intrinsics: Intrinsics) -> NDArray[np.bo
     return np.asarray(np.all((seen_px > margin_px) & (seen_px < size_px - margin_px), axis=-1))
 
 
+def _are_open(x_in_camera: FloatArray, side: _Side) -> NDArray[np.bool_]:
+    """(...,) which (..., 3) points a photo shows where it can have key points."""
+    inside = are_inside(x_in_camera, side.intrinsics)
+    mask = side.features.mask
+    if mask is not None:
+        columns, rows = np.floor(geometry.project(x_in_camera[inside], side.intrinsics)).astype(int).T
+        inside[inside] = mask[rows, columns]
+    return inside
+
+
 def _away(side: _Side) -> NDArray[np.bool_]:
     """Which key points lie away from all that match."""
     points_px = side.features.keypoints_px
@@ -127,8 +137,8 @@ def _num_satellites(side: _Side) -> int:
     return number - int(np.bincount(patch).max())
 
 
-def _is_asked_for(side: _Side, other_from_here: Pose, other: Intrinsics) -> NDArray[np.bool_]:
-    """Which key points the other photo must show, and at a scale that matches.
+def _is_asked_for(side: _Side, other_from_here: Pose, other: _Side) -> NDArray[np.bool_]:
+    """Which key points the other photo must show, not under its mask, and at a scale that matches.
 
     Their depths are not known: all from the nearest match to infinity count. For the scale they count from two thirds
     of that, so that forward motion, where near things change scale, is no silence.
@@ -141,7 +151,7 @@ def _is_asked_for(side: _Side, other_from_here: Pose, other: Intrinsics) -> NDAr
         steps = np.linspace(0.0, largest, NUM_DEPTHS)[None, :, None]
         return np.asarray(turned + steps * other_from_here.translation)
 
-    is_inside = np.all(are_inside(there(nearest), other), axis=1)
+    is_inside = np.all(_are_open(there(nearest), other), axis=1)
     scale = np.linalg.norm(there(CLOSER * nearest), axis=-1)  # distance there / distance here
     is_alike = np.all((scale > 1 / MAX_SCALE) & (scale < MAX_SCALE), axis=1)
     return np.asarray(is_inside & is_alike)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.pairs.pair_link import pair_link
@@ -28,6 +29,7 @@ class OwnMatches:
     def seen(self, a: View, b: View) -> tuple[Views, Matches]:
         """Features and camera of each photo, and their matches of any score."""
         features_a, features_b, matches = self._cache.features_and_matches(a, b)
+        features_a, features_b = replace(features_a, mask=a.mask), replace(features_b, mask=b.mask)
         return (features_a, a.intrinsics, features_b, b.intrinsics), matches
 
     def matched(self, pair: ImagePair, a: View, b: View) -> PairMatch:

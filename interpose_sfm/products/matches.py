@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interpose_sfm.products.arrays import FloatArray, IndexArray
+from interpose_sfm.products.arrays import FloatArray, IndexArray, MaskArray
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,18 @@ class Features:
         descriptors: (n, d) float32, unit length.
         scores: (n,) float32.
         size_px: (width, height) of the image.
+        mask: (height, width), False where the image can have no key points; None where it can have them everywhere.
     """
 
     keypoints_px: FloatArray
     descriptors: NDArray[np.float32]
     scores: NDArray[np.float32]
     size_px: tuple[int, int]
+    mask: MaskArray | None = None
 
     def chosen(self, rows: NDArray[np.intp]) -> Features:
         """The features of some rows only."""
-        return Features(self.keypoints_px[rows], self.descriptors[rows], self.scores[rows], self.size_px)
+        return Features(self.keypoints_px[rows], self.descriptors[rows], self.scores[rows], self.size_px, self.mask)
 
 
 @dataclass(frozen=True)

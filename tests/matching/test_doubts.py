@@ -113,6 +113,26 @@ def test_what_the_other_photo_does_not_show_is_not_asked_for() -> None:
     assert cut < 0.3 * whole
 
 
+def test_what_the_other_photo_has_under_its_mask_is_not_asked_for() -> None:
+    """Where a mask hides the background of one photo, that of the other has nothing to match there."""
+    scene = object_before((1, 11))
+    mask = np.ones((600, 800), bool)
+    mask[:, :400] = False
+    xs = scene.features[1].keypoints_px[:, 0]
+    shown = np.flatnonzero((xs >= 400) | (scene.point_of_row[1] < len(OBJECT)))
+    masked = replace(
+        scene,
+        features=(scene.features[0], replace(scene.features[1].chosen(shown), mask=mask)),
+        point_of_row=(scene.point_of_row[0], scene.point_of_row[1][shown]),
+    )
+    blind = replace(masked, features=(masked.features[0], replace(masked.features[1], mask=None)))
+    hidden, missing = (heard(s, matches_of(s, len(OBJECT))) for s in (masked, blind))
+    assert hidden.silence_a < 0.7 * missing.silence_a
+    assert hidden.silence_b == missing.silence_b
+    everything = replace(masked, features=(masked.features[0], replace(masked.features[1], mask=np.zeros_like(mask))))
+    assert heard(everything, matches_of(everything, len(OBJECT))).silence_a == 0.0
+
+
 def test_forward_motion_is_no_silence() -> None:
     """What is near changes its scale and cannot match."""
     start = POSES[0]
