@@ -31,8 +31,8 @@ from interpose_sfm.pose.da3 import network
 from interpose_sfm.pose.da3.architectures import PUBLISHED
 from interpose_sfm.pose.da3.estimator import Da3Estimator
 from interpose_sfm.pose.da3.network_code import load_network_code
-from interpose_sfm.pose.da3.pictures import cut_alike
 from interpose_sfm.pose.matcher import MatcherEstimator
+from interpose_sfm.pose.pictures import cut_alike
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
 from interpose_sfm.products import Features, Intrinsics, View
 from interpose_sfm.report import versions

@@ -23,12 +23,12 @@ from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import Da3Options, MatchingOptions, NetworkDtype
 from interpose_sfm.options.devices import AUTO, pick_device
 from interpose_sfm.pose.da3.network import Da3Network
-from interpose_sfm.pose.da3.pictures import cut_alike
 from interpose_sfm.pose.dust3r import network as dust3r_network
 from interpose_sfm.pose.dust3r import network_code
 from interpose_sfm.pose.dust3r.checkpoint import VIT_LARGE_512_DPT
 from interpose_sfm.pose.dust3r.inference import CachedInference, PairKey, all_ordered_pairs, tying_pairs
 from interpose_sfm.pose.dust3r.network import Dust3rNetwork, PairNetwork
+from interpose_sfm.pose.pictures import cut_alike
 from interpose_sfm.pose.point_maps.alignment import align
 from interpose_sfm.pose.point_maps.pair_geometry import sample
 from interpose_sfm.products import View

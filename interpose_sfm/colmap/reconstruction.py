@@ -12,7 +12,7 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm.colmap.model_files import check_model
 from interpose_sfm.failures import disk_full
-from interpose_sfm.products import FloatArray, Intrinsics, Pose
+from interpose_sfm.products import DepthSamples, FloatArray, Intrinsics, Placement, Pose
 
 if TYPE_CHECKING:
     import pycolmap
@@ -224,3 +224,22 @@ def check_written(folder: Path) -> None:
         check_model(folder)
     except ValueError as error:
         raise disk_full(f"COLMAP has not written the model whole ({error})", folder) from error
+
+
+def observed_depths(model: pycolmap.Reconstruction, name: str) -> tuple[FloatArray, FloatArray]:
+    """(n, 2) key points of a photo that have a point in the model, and the (n,) depths of these."""
+    image = model.find_image_with_name(name)
+    points2D = [point for point in image.points2D if point.has_point3D()]
+    x_in_world = np.array([model.point3D(point.point3D_id).xyz for point in points2D]).reshape(-1, 3)
+    cam_from_world = geometry.from_rigid3d(image.cam_from_world())
+    depths = x_in_world @ cam_from_world.rotation[2] + cam_from_world.translation[2]
+    return np.array([point.xy for point in points2D]).reshape(-1, 2)[depths > 0], depths[depths > 0]
+
+
+def placement(models: Sequence[pycolmap.Reconstruction], name: str) -> Placement | None:
+    """Where the first of the models that has a photo has it; None where none has."""
+    for number, model in enumerate(models):
+        if name in registered_names(model):
+            pose = geometry.from_rigid3d(model.find_image_with_name(name).cam_from_world())
+            return Placement(number, pose, DepthSamples(*observed_depths(model, name)))
+    return None

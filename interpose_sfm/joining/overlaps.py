@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap import reconstruction
 from interpose_sfm.geometry import Similarity
 from interpose_sfm.joining import guessed_lengths
 from interpose_sfm.joining.ties import Length, Overlap
@@ -92,7 +93,7 @@ def baseline_length(
     pair = link.pair
     if name not in (pair.a, pair.b):
         raise ValueError(f"got photo {name!r}, expected one of {pair.a!r} and {pair.b!r}")
-    seen_px, seen_depths = observed_depths(model, name)
+    seen_px, seen_depths = reconstruction.observed_depths(model, name)
     seen_px = np.concatenate([seen_px, *(samples.points_px for samples in further)])
     seen_depths = np.concatenate([seen_depths, *(samples.depths for samples in further)])
     samples = link.seen_a if name == pair.a else link.seen_b
@@ -134,16 +135,6 @@ def _two_view_depths(link: Link, name: str, cameras: Mapping[str, Intrinsics]) -
         return DepthSamples(), 180.0
     points_px, depths = (link.points_a_px, points.depths_a) if name == pair.a else (link.points_b_px, points.depths_b)
     return DepthSamples(points_px[is_usable], depths[is_usable]), float(np.median(angles_deg[is_usable]))
-
-
-def observed_depths(model: pycolmap.Reconstruction, name: str) -> tuple[FloatArray, FloatArray]:
-    """(n, 2) key points of a photo that have a point in the model, and the (n,) depths of these."""
-    image = model.find_image_with_name(name)
-    points2D = [point for point in image.points2D if point.has_point3D()]
-    x_in_world = np.array([model.point3D(point.point3D_id).xyz for point in points2D]).reshape(-1, 3)
-    cam_from_world = geometry.from_rigid3d(image.cam_from_world())
-    depths = x_in_world @ cam_from_world.rotation[2] + cam_from_world.translation[2]
-    return np.array([point.xy for point in points2D]).reshape(-1, 2)[depths > 0], depths[depths > 0]
 
 
 def points_at(model: pycolmap.Reconstruction, name: str, points_px: FloatArray) -> tuple[IndexArray, FloatArray]:
@@ -194,7 +185,9 @@ def photo_overlap(target: pycolmap.Reconstruction, source: pycolmap.Reconstructi
     pose_t, pose_s = (geometry.from_rigid3d(image.cam_from_world()) for image in images)
     rotation = pose_t.rotation.T @ pose_s.rotation
     centers = pose_t.inverse().translation, pose_s.inverse().translation
-    (seen_px, depths_t), (other_px, depths_s) = (observed_depths(model, name) for model in (target, source))
+    (seen_px, depths_t), (other_px, depths_s) = (
+        reconstruction.observed_depths(model, name) for model in (target, source)
+    )
     position_sigma = POSITION_SIGMA * float(np.median(depths_t))
     nearest = _nearest(other_px, seen_px)
     is_near = nearest >= 0

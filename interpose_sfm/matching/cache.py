@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -18,7 +18,7 @@ from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
 from interpose_sfm.options import MatchingOptions
 from interpose_sfm.photos.masks import photo_mask
 from interpose_sfm.photos.pictures import read_rgb
-from interpose_sfm.products import Features, FloatArray, Intrinsics, MaskArray, Matches, View
+from interpose_sfm.products import Features, FloatArray, Intrinsics, MaskArray, Matches, Placement, View
 from interpose_sfm.storage.content_keys import content_key, view_key
 from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
 from interpose_sfm.storage.stores import store_key
@@ -190,11 +190,13 @@ class PhotoViews:
         image_dir: Folder that holds the photos under their names.
         cameras: Photo name -> camera.
         mask_dir: Folder of their masks, see `photos.masks`; None for none.
+        placement: Photo name -> where a base model has it; None where none has, or nobody asks.
     """
 
     image_dir: Path
     cameras: Mapping[str, Intrinsics]
     mask_dir: Path | None = None
+    placement: Callable[[str], Placement | None] = lambda name: None
 
     def loader(self, cache: LearnedCache) -> Callable[[str], View]:
         """Loads photos by name, declares them to the cache, and holds a few of them in memory."""
@@ -204,6 +206,7 @@ class PhotoViews:
             camera = self.cameras[name]
             mask = photo_mask(self.mask_dir, name, (camera.width_px, camera.height_px))
             view = photo_view(self.image_dir / name, camera, mask)
+            view = replace(view, placement=self.placement(name))
             cache.keep(view)
             return view
 

@@ -39,21 +39,20 @@ class Estimates:
         subsets: Sequence[tuple[int, ...]],
     ) -> tuple[PoseHypothesis, ...]:
         """One hypothesis per subset of what lies between A and B, each with the estimate behind it."""
-        key = store_key(
-            pair.a,
-            pair.b,
-            clip,
-            content_key(
-                [view.key for view in (a, *frames, b)],
-                [view.intrinsics for view in (a, *frames, b)],
-                tuple(subsets),
-                estimator.name,
-                estimator.traits.settings_key,
-                self._cache.options,
-                self._seed,
-                weights_id(),
-            ),
-        )
+        views = (a, *frames, b)
+        parts: list[object] = [
+            [view.key for view in views],
+            [view.intrinsics for view in views],
+            tuple(subsets),
+            estimator.name,
+            estimator.traits.settings_key,
+            self._cache.options,
+            self._seed,
+            weights_id(),
+        ]
+        if estimator.takes_placements:
+            parts.append([view.placement for view in views])
+        key = store_key(pair.a, pair.b, clip, content_key(*parts))
         hypotheses = self._store.get(key)
         if hypotheses is None:
             hypotheses = tuple(_hypothesis(estimate(estimator, a, frames, s, b), clip, s) for s in subsets)

@@ -77,6 +77,9 @@ class PoseEstimator(Backend, Protocol):
     """Whether it goes by no matches of the two photos, so that its pose of the pair alone is a proposal for them to
     judge."""
 
+    takes_placements: ClassVar[bool] = False
+    """Whether it goes by where base models have the photos (`View.placement`), if they have."""
+
     def __init__(self, context: EstimatorContext) -> None: ...
 
     @classmethod

@@ -20,6 +20,7 @@ from interpose_sfm.products import (
     Features,
     ImageArray,
     Intrinsics,
+    Placement,
     Pose,
     PoseStatus,
     View,
@@ -31,6 +32,28 @@ SPREAD_DEG = 2.0
 degrees; within 15, matches of repeated structure drag even a true one away."""
 
 SURE_SHARE = 0.5  # of the median confidence: depths of sky and of what the network does not know lie below
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known of a picture that a network sees, in its pixels.
+
+    Attributes:
+        camera: None where nobody knows it.
+        placement: Where a base model has the picture, with depths at positions in it; None where none has.
+    """
+
+    camera: Intrinsics | None = None
+    placement: Placement | None = None
+
+    @staticmethod
+    def of(view: View, crop: Crop) -> Told:
+        """What is known of a view, as its crop shows it."""
+        camera = crop.crop_intrinsics(view.intrinsics) if view.intrinsics.is_trusted else None
+        if view.placement is None:
+            return Told(camera)
+        depths = view.placement.depths
+        return Told(camera, replace(view.placement, depths=DepthSamples(crop.to_crop(depths.points_px), depths.depths)))
 
 
 @dataclass(frozen=True)
@@ -57,8 +80,13 @@ class SceneNetwork(Protocol):
 
     identity: str
 
-    def guess(self, images: Sequence[ImageArray]) -> SceneGuess | None:
-        """One forward pass over pictures of one shape; None where an answer is no camera."""
+    def guess(self, images: Sequence[ImageArray], told: Sequence[Told] = ()) -> SceneGuess | None:
+        """One forward pass over pictures of one shape; None where an answer is no camera.
+
+        Args:
+            images: Pictures.
+            told: What is known of each, for networks that take it; nothing for none.
+        """
         ...
 
 

@@ -33,34 +33,6 @@ class TwoView:
 
 
 @dataclass(frozen=True)
-class View:
-    """One image as a pose estimator sees it.
-
-    Attributes:
-        key: Content key, equal for equal pixels and masks; caches are built on it.
-        image: (height, width, 3) uint8 RGB.
-        intrinsics: Camera of this image, in its own pixels.
-        mask: (height, width), False where key points are ignored; None where none are.
-    """
-
-    key: str
-    image: ImageArray
-    intrinsics: Intrinsics
-    mask: MaskArray | None = None
-
-
-class PoseStatus(StrEnum):
-    """Outcome of a pose estimate. Everything but OK and ROTATION_ONLY has no usable pose."""
-
-    OK = "ok"
-    ROTATION_ONLY = "pure rotation"
-    FEW_MATCHES = "too few matches"
-    FEW_INLIERS = "too few inliers"
-    DEGENERATE = "degenerate geometry"
-    DISCONNECTED = "views do not connect"
-
-
-@dataclass(frozen=True)
 class DepthSamples:
     """Depths at some positions of a photo.
 
@@ -75,6 +47,51 @@ class DepthSamples:
     def scaled(self, factor: float) -> DepthSamples:
         """The same in another unit."""
         return DepthSamples(self.points_px, self.depths * factor)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a base model has a photo.
+
+    Attributes:
+        model: Number of the model; photos of one model are placed in one frame and scale.
+        cam_from_model: Its pose there.
+        depths: Of points of the model at positions in the photo, in the unit of the model.
+    """
+
+    model: int
+    cam_from_model: Pose
+    depths: DepthSamples = field(default_factory=DepthSamples)
+
+
+@dataclass(frozen=True)
+class View:
+    """One image as a pose estimator sees it.
+
+    Attributes:
+        key: Content key, equal for equal pixels and masks; caches are built on it.
+        image: (height, width, 3) uint8 RGB.
+        intrinsics: Camera of this image, in its own pixels.
+        mask: (height, width), False where key points are ignored; None where none are.
+        placement: Where a base model has the photo; None where none has, or nobody asks.
+    """
+
+    key: str
+    image: ImageArray
+    intrinsics: Intrinsics
+    mask: MaskArray | None = None
+    placement: Placement | None = None
+
+
+class PoseStatus(StrEnum):
+    """Outcome of a pose estimate. Everything but OK and ROTATION_ONLY has no usable pose."""
+
+    OK = "ok"
+    ROTATION_ONLY = "pure rotation"
+    FEW_MATCHES = "too few matches"
+    FEW_INLIERS = "too few inliers"
+    DEGENERATE = "degenerate geometry"
+    DISCONNECTED = "views do not connect"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.pose.da3.pictures import cut_alike
-from interpose_sfm.pose.scenes import SceneGuess, central_camera
+from interpose_sfm.pose.pictures import cut_alike
+from interpose_sfm.pose.scenes import SceneGuess, Told, central_camera
 from interpose_sfm.products import ImageArray, Intrinsics, Pose
 from interpose_sfm.synthetic.known_views import FAR_M, KnownViews, seed_of
 from interpose_sfm.synthetic.scene import Scene
@@ -54,12 +54,12 @@ class KnownSceneNetwork:
         """See `KnownViews.add`."""
         self._known.add(image, intrinsics, cam_from_world)
 
-    def guess(self, images: Sequence[ImageArray], cameras: Sequence[Intrinsics | None] = ()) -> SceneGuess:
+    def guess(self, images: Sequence[ImageArray], told: Sequence[Told] = ()) -> SceneGuess:
         """Depths and cameras of known views, in a scale in which the first one's mean depth is one.
 
         Args:
             images: The pictures.
-            cameras: What is said to be known of them, which changes nothing.
+            told: What is said to be known of them, which changes nothing.
         """
         self.num_passes += 1
         numbers = [self._known.recognise(image) for image in images]

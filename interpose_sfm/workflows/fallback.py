@@ -262,6 +262,9 @@ class FallbackRun:
     def _see(self, cameras: Mapping[str, Intrinsics]) -> None:
         """Look at the photos through these cameras."""
         self._views = PhotoViews(self._base.image_dir, cameras, self._base.mask_dir)
+        if self._posers.take_placements:
+            placement = partial(reconstruction.placement, self._base.models)
+            self._views = replace(self._views, placement=placement)
         self.poser = self._posers.poser(self._views)
 
     # ------------------------------------------------------------ stages

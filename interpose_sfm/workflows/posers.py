@@ -47,6 +47,11 @@ class Posers:
     proposer: PoseEstimator | None
     at_end: ExitStack
 
+    @property
+    def take_placements(self) -> bool:
+        """Whether an estimator goes by where base models have the photos."""
+        return any(each is not None and each.takes_placements for each in (self.estimator, self.proposer))
+
     def poser(self, views: PhotoViews) -> PairPoser:
         """What finds relative poses of pairs of these photos.
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator
-from interpose_sfm.products import DepthSamples, Intrinsics, Pose, PoseStatus, View, ViewPoses
+from interpose_sfm.products import DepthSamples, Intrinsics, Placement, Pose, PoseStatus, View, ViewPoses
 
 TARGETS: Mapping[str, str] = {
     "da3": "known_proposer:KnownProposer",
@@ -26,6 +26,7 @@ class KnownProposer(PoseEstimator):
         depths: Key of a view -> depths in it, in the scale of its poses.
         focal_px: Of all views, if it is asked for it.
         asked: Keys of all views that it was shown.
+        placements: Where base models have the views that it was shown last.
         num_closed: How many were closed.
     """
 
@@ -36,6 +37,7 @@ class KnownProposer(PoseEstimator):
     depths: ClassVar[dict[str, DepthSamples]] = {}
     focal_px: ClassVar[float] = 0.0
     asked: ClassVar[list[tuple[str, ...]]] = []
+    placements: ClassVar[tuple[Placement | None, ...]] = ()
     is_here: ClassVar[bool] = True
     num_closed: ClassVar[int] = 0
 
@@ -52,6 +54,7 @@ class KnownProposer(PoseEstimator):
     def estimate(self, views: Sequence[View]) -> ViewPoses:
         first = Pose(np.eye(3), np.zeros(3))
         self.asked.append(tuple(view.key for view in views))
+        type(self).placements = tuple(view.placement for view in views)
         answer = self.answers.get((views[0].key, views[-1].key))
         if answer is None or len(views) < self.needs:
             return ViewPoses(PoseStatus.DEGENERATE, (first, *(None for _ in views[1:])))

@@ -11,6 +11,7 @@ from geometry_scenes import (
     link_of,
 )
 from interpose_sfm import geometry
+from interpose_sfm.colmap import reconstruction
 from interpose_sfm.joining import overlaps
 from interpose_sfm.products import DepthSamples
 from two_pieces import (
@@ -84,7 +85,7 @@ def test_depths_of_a_clip_tell_the_baseline_without_a_correspondence(
 @pytest.mark.parametrize("num", [overlaps.MIN_DEPTHS - 1, overlaps.MIN_DEPTHS])
 def test_few_depths_of_a_clip_leave_it_to_the_correspondences(target: pycolmap.Reconstruction, num: int) -> None:
     """These are taken three times too long, to tell which of the two spoke."""
-    measured_px, _ = overlaps.observed_depths(target, NAMES[3])
+    measured_px, _ = reconstruction.observed_depths(target, NAMES[3])
     samples = depth_samples(3, 3 * baseline(3, 4))
     near = np.linalg.norm(samples.points_px[:, None] - measured_px[None], axis=2).min(axis=1)
     rows = np.flatnonzero(near < overlaps.NEAR_PX)[:num]
@@ -120,7 +121,7 @@ def test_links_within_a_model_lend_it_their_depths(source: pycolmap.Reconstructi
 
 
 def test_points_are_found_where_a_photo_sees_them(target: pycolmap.Reconstruction) -> None:
-    observed_px, depths = overlaps.observed_depths(target, NAMES[2])
+    observed_px, depths = reconstruction.observed_depths(target, NAMES[2])
     assert len(depths) > 150
     for offset_px, is_near in ((0.9 * overlaps.NEAR_PX, True), (60.0 * overlaps.NEAR_PX, False)):
         asked_px = np.concatenate([[[-500.0, 0.0]], observed_px[:40] + [offset_px, 0.0]])  # noqa: RUF005

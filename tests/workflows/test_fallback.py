@@ -34,7 +34,7 @@ from geometry_scenes import (
 from gps_noise import positions_of
 from hook_scene import assert_equal_models, dump
 from interpose_sfm.colmap import reconstruction
-from interpose_sfm.geometry import relative_pose
+from interpose_sfm.geometry import link_errors_deg, relative_pose
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import (
     BaseOptions,
@@ -339,6 +339,47 @@ def test_photos_around_a_gap_are_shown_to_the_network_where_the_pair_alone_does_
     assert (group[0], set(group[1:-1]), group[-1]) == (keys[3], {*keys} - {keys[3], keys[4]}, keys[4])
     assert done.sizes == [8]
     assert worst_error_deg(done.found.models[0], TRUTH) < 2.0
+
+
+@pytest.mark.parametrize("takes_placements", [False, True])
+def test_a_network_that_takes_it_is_told_where_base_models_have_the_photos(
+    tmp_path: Path,
+    network: Callable[..., Network],
+    proposer: type[KnownProposer],
+    monkeypatch: pytest.MonkeyPatch,
+    takes_placements: bool,
+) -> None:
+    """Also the answer is kept for these places alone."""
+    network({(3, 4): doubtful((3, 4))})
+    monkeypatch.setattr(KnownProposer, "takes_placements", takes_placements)
+    proposer.answers, proposer.needs = answer((3, 4)), 5
+    base = base_of(tmp_path)
+    run(base, tmp_path / "run")
+    placements = proposer.placements
+    assert len(placements) == 8
+    if not takes_placements:
+        assert set(placements) == {None}
+        return
+    assert {place.model for place in placements if place is not None} == {0, 1}
+    first, last = placements[0], placements[-1]
+    assert first is not None
+    assert last is not None
+    assert place_error_deg(first.cam_from_model, reconstruction.poses(base.models[0])[NAMES[3]]) < 1e-6
+    assert place_error_deg(last.cam_from_model, reconstruction.poses(base.models[1])[NAMES[4]]) < 1e-6
+    points_px, depths = reconstruction.observed_depths(base.models[1], NAMES[4])
+    np.testing.assert_array_equal(last.depths.points_px, points_px)
+    np.testing.assert_array_equal(last.depths.depths, depths)
+    number = len(proposer.asked)
+    run(base, tmp_path / "run")
+    assert len(proposer.asked) == number
+    base.models[1].transform(pycolmap.Sim3d(1.5, pycolmap.Rotation3d(), [0.0, 0.0, 0.0]))
+    run(base, tmp_path / "run")
+    assert len(proposer.asked) > number
+
+
+def place_error_deg(found: Pose, expected: Pose) -> float:
+    """Of rotation and direction of the way from the origin."""
+    return max(link_errors_deg(found, expected))
 
 
 SPANS = ((0, 3), (3, 4), (4, 7))  # either model, and what lies between them

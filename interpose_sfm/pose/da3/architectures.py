@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 WEIGHTS_FILE = "model.safetensors"
-PATCH_PX = 14  # pictures are cut into patches of this size
 
 
 @dataclass(frozen=True)

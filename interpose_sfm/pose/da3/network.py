@@ -15,7 +15,7 @@ from interpose_sfm.options.devices import pick_device
 from interpose_sfm.pose.da3 import checkpoint
 from interpose_sfm.pose.da3.architectures import Architecture
 from interpose_sfm.pose.da3.network_code import NetworkCode, load_network_code
-from interpose_sfm.pose.scenes import SceneGuess, SceneNetwork, central_camera
+from interpose_sfm.pose.scenes import SceneGuess, SceneNetwork, Told, central_camera
 from interpose_sfm.products import ImageArray, Pose
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class Da3Network:
         self._device, self._dtype = device, dtype
         self._module: Any = module.eval().to(device)
 
-    def guess(self, images: Sequence[ImageArray]) -> SceneGuess | None:
-        """See :class:`SceneNetwork`."""
+    def guess(self, images: Sequence[ImageArray], told: Sequence[Told] = ()) -> SceneGuess | None:
+        """See :class:`SceneNetwork`; what is told is not taken."""
         import torch
 
         pixels = torch.from_numpy(np.stack(images)).to(self._device).permute(0, 3, 1, 2).float() / 255.0

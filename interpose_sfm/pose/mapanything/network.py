@@ -1,4 +1,4 @@
-"""Runs MapAnything's published network on a few pictures at once, told of the cameras that are known."""
+"""Runs MapAnything's published network on a few pictures at once, told of what is known of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from interpose_sfm.options.devices import pick_device
 from interpose_sfm.pose.mapanything import checkout
 from interpose_sfm.pose.mapanything.architecture import NORMALISATION, Architecture, arguments
 from interpose_sfm.pose.mapanything.checkout import PublishedCode
-from interpose_sfm.pose.scenes import SceneGuess
-from interpose_sfm.products import ImageArray, Intrinsics, Pose
+from interpose_sfm.pose.scenes import SceneGuess, SceneNetwork, Told
+from interpose_sfm.products import DepthSamples, ImageArray, Intrinsics, Pose
 from interpose_sfm.storage.content_keys import file_sha256
 
 if TYPE_CHECKING:
@@ -31,24 +31,6 @@ NON_COMMERCIAL_REPO = "facebook/map-anything"  # CC BY-NC 4.0, the same shapes
 MEAN_RGB, SIGMA_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what the encoder's pictures are normalised by
 MAX_BEND_DEG = 0.5  # of a ray by distortion, of cameras that are told as pinholes; focal lengths of EXIF err as much
 _AMP = {NetworkDtype.BFLOAT16: "bf16", NetworkDtype.FLOAT16: "fp16"}
-
-
-class CalibratedNetwork(Protocol):
-    """A network that places a few pictures and may be told their cameras.
-
-    ``identity`` names its weights and settings: equal identities give equal results.
-    """
-
-    identity: str
-
-    def guess(self, images: Sequence[ImageArray], cameras: Sequence[Intrinsics | None]) -> SceneGuess | None:
-        """One forward pass over pictures of one shape, in metres; None where an answer is no camera.
-
-        Args:
-            images: Pictures.
-            cameras: In their pixels, where they are known; the network is told those that are pinholes.
-        """
-        ...
 
 
 class MapAnythingNetwork:
@@ -68,18 +50,18 @@ class MapAnythingNetwork:
         self._device, self._dtype = device, dtype
         self._module: Any = module.eval().to(device)
 
-    def guess(self, images: Sequence[ImageArray], cameras: Sequence[Intrinsics | None]) -> SceneGuess | None:
-        """See :class:`CalibratedNetwork`."""
+    def guess(self, images: Sequence[ImageArray], told: Sequence[Told] = ()) -> SceneGuess | None:
+        """See :class:`SceneNetwork`; the network is told cameras that are pinholes, and what base models know."""
         import torch
 
+        told = told or [Told()] * len(images)
+        cameras = [each.camera for each in told]
         mean, sigma = (torch.tensor(rgb)[:, None, None] for rgb in (MEAN_RGB, SIGMA_RGB))
         views = []
-        for image, camera in zip(images, cameras, strict=True):
+        for image, known in zip(images, _taken(told), strict=True):
             pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255.0
             view: dict[str, Any] = {"img": ((pixels - mean) / sigma)[None], "data_norm_type": [NORMALISATION]}
-            if camera is not None and _is_pinhole(camera):
-                view["intrinsics"] = torch.from_numpy(_matrix(camera)).float()[None]
-            views.append(view)
+            views.append(view | {name: torch.from_numpy(array)[None] for name, array in known.items()})
         with torch.inference_mode():
             said = self._module.infer(
                 views,
@@ -123,7 +105,7 @@ def find_weights(options: MapAnythingOptions) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
-def load_network(options: MapAnythingOptions) -> CalibratedNetwork:
+def load_network(options: MapAnythingOptions) -> SceneNetwork:
     """The network that the options name.
 
     Raises:
@@ -167,6 +149,45 @@ def load_into(module: torch.nn.Module, path: Path) -> None:
     except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"the weights {path} do not fit their network: {reason}") from error
+
+
+def _taken(told: Sequence[Told]) -> list[dict[str, np.ndarray]]:
+    """What the published code takes of each picture, under its names.
+
+    Its rules: depths need a camera, and poses are of one frame in which the first picture has one. So only the model
+    that has the first picture tells poses, and those only if it has another one; of the other models depths are told.
+    Units are not metres, and it is said so; then each picture's depths count by themselves.
+    """
+    first = told[0].placement
+    beside = [known.placement for known in told[1:] if known.placement is not None]
+    has_poses = first is not None and any(place.model == first.model for place in beside)
+    found = []
+    for known in told:
+        taken: dict[str, np.ndarray] = {}
+        camera, place = known.camera, known.placement
+        if camera is not None and _is_pinhole(camera):
+            taken["intrinsics"] = _matrix(camera).astype(np.float32)
+            if place is not None and len(place.depths.depths):
+                taken["depth_z"] = _depth_map(place.depths, (camera.height_px, camera.width_px))
+        if has_poses and place is not None and first is not None and place.model == first.model:
+            world_from_cam = place.cam_from_model.inverse()
+            matrix = np.eye(4)
+            matrix[:3] = np.column_stack([world_from_cam.rotation, world_from_cam.translation])
+            taken["camera_poses"] = matrix.astype(np.float32)
+        if taken.keys() - {"intrinsics"}:
+            taken["is_metric_scale"] = np.array(False)
+        found.append(taken)
+    return found
+
+
+def _depth_map(samples: DepthSamples, shape: tuple[int, int]) -> np.ndarray:
+    """(h, w) float32 depths at the pixels that have one, zero elsewhere; of several in a pixel the nearest."""
+    found = np.zeros(shape, np.float32)
+    order = np.argsort(-samples.depths, kind="stable")
+    x, y = np.floor(samples.points_px[order]).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < shape[1]) & (y < shape[0])
+    found[y[inside], x[inside]] = samples.depths[order][inside]
+    return found
 
 
 def _is_pinhole(camera: Intrinsics) -> bool:

@@ -162,7 +162,7 @@ def test_an_answer_that_is_no_camera_is_a_status(monkeypatch: pytest.MonkeyPatch
     class Lost:
         identity = "lost"
 
-        def guess(self, images: object) -> None:
+        def guess(self, images: object, told: object) -> None:
             return None
 
     monkeypatch.setattr(network, "load_network", lambda options: Lost())

@@ -16,7 +16,7 @@ from interpose_sfm.options import NetworkDtype
 from interpose_sfm.pose.da3 import network, network_code
 from interpose_sfm.pose.da3.architectures import PUBLISHED
 from interpose_sfm.pose.da3.network import Da3Network
-from interpose_sfm.pose.da3.pictures import cut_alike
+from interpose_sfm.pose.pictures import cut_alike
 from interpose_sfm.pose.scenes import SceneGuess
 from interpose_sfm.products import ImageArray
 from interpose_sfm.registry import MissingDependencyError

@@ -1,4 +1,4 @@
-"""Pictures as Depth Anything 3 wants them."""
+"""Pictures as networks want them that place several views in one pass."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from interpose_sfm.pose.da3.architectures import PATCH_PX
 from interpose_sfm.pose.point_maps.crops import Crop
 from interpose_sfm.products import ImageArray
+
+PATCH_PX = 14  # DINOv2, which looks at them, cuts them into patches of this size
 
 
 def cut_alike(images: Sequence[ImageArray], size_px: int) -> list[Crop]:
     """Scale the longer sides to ``size_px`` and crop all pictures to one shape of whole patches.
 
-    These are the rules of the published code: both axes are scaled alike, and crops are centred. All views of a forward
-    pass have one shape, so that a landscape beside a portrait loses what sticks out.
+    These are the rules of the published code of Depth Anything 3: both axes are scaled alike, and crops are centred.
+    All views of a forward pass have one shape, so that a landscape beside a portrait loses what sticks out.
 
     Args:
         images: (height, width, 3) uint8 RGB.
