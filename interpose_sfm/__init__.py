@@ -18,12 +18,14 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     # isort: off
     from interpose_sfm.clips.protocol import BudgetError as BudgetError
     from interpose_sfm.doctor import BackendCheck as BackendCheck, CheckKind as CheckKind, diagnose as diagnose
+    from interpose_sfm.engines.shard import Shard as Shard
     from interpose_sfm.export.formats import ExportFormat as ExportFormat
     from interpose_sfm.export.orientation import ExportAlign as ExportAlign
     from interpose_sfm.options import (
         AlignmentMethod as AlignmentMethod, BaseOptions as BaseOptions, BridgingOptions as BridgingOptions,
         CameraMode as CameraMode, ConsensusOptions as ConsensusOptions, ConsistencyOptions as ConsistencyOptions,
-        Da3Options as Da3Options, Dust3rOptions as Dust3rOptions, FallbackOptions as FallbackOptions, Fit as Fit,
+        Da3Options as Da3Options, Dust3rOptions as Dust3rOptions, EngineOptions as EngineOptions,
+        FallbackOptions as FallbackOptions, Fit as Fit,
         FrameChoice as FrameChoice, GenerationOptions as GenerationOptions, InterposeOptions as InterposeOptions,
         MapAnythingOptions as MapAnythingOptions, Mapper as Mapper, MatchingMethod as MatchingMethod,
         MatchingOptions as MatchingOptions, MemoryProfile as MemoryProfile, NetworkDtype as NetworkDtype,
@@ -58,6 +60,8 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
         BridgeClip as BridgeClip, BridgeEstimate as BridgeEstimate, BridgeResult as BridgeResult,
         bridge_photos as bridge_photos,
     )
+    from interpose_sfm.workflows.match_pairs import MatchResult as MatchResult, match_photos as match_photos
+    from interpose_sfm.workflows.merge_stores import MergeResult as MergeResult, merge_outputs as merge_outputs
     from interpose_sfm.workflows.reconstruct import find_weak_pairs as find_weak_pairs, reconstruct as reconstruct
     from interpose_sfm.workflows.relative_pose import (
         RelativePoseResult as RelativePoseResult, relative_pose as relative_pose,
@@ -71,11 +75,13 @@ __version__ = "0.1.0"
 _NAMES = {
     "clips.protocol": "BudgetError",
     "doctor": "BackendCheck CheckKind diagnose",
+    "engines.shard": "Shard",
     "export.formats": "ExportFormat",
     "export.orientation": "ExportAlign",
     "options": (
         "AlignmentMethod BaseOptions BridgingOptions CameraMode ConsensusOptions ConsistencyOptions Da3Options "
-        "Dust3rOptions FallbackOptions Fit FrameChoice GenerationOptions InterposeOptions MapAnythingOptions Mapper "
+        "Dust3rOptions EngineOptions FallbackOptions Fit FrameChoice GenerationOptions InterposeOptions "
+        "MapAnythingOptions Mapper "
         "MatchingMethod MatchingOptions MemoryProfile NetworkDtype PairingOptions PairSelection PhotoOptions "
         "ReconstructOptions Strategy "
         "ViewGraphOptions"
@@ -96,6 +102,8 @@ _NAMES = {
     "workflows.drop_in": "extend incremental_mapping installed",
     "workflows.export_models": "ExportedModel ExportResult export_models",
     "workflows.make_clips": "BridgeClip BridgeEstimate BridgeResult bridge_photos",
+    "workflows.match_pairs": "MatchResult match_photos",
+    "workflows.merge_stores": "MergeResult merge_outputs",
     "workflows.reconstruct": "find_weak_pairs reconstruct",
     "workflows.relative_pose": "RelativePoseResult relative_pose",
     "workflows.report_page": "PageResult write_report_page",

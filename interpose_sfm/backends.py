@@ -1,8 +1,8 @@
 """What authors of backends need, under names that stay: protocols, what a backend is built from, and what it returns.
 
-A backend is a class derived from `VideoGenerator`, `VideoModel`, `PoseEstimator` or `Retriever`, registered in the
-entry-point group ``interpose_sfm.generators``, ``interpose_sfm.video_models``, ``interpose_sfm.pose_estimators`` or
-``interpose_sfm.retrievers`` of its distribution.
+A backend is a class derived from `VideoGenerator`, `VideoModel`, `PoseEstimator`, `Retriever` or `Engine`, registered
+in the entry-point group ``interpose_sfm.generators``, ``interpose_sfm.video_models``,
+``interpose_sfm.pose_estimators``, ``interpose_sfm.retrievers`` or ``interpose_sfm.engines`` of its distribution.
 ``examples/own_backend`` is a whole one.
 """
 
@@ -14,7 +14,8 @@ from interpose_sfm.clips.protocol import (
     clip_requests,
     no_clip,
 )
-from interpose_sfm.options import BridgingOptions, GenerationOptions
+from interpose_sfm.engines.protocol import Done, Engine, WorkerDiedError, attempt
+from interpose_sfm.options import BridgingOptions, EngineOptions, GenerationOptions
 from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator, check_poses
 from interpose_sfm.products import (
     Clip,
@@ -60,6 +61,9 @@ __all__ = [
     "ClipStatus",
     "ClipTask",
     "DepthSamples",
+    "Done",
+    "Engine",
+    "EngineOptions",
     "EstimatorContext",
     "EstimatorTraits",
     "Evidence",
@@ -88,6 +92,8 @@ __all__ = [
     "VideoModel",
     "View",
     "ViewPoses",
+    "WorkerDiedError",
+    "attempt",
     "check_clip",
     "check_poses",
     "checked_rankings",

@@ -22,7 +22,7 @@ DOCUMENTS = sorted(
 MAX_README_WORDS = 900
 COMMAND_FLAGS = {
     *("dry-run", "export", "formats", "help", "json", "output", "pair-file", "pairs", "quiet", "to", "verbose"),
-    *("photos", "models", "host", "port", "sheet", "align"),
+    *("photos", "models", "host", "port", "sheet", "align", "shard"),
 }
 PIPELINE_FLAGS = {
     *("data", "score", "frames-per-clip", "models", "pairs", "unseen", "work", "collections", "parts"),

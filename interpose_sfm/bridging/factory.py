@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,10 @@ from interpose_sfm.options import BridgingOptions, GenerationOptions
 from interpose_sfm.options.devices import check_device
 from interpose_sfm.registry import BackendTable, unknown_name
 from interpose_sfm.video_models.captioners import create_captioner
+from interpose_sfm.video_models.devices import worker_devices
 from interpose_sfm.video_models.generated import GeneratedClips
 from interpose_sfm.video_models.prompts import PairPrompts, read_prompt_file
 from interpose_sfm.video_models.protocol import GenerationContext, VideoModel
-from interpose_sfm.video_models.workers import worker_devices
 
 if TYPE_CHECKING:
     from interpose_sfm.video_models.diffusion import LocalChoice
@@ -163,7 +164,7 @@ def create_clip_maker(name: str, context: GenerationContext) -> GeneratedClips:
     model = VIDEO_MODELS.resolve(name.partition(":")[0])
     options = context.generation
     devices = worker_devices(options.video_device) if model.runs_here else ("",) * model.parallel_clips
-    return GeneratedClips(name, lambda device: model(name, options, device), devices, context, PairPrompts(context))
+    return GeneratedClips(name, partial(model, name, options), devices, context, PairPrompts(context))
 
 
 def auto_generators(context: GeneratorContext, generation: GenerationContext) -> list[VideoGenerator]:

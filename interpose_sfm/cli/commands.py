@@ -22,7 +22,8 @@ from interpose_sfm.cli.demo import DemoOptions, run_demo
 from interpose_sfm.cli.export import Export, FormatList, split
 from interpose_sfm.cli.look import Report, View
 from interpose_sfm.doctor import cannot_reconstruct, diagnose
-from interpose_sfm.options import UNUSED_BY_BRIDGE, InterposeOptions, ReconstructOptions
+from interpose_sfm.engines.shard import Shard
+from interpose_sfm.options import UNUSED_BY_BRIDGE, UNUSED_BY_MATCH, InterposeOptions, ReconstructOptions
 from interpose_sfm.products import ClipState, LinkVerdict
 from interpose_sfm.run_log import Progress
 
@@ -104,6 +105,7 @@ class _Pairs(Command):
             "da3",
             "dust3r",
             "mapanything",
+            "execution",
         }
     )
 
@@ -138,6 +140,7 @@ class _Bridge(Command):
         pair_file: File with the pairs to bridge, two names a line.
         dry_run: List pairs, clips, time, memory and cost, and make no clip.
         sheet: Write contact sheets, a picture per pair with the frames of its clips, to look over before they are used.
+        shard: Share I of N, as I/N, of the clips; every machine takes another one.
     """
 
     photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
@@ -146,6 +149,7 @@ class _Bridge(Command):
     pair_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     dry_run: bool = False
     sheet: bool = False
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
 
     hidden_options: ClassVar[frozenset[str]] = UNUSED_BY_BRIDGE
@@ -159,10 +163,69 @@ class _Bridge(Command):
         if len(self.pairs) % 2:
             raise ValueError(f"got {len(self.pairs)} names after --pairs, expected two for each pair")
         pairs = self.pair_file or tuple(zip(self.pairs[::2], self.pairs[1::2], strict=True))
-        how = {"is_dry_run": self.dry_run, "with_sheets": self.sheet}
-        result = bridge_photos(self.photos, self.output, self.options, pairs, **how, progress=progress)
+        result = bridge_photos(
+            self.photos,
+            self.output,
+            self.options,
+            pairs,
+            is_dry_run=self.dry_run,
+            with_sheets=self.sheet,
+            shard=Shard.parse(self.shard),
+            progress=progress,
+        )
         code = FAILED if result.count(ClipState.FAILED) else OK
         return Outcome(code, text.bridge(result), result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Match(Command):
+    """Match the weak pairs with learned features, and do nothing else; on several machines a share of them on each.
+
+    Features and matches lie in the output folder, or in --store, where reconstruct finds them. Exits with 1 if a pair
+    could not be matched.
+
+    Attributes:
+        photos: Folder of the photos, sub-folders included, or a video.
+        output: Output folder (default: PHOTOS_interpose beside the photos).
+        pair_file: File with the pairs to match, two names a line (default: the weak pairs).
+        shard: Share I of N, as I/N, of the pairs; every machine takes another one.
+    """
+
+    photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    pair_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    options: _Flat[ReconstructOptions] = field(default_factory=ReconstructOptions)
+
+    hidden_options: ClassVar[frozenset[str]] = UNUSED_BY_MATCH
+    keeps_its_work: ClassVar[bool] = True
+
+    def run(self, progress: Progress) -> Outcome:
+        from interpose_sfm.workflows.match_pairs import match_photos
+
+        shard = Shard.parse(self.shard)
+        pairs = self.pair_file or ()
+        result = match_photos(self.photos, self.output, self.options, pairs, shard=shard, progress=progress)
+        return Outcome(FAILED if result.failed else OK, text.matched(result), result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Merge(Command):
+    """Put what several machines have made into one output folder: learned features and matches, hypotheses and clips.
+
+    Attributes:
+        output: Output folder of a run, or a new one.
+        sources: Output folders of other runs on the same photos, which stay as they are.
+    """
+
+    output: Annotated[Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
+    sources: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FROM")]
+
+    def run(self, progress: Progress) -> Outcome:
+        from interpose_sfm.workflows.merge_stores import merge_outputs
+
+        result = merge_outputs(self.output, self.sources)
+        return Outcome(OK, text.merged(result), result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +332,9 @@ class Hook(Command):
 COMMANDS: Mapping[str, type[Command]] = {
     "reconstruct": _Reconstruct,
     "pairs": _Pairs,
+    "match": _Match,
     "bridge": _Bridge,
+    "merge": _Merge,
     "relpose": _RelativePose,
     "export": Export,
     "report": Report,

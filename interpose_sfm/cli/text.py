@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from interpose_sfm.report import PairReport, ReconstructionResult
     from interpose_sfm.workflows.export_models import ExportResult
     from interpose_sfm.workflows.make_clips import BridgeResult
+    from interpose_sfm.workflows.match_pairs import MatchResult
+    from interpose_sfm.workflows.merge_stores import MergeResult
     from interpose_sfm.workflows.relative_pose import RelativePoseResult
 
 
@@ -172,6 +174,29 @@ def _pose_rows(b_from_a: Pose) -> list[tuple[str, str]]:
 
 def _vector(values: Sequence[float] | np.ndarray) -> str:
     return "(" + ", ".join(f"{float(value) + 0.0:+.4f}" for value in values) + ")"
+
+
+def matched(result: MatchResult) -> str:
+    """How many pairs were matched, and where it is kept."""
+    share = f" of {result.num_pairs}, share {result.shard}" if len(result.pairs) < result.num_pairs else ""
+    rows = [
+        ("pairs", f"{len(result.pairs) - len(result.failed)}{share}"),
+        ("store", str(result.store)),
+        ("time", duration(result.time_s)),
+        *(("failed", f"{pair}: {why}") for pair, why in result.failed.items()),
+    ]
+    return table(rows)
+
+
+def merged(result: MergeResult) -> str:
+    """What came in anew."""
+    rows = [
+        ("features of photos and frames", str(result.num_features)),
+        ("matches of pairs", str(result.num_matches)),
+        ("hypotheses of clips", str(result.num_hypotheses)),
+        ("clips", str(result.num_clips)),
+    ]
+    return f"new in {escaped(str(result.output))}\n\n{table(rows)}"
 
 
 def checks(found: Sequence[BackendCheck], missing: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from interpose_sfm.matching.ahead import at_once, num_workers
+from interpose_sfm.matching.ahead import at_once
 from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
 from interpose_sfm.options import MatchingOptions
 from interpose_sfm.photos.masks import photo_mask
@@ -159,10 +159,8 @@ class LearnedCache:
         """Compute features and matches of pairs of views on all cores, or together on a GPU."""
         if self.options.device != "cpu":
             self.match_all(pairs)
-            return
-        workers = min(num_workers(self.options.device), len(pairs))
-        if workers > 1:
-            at_once(lambda pair: self.features_and_matches(*pair), pairs, workers)
+        elif len(pairs) > 1:
+            at_once(lambda pair: self.features_and_matches(*pair), pairs)
 
     def forget_frames(self) -> None:
         """Drop what is held in memory for frames."""

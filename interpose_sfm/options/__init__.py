@@ -10,6 +10,7 @@ from interpose_sfm.options.bridging import (
     NetworkDtype,
 )
 from interpose_sfm.options.consensus import ConsensusOptions
+from interpose_sfm.options.engine import EngineOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
 from interpose_sfm.options.pairing import MatchingMethod, PairingOptions
 from interpose_sfm.options.poses import (
@@ -21,10 +22,17 @@ from interpose_sfm.options.poses import (
     PairSelection,
     Strategy,
 )
-from interpose_sfm.options.runs import UNUSED_BY_BRIDGE, FallbackOptions, InterposeOptions, ReconstructOptions
+from interpose_sfm.options.runs import (
+    UNUSED_BY_BRIDGE,
+    UNUSED_BY_MATCH,
+    FallbackOptions,
+    InterposeOptions,
+    ReconstructOptions,
+)
 
 __all__ = [
     "UNUSED_BY_BRIDGE",
+    "UNUSED_BY_MATCH",
     "AlignmentMethod",
     "BaseOptions",
     "BridgingOptions",
@@ -34,6 +42,7 @@ __all__ = [
     "ConsistencyOptions",
     "Da3Options",
     "Dust3rOptions",
+    "EngineOptions",
     "FallbackOptions",
     "Fit",
     "FrameChoice",

@@ -10,6 +10,7 @@ from interpose_sfm.options.base import BaseOptions, CameraMode, PhotoOptions
 from interpose_sfm.options.bridging import BridgingOptions, GenerationOptions
 from interpose_sfm.options.checks import require
 from interpose_sfm.options.consensus import ConsensusOptions
+from interpose_sfm.options.engine import EngineOptions
 from interpose_sfm.options.matching import MatchingOptions, ViewGraphOptions
 from interpose_sfm.options.pairing import PairingOptions
 from interpose_sfm.options.poses import ConsistencyOptions, Da3Options, Dust3rOptions, MapAnythingOptions
@@ -23,6 +24,9 @@ UNUSED_BY_BRIDGE = frozenset(
     }
 )
 """Options, and groups of them, that have no effect where only clips are made."""
+
+UNUSED_BY_MATCH = UNUSED_BY_BRIDGE | {"generator", "generation", "consistency", "consensus", "max_bridged_pairs"}
+"""The same where pairs are only matched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,7 @@ class FallbackOptions:
     da3: Da3Options = field(default_factory=Da3Options)
     dust3r: Dust3rOptions = field(default_factory=Dust3rOptions)
     mapanything: MapAnythingOptions = field(default_factory=MapAnythingOptions)
+    execution: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2^31)")

@@ -12,7 +12,6 @@ from interpose_sfm import geometry
 from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
 from interpose_sfm.clips.strips import preview
-from interpose_sfm.matching.ahead import MatchingAhead, MatchingTogether, num_workers
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
@@ -101,15 +100,13 @@ class PairPoser:
         """The pair alone, by learned matches: its two-view geometry, and the link it offers if there is a pose."""
         return self._own.matched(pair, self._views(pair.a), self._views(pair.b))
 
-    def matching_ahead(self) -> MatchingAhead | MatchingTogether:
-        """What matches pairs on the other cores, or several at once on a GPU, before `match` is asked for them."""
-
-        def compute(pair: ImagePair) -> None:
-            self._cache.features_and_matches(self._views(pair.a), self._views(pair.b))
-
-        if self._cache.options.device != "cpu":
-            return MatchingTogether(lambda pairs: self._cache.match_all([self._ends(pair) for pair in pairs]))
-        return MatchingAhead(compute, num_workers(self._cache.options.device))
+    def fetch_matches(self, pairs: Sequence[ImagePair]) -> None:
+        """Have the learned matches of some pairs computed before `match` is asked for them; together on a GPU."""
+        views = [(self._views(pair.a), self._views(pair.b)) for pair in pairs]
+        if len(views) > 1:
+            self._cache.match_all(views)
+        else:
+            self._cache.features_and_matches(*views[0])
 
     def _ends(self, pair: ImagePair) -> tuple[View, View]:
         return self._views(pair.a), self._views(pair.b)

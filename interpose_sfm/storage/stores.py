@@ -149,6 +149,27 @@ class Store(ABC, Generic[_T]):
         with claimed(self._parts / f"{self._group_name(key)}.claim"):
             yield self.get(key)
 
+    def take(self, path: Path) -> int:
+        """Take over the items of another store of this kind that this one does not have.
+
+        Args:
+            path: Its file, which nobody has open for writing; without it there is nothing to take.
+
+        Returns:
+            How many they were.
+        """
+        if not Path(path).exists():
+            return 0
+        with type(self)(path) as other:
+            lacking = sorted(set(other.keys()) - set(self.keys()))
+            num_taken = 0
+            for key in lacking:
+                value = other.get(key)
+                if value is not None:
+                    self.put(key, value)
+                    num_taken += 1
+        return num_taken
+
     def keys(self) -> list[str]:
         """All keys, sorted."""
         self._require_open()

@@ -162,7 +162,7 @@ class NetworkCaptioner:
             raise ImportError(
                 f"the captioner {self.name!r} needs transformers: {self.requires['transformers']}"
             ) from error
-        from interpose_sfm.video_models.workers import worker_devices
+        from interpose_sfm.video_models.devices import worker_devices
 
         logger.info("captioner %s, from the hub if it is not here", self._repo)
         try:

@@ -4,7 +4,9 @@ A clip is ``ASTEM__BSTEM_N.mp4`` (``_ba`` at the end where the file runs from B 
 folder serves as ``--clips`` as it is, here or on another machine. Beside it lies its record (`clips.record`), written
 first: a clip without a record is not ours. Notes about clips that are not finished lie in ``tasks/``, one file each.
 
-Everything is written as a whole or not at all, and one process at a time may write. Reading needs no lock.
+Everything is written as a whole or not at all. Several processes may make clips that cost nothing: each is claimed by
+one of them (`ClipStore.making`). Who spends money is alone in the folder (`ClipStore.locked`), so that what is spent is
+counted in one place. Reading needs no lock.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ from typing import Any
 from interpose_sfm.clips.files import INDEX_NAME, clip_stem, photo_keys
 from interpose_sfm.clips.record import ClipRecord, read_record, record_path
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, atomic_write_json
-from interpose_sfm.storage.locks import LockHeldError, acquire_lock
+from interpose_sfm.storage.locks import LockHeldError, SharedLock, acquire_lock, claimed
 from interpose_sfm.storage.workspace import LOCK_NAME, WorkspaceBusyError
 
 TASK_FORMAT = 1
 
 logger = logging.getLogger(__name__)
 _TASKS = "tasks"
+_NAMING = "naming.claim"  # by who chooses the name of a file
 _MAX_USD = 1e6
 _UNNAMED = "clip-"  # begins the names of clips whose photos no file name can tell apart
 
@@ -58,9 +61,9 @@ class ClipStore:
 
     folder: Path
     photo_names: Sequence[str]
-    _clips: dict[str, StoredClip] | None = None
+    _clips: dict[str, list[StoredClip]] | None = None
     _costs: dict[str, float] = field(default_factory=dict)  # path of a record -> dollars
-    _intact: set[str] = field(default_factory=set)
+    _intact: set[Path] = field(default_factory=set)
     _saving: threading.RLock = field(default_factory=threading.RLock)
 
     @contextmanager
@@ -74,43 +77,96 @@ class ClipStore:
         try:
             lock = acquire_lock(self.folder / LOCK_NAME)
         except LockHeldError as error:
-            raise WorkspaceBusyError(
-                f"the clip store {self.folder} is in use by another run ({error.holder}); wait for it, stop it, or "
-                "choose another folder with --clip-store"
-            ) from None
+            raise self._busy(error.holder) from None
         except OSError as error:
-            raise ValueError(f"cannot write to the clip store {self.folder} ({error}); choose another one") from error
+            raise self._unwritable(error) from error
         try:
-            for folder in (self.folder, self.folder / _TASKS):
-                for leftover in folder.glob(f"{TEMP_PREFIX}*"):
-                    leftover.unlink(missing_ok=True)
-            self._clips = None  # others may have finished some
-            self._list_unnamed()
+            self._clean_up()
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Write beside other processes that do the same; the first one cleans up what a killed one left half written.
+
+        Raises:
+            WorkspaceBusyError: Another process is alone there.
+            ValueError: The folder cannot be written.
+        """
+        try:
+            lock = SharedLock(self.folder / LOCK_NAME)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            if lock.try_alone():
+                self._clean_up()
+            if not lock.try_share():
+                raise self._busy(lock.holder())
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def making(self, key: str, *, wait: bool) -> Iterator[bool]:
+        """Claim a clip, so that nobody else makes it meanwhile; only while the store is shared.
+
+        Args:
+            key: Of the clip.
+            wait: Whether to wait for who has claimed it.
+
+        Yields:
+            Whether it is claimed and not made yet.
+        """
+        with claimed(self.folder / _TASKS / f"{key}.claim", wait=wait) as is_ours:
+            if is_ours:
+                self.look_again()
+            yield is_ours and self.find(key) is None
+
+    def look_again(self) -> None:
+        """Find out which clips others have finished meanwhile."""
+        with self._saving:
+            self._clips = None
+
+    def _clean_up(self) -> None:
+        """Remove what a killed process left half written; only while nobody else is there."""
+        for folder in (self.folder, self.folder / _TASKS):
+            for leftover in folder.glob(f"{TEMP_PREFIX}*"):
+                leftover.unlink(missing_ok=True)
+        self._clips = None  # others may have finished some
+        self._list_unnamed()
+
+    def _busy(self, holder: str) -> WorkspaceBusyError:
+        return WorkspaceBusyError(
+            f"the clip store {self.folder} is in use by another run ({holder}); wait for it, stop it, or choose "
+            "another folder with --clip-store"
+        )
+
+    def _unwritable(self, error: OSError) -> ValueError:
+        return ValueError(f"cannot write to the clip store {self.folder} ({error}); choose another one")
 
     # -------------------------------------------------------- finished clips
 
     def find(self, key: str) -> StoredClip | None:
         """The finished clip with a key; None if there is none, or if its file was altered since."""
         with self._saving:
-            stored = self._all().get(key)
-            if stored is not None and key not in self._intact:
-                if not stored.record.is_of(stored.path.read_bytes()):
-                    logger.warning("%s was altered or cut off since it was made, and is made anew", stored.path)
-                    del self._all()[key]
-                    return None
-                self._intact.add(key)
-            return stored
+            candidates = self._all().get(key, [])
+            while candidates:
+                stored = candidates[0]
+                if stored.path in self._intact or stored.record.is_of(stored.path.read_bytes()):
+                    self._intact.add(stored.path)
+                    return stored
+                logger.warning("%s was altered or cut off since it was made, and is made anew", stored.path)
+                candidates.pop(0)
+            return None
 
     def records(self) -> tuple[ClipRecord, ...]:
         """Records of all finished clips."""
         with self._saving:
-            return tuple(clip.record for clip in self._all().values())
+            return tuple(clips[0].record for clips in self._all().values() if clips)
 
     def save(self, record: ClipRecord, data: bytes, number: int) -> StoredClip:
-        """Keep a clip, and forget the notes about it; only while the store is locked.
+        """Keep a clip, and forget the notes about it; only while the store is locked or shared.
 
         Args:
             record: Of the clip; its digest is filled in here.
@@ -118,14 +174,14 @@ class ClipStore:
             number: What the file's name should say; the next free one is taken where it is in use.
         """
         record = replace(record, sha256=hashlib.sha256(data).hexdigest())
-        with self._saving:
+        with self._saving, claimed(self.folder / _TASKS / _NAMING):
             path = self.folder / f"{self._free_stem(record, number)}.mp4"
             atomic_write_json(record_path(path), record.to_json())
             atomic_write_bytes(path, data)
             clip = StoredClip(path, record)
-            self._all()[record.key] = clip
+            self._all().setdefault(record.key, []).insert(0, clip)
             self._costs[record_path(path).name] = record.cost_usd
-            self._intact.add(record.key)
+            self._intact.add(path)
             self._list_unnamed()
             self.task(record.key).forget()
         return clip
@@ -137,7 +193,7 @@ class ClipStore:
             set_aside: Key -> price of clips that are being made now; each counts until it is finished.
         """
         with self._saving:
-            finished = self._all()
+            finished = {key for key, clips in self._all().items() if clips}
             under_way = sum(price for key, price in set_aside.items() if key not in finished)
             for path in sorted((self.folder / _TASKS).glob("*.json")):
                 task = Task(path)
@@ -149,8 +205,8 @@ class ClipStore:
         """The notes about a clip under way."""
         return Task(self.folder / _TASKS / f"{key}.json", estimate_usd)
 
-    def _all(self) -> dict[str, StoredClip]:
-        """Every clip that has a record, by key; of two with one key the first by name."""
+    def _all(self) -> dict[str, list[StoredClip]]:
+        """Every clip that has a record, by key; of two with one key the first by name first."""
         if self._clips is None:
             self._clips, self._costs = {}, {}
             for path in sorted(self.folder.glob("*.json")):
@@ -164,7 +220,7 @@ class ClipStore:
                     continue
                 self._costs[path.name] = record.cost_usd
                 if clip.is_file():
-                    self._clips.setdefault(record.key, StoredClip(clip, record))
+                    self._clips.setdefault(record.key, []).append(StoredClip(clip, record))
         return self._clips
 
     # -------------------------------------------------------- names
@@ -191,7 +247,8 @@ class ClipStore:
 
     def _list_unnamed(self) -> None:
         """Say in ``clips.json`` which photos the clips bridge whose names do not."""
-        unnamed = {c.path.name: c.record for c in self._all().values() if c.path.name.startswith(_UNNAMED)}
+        known = [clip for clips in self._all().values() for clip in clips]
+        unnamed = {clip.path.name: clip.record for clip in known if clip.path.name.startswith(_UNNAMED)}
         if not unnamed:
             return
         index = self.folder / INDEX_NAME

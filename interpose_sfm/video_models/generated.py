@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -22,6 +23,8 @@ from interpose_sfm.clips.protocol import VideoGenerator, no_clip
 from interpose_sfm.clips.reading import ClipReader
 from interpose_sfm.clips.record import ClipRecord, ShownPhoto
 from interpose_sfm.clips.video import UnreadableClipError
+from interpose_sfm.engines.local import in_threads
+from interpose_sfm.engines.protocol import Done, WorkerDiedError
 from interpose_sfm.products import (
     Clip,
     ClipFormat,
@@ -42,7 +45,6 @@ from interpose_sfm.video_models.protocol import (
     MadeVideo,
     VideoModel,
 )
-from interpose_sfm.video_models.workers import share_out
 
 MAX_CLIPS = 16
 """Different clips that are offered per pair: both orders of both prompts, with four seeds. The paper makes four."""
@@ -116,9 +118,29 @@ class _Photo:
 
 
 @dataclass(frozen=True)
-class _Failure:
+class Failure:
+    """Why there is no clip.
+
+    Attributes:
+        status: GENERATION_FAILED, or REFUSED if asking again is of no use.
+        detail: One sentence.
+    """
+
     status: ClipStatus
     detail: str
+
+
+@dataclass(frozen=True)
+class Making:
+    """What came of the making of a clip, which is in the store if nothing is said.
+
+    Attributes:
+        failure: Why there is none.
+        is_elsewhere: Whether another process is making it.
+    """
+
+    failure: Failure | None = None
+    is_elsewhere: bool = False
 
 
 class GeneratedClips(VideoGenerator):
@@ -154,12 +176,13 @@ class GeneratedClips(VideoGenerator):
             raise ValueError(f"the generator {name!r} needs a folder for its clips: set clip_store")
         self.name = name
         self._context, self._prompts = context, prompts
+        self._make_model, self._devices = make_model, tuple(devices)
         self._models = [make_model(device) for device in devices]
         self._store = ClipStore(context.clip_store, context.photo_names)
         self._budget = Budget(self._store, context.generation)
         self._reader = ClipReader(name, context.load_image, context.bridging)
         self._photos: dict[str, _Photo] = {}
-        self._failures: dict[str, _Failure] = {}
+        self._failures: dict[str, Failure] = {}
 
     @property
     def store(self) -> ClipStore:
@@ -240,7 +263,7 @@ class GeneratedClips(VideoGenerator):
         refusal = self._store.task(plan.key).refusal
         if refusal:
             detail = f"{refusal} (delete {self._store.task(plan.key).path} to ask again)"
-            self._failures[plan.key] = _Failure(ClipStatus.REFUSED, detail)
+            self._failures[plan.key] = Failure(ClipStatus.REFUSED, detail)
         return not refusal
 
     def expected(self, plan: ClipPlan) -> ClipEstimate:
@@ -272,24 +295,73 @@ class GeneratedClips(VideoGenerator):
     def make_missing(self, plans: Sequence[ClipPlan]) -> None:
         """Make the clips that are missing, all devices at once, and free the memory of the models.
 
-        A clip that cannot be made is a `failure`, and the others go on.
+        A clip that cannot be made is a `failure`, and the others go on. Other processes may make clips in the same
+        folder, and what they make is not made here; clips that cost money are made by one process alone.
 
         Raises:
             BudgetError: They would cost more than the options allow. Nothing was spent then.
-            WorkspaceBusyError: Another process makes clips in the same folder.
+            WorkspaceBusyError: Another process makes clips in the same folder, and one of the two spends money.
             ValueError, ImportError: What the user has to mend, such as a key or weights that are not there.
         """
         if not any(map(self.is_missing, plans)):
             return
-        with self._store.locked():
+        is_paid = any(plan.estimate.cost_usd > 0 for plan in plans)
+        with self._store.locked() if is_paid else self._store.shared():
             missing = list({plan.key: plan for plan in plans if self.is_missing(plan)}.values())
             self._budget.check([(plan.key, plan.estimate) for plan in missing], self.name)
             self._prompts.close()  # before the model needs the memory
             try:
-                workers = [partial(self._make, model) for model in self._models]
-                share_out(missing, workers, lambda done: self._tell(done, len(missing)))
+                elsewhere = self._make_all(missing, is_paid, wait=False)
+                self._make_all(elsewhere, is_paid, wait=True)  # who has claimed them may die
             finally:
                 self.close()
+                self._store.look_again()
+
+    def _make_all(self, missing: Sequence[ClipPlan], is_paid: bool, *, wait: bool) -> list[ClipPlan]:
+        """Make clips, by the engine if they cost nothing.
+
+        Returns:
+            Those that another process has claimed; none if they were waited for.
+
+        Raises:
+            BaseException: What a worker raised.
+        """
+        elsewhere = []
+        with closing(self._begun(missing, is_paid, wait)) as results:
+            for number, done in enumerate(results, start=1):
+                plan = done.job
+                if isinstance(done.error, WorkerDiedError):
+                    self._failures[plan.key] = Failure(ClipStatus.GENERATION_FAILED, str(done.error))
+                elif done.error is not None:
+                    raise done.error
+                elif done.value is not None and done.value.failure is not None:
+                    self._failures[plan.key] = done.value.failure
+                elif done.value is not None and done.value.is_elsewhere:
+                    elsewhere.append(plan)
+                self._tell(number - len(elsewhere), len(missing))
+        return elsewhere
+
+    def _begun(
+        self, missing: Sequence[ClipPlan], is_paid: bool, wait: bool
+    ) -> Generator[Done[ClipPlan, Making], None, None]:
+        from interpose_sfm.video_models.clip_workers import ClipWorkerMaker
+
+        context, models = self._context, iter(self._models)
+        if is_paid or context.engine is None or context.engine.shares_memory or context.image_dir is None:
+            number = min(len(self._models), max(1, len(missing)))
+            return in_threads(lambda: partial(self.make_claimed, model=next(models), wait=wait), missing, number)
+        maker = ClipWorkerMaker(
+            name=self.name,
+            make_model=self._make_model,
+            photo_names=context.photo_names,
+            image_dir=context.image_dir,
+            bridging=context.bridging,
+            generation=context.generation,
+            clip_store=self._store.folder,
+            wait=wait,
+        )
+        has_gpu = self._models[0].needs_gpu or self._devices[0].startswith("cuda")
+        return context.engine.map(maker, missing, gpus=context.worker_gpus if has_gpu else 0.0)
 
     def close(self) -> None:
         """Free the memory that the models hold."""
@@ -298,7 +370,20 @@ class GeneratedClips(VideoGenerator):
 
     # -------------------------------------------------------- one clip
 
-    def _make(self, model: VideoModel, plan: ClipPlan) -> None:
+    def make_claimed(self, plan: ClipPlan, *, wait: bool, model: VideoModel | None = None) -> Making:
+        """Make a clip, unless it is there or another process is making it; only while the store is locked or shared.
+
+        Args:
+            plan: Of the clip.
+            wait: Whether to wait for who is making it.
+            model: Which makes it; the first one by default.
+        """
+        with self._store.making(plan.key, wait=wait) as is_to_make:
+            if is_to_make:
+                return self._make(model or self._models[0], plan)
+            return Making(is_elsewhere=self._store.find(plan.key) is None)
+
+    def _make(self, model: VideoModel, plan: ClipPlan) -> Making:
         task = self._store.task(plan.key, plan.estimate.cost_usd)
         try:
             with self._budget.reserved(plan.key, plan.estimate):
@@ -307,8 +392,9 @@ class GeneratedClips(VideoGenerator):
             if error.is_final:
                 task.refuse(str(error))
             status = ClipStatus.REFUSED if error.is_final else ClipStatus.GENERATION_FAILED
-            self._failures[plan.key] = _Failure(status, str(error))
             logger.warning("no clip %d of %s and %s: %s", plan.number, plan.pair.a, plan.pair.b, error)
+            return Making(Failure(status, str(error)))
+        return Making()
 
     def _make_and_save(self, model: VideoModel, plan: ClipPlan, task: Task) -> StoredClip:
         size_px = plan.format.width_px, plan.format.height_px

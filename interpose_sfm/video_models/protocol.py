@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from interpose_sfm.engines.protocol import Engine
 from interpose_sfm.options import BridgingOptions, GenerationOptions
 from interpose_sfm.products import ClipFormat, ImageArray, Settings
 from interpose_sfm.registry import Backend
@@ -31,6 +32,9 @@ class GenerationContext:
             be generated.
         progress: Told how many clips are made; may raise to end the run.
         is_dry_run: Nothing is made, asked for or written.
+        image_dir: Folder that holds the photos under their names; None where they are in memory only.
+        engine: Runs models that cost nothing; None for this process.
+        worker_gpus: What each worker of it takes of a machine, where models run on a GPU.
     """
 
     photo_names: tuple[str, ...]
@@ -40,6 +44,9 @@ class GenerationContext:
     store_dir: Path | None = None
     progress: Progress | None = None
     is_dry_run: bool = False
+    image_dir: Path | None = None
+    engine: Engine | None = None
+    worker_gpus: float = 1.0
 
     @property
     def clip_store(self) -> Path | None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,11 @@ from interpose_sfm.bridging.factory import NO_BRIDGING
 from interpose_sfm.clips.protocol import BudgetError
 from interpose_sfm.colmap import calibration, databases, reconstruction
 from interpose_sfm.colmap.cameras import refined_cameras
+from interpose_sfm.engines.protocol import WorkerDiedError
 from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
 from interpose_sfm.joining.global_final_mapping import GlobalFinalMapper
 from interpose_sfm.joining.mapping_run import MappingRun
+from interpose_sfm.matching.ahead import Ahead, PairJob, bundled
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pairs.consensus import settled
@@ -52,7 +53,7 @@ from interpose_sfm.products import (
 from interpose_sfm.retrieval.factory import rankings
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import CLIPS_NAME
-from interpose_sfm.workflows.posers import Posers, opened_posers
+from interpose_sfm.workflows.posers import PairWork, Posers, opened_posers
 
 if TYPE_CHECKING:
     import pycolmap
@@ -271,8 +272,13 @@ class FallbackRun:
 
     def match_weak_pairs(self) -> None:
         """Stage 4: in rank order, until every photo is connected and has had its share of tries."""
-        with self._log.stage("learned matching"), self.poser.matching_ahead() as ahead:
-            tries: Counter[str] = Counter()
+        tries: Counter[str] = Counter()
+        group = connected_groups(self._graph, accepted_links(self.records))
+
+        def wanted() -> Iterator[ImagePair]:
+            yield from (r.pair for r in tuple(self.records) if not _is_needless(r.pair, group, tries))
+
+        with self._log.stage("learned matching"), self._ahead(PairWork.MATCH, self._bundled(wanted())) as ahead:
             for index, record in enumerate(self.records):
                 pair = record.pair
                 self._log.tell("learned matching", index, len(self.records), f"{pair.a}, {pair.b}")
@@ -280,11 +286,8 @@ class FallbackRun:
                 if _is_needless(pair, group, tries):
                     self._add(index, skipped="not needed: other links connect the photos already")
                     continue
-                following = (r.pair for r in self.records[index + 1 :] if not _is_needless(r.pair, group, tries))
-                ahead.begin([pair, *islice(following, ahead.num_ahead)])
-                ahead.wait(pair)
+                self._match_when_ready(index, ahead)
                 tries.update((pair.a, pair.b))
-                self.match_pair(index)
             self._log.tell("learned matching", len(self.records), len(self.records))
 
     def calibrate(self) -> None:
@@ -302,7 +305,18 @@ class FallbackRun:
         """Stage 4 at last: ask a pose network, if there is one, for the pairs whose photos nothing connects yet."""
         if not self.poser.can_propose:
             return
-        with self._log.stage("pose network"):
+
+        def wanted() -> Iterator[PairJob]:
+            begun: set[ImagePair] = set()
+            while True:
+                left = (record.pair for record in left_open(self.records, self._graph) if record.pair not in begun)
+                pair = next(left, None)
+                if pair is None:
+                    return
+                begun.add(pair)
+                yield PairJob((pair,), tuple(photos_beside(self._graph, pair)))
+
+        with self._log.stage("pose network"), self._ahead(PairWork.PROPOSE, wanted()) as ahead:
             total = len(left_open(self.records, self._graph))
             for done in range(total):
                 open_records = left_open(self.records, self._graph)
@@ -310,7 +324,13 @@ class FallbackRun:
                     break
                 pair = open_records[0].pair
                 self._log.tell("pose network", done, total, f"{pair.a}, {pair.b}")
-                self._add(self._index[pair], proposed=self.poser.propose(pair, photos_beside(self._graph, pair)))
+                try:
+                    ahead.wait(pair)
+                    proposed = self.poser.propose(pair, photos_beside(self._graph, pair))
+                except WorkerDiedError as error:
+                    self._log.warnings.append(f"the pose network was not asked for {pair.a} and {pair.b}: {error}")
+                    proposed = ()
+                self._add(self._index[pair], proposed=proposed)
             self._log.tell("pose network", total, total)
 
     def bridge(self) -> None:
@@ -393,16 +413,30 @@ class FallbackRun:
             for index, record in enumerate(self.records)
             if record.findings.skipped and {record.pair.a, record.pair.b} & (linked - held)
         ]
-        with self._log.stage("learned matching"), self.poser.matching_ahead() as ahead:
+        pairs = [self.records[index].pair for index in left]
+        with self._log.stage("learned matching"), self._ahead(PairWork.MATCH, self._bundled(pairs)) as ahead:
             for done, index in enumerate(left):
                 self._log.tell("learned matching", done, len(left))
-                ahead.begin(self.records[i].pair for i in left[done : done + 1 + ahead.num_ahead])
-                ahead.wait(self.records[index].pair)
                 self._add(index, skipped="")
-                self.match_pair(index)
+                self._match_when_ready(index, ahead)
         return any(self.records[index].verdict is LinkVerdict.ACCEPTED for index in left)
 
     # ------------------------------------------------------------ records
+
+    def _ahead(self, work: PairWork, jobs: Iterable[PairJob]) -> Ahead:
+        return self._posers.ahead(work, self.poser, self._views, jobs)
+
+    def _bundled(self, pairs: Iterable[ImagePair]) -> Iterator[PairJob]:
+        return bundled(pairs, self._posers.num_together)
+
+    def _match_when_ready(self, index: int, ahead: Ahead) -> None:
+        """Make the next record of a pair, or the one that tells that no worker survived it."""
+        try:
+            ahead.wait(self.records[index].pair)
+        except WorkerDiedError as error:
+            self._add(index, skipped=f"not matched: {error}")
+            return
+        self.match_pair(index)
 
     def _add(self, index: int, **found: Any) -> None:
         """Make the next record of a pair from what a step found."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,15 +12,20 @@ from pathlib import Path
 from interpose_sfm.bridging.factory import AUTO, VIDEO_MODELS, check_makes_clips, create_clip_maker, local_model
 from interpose_sfm.clips.protocol import clip_requests
 from interpose_sfm.clips.strips import preview, sheet_jpeg
+from interpose_sfm.engines.factory import create_engine
+from interpose_sfm.engines.protocol import Engine
+from interpose_sfm.engines.shard import Shard
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ClipFlag, ClipPreview, ClipState, ImageArray, ImagePair, PhotoSet
-from interpose_sfm.retrieval.pair_list import read_pair_file
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
 from interpose_sfm.video_models.protocol import GenerationContext
 from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows.match_pairs import WHOLE
+from interpose_sfm.workflows.named_pairs import named_pairs
+from interpose_sfm.workflows.posers import ENGINE_NAME
 from interpose_sfm.workflows.reconstruct import PhotoRun, workspace_of
 from interpose_sfm.workflows.start_checks import check_run
 
@@ -118,6 +123,7 @@ def bridge_photos(
     *,
     is_dry_run: bool = False,
     with_sheets: bool = False,
+    shard: Shard = WHOLE,
     progress: Progress | None = None,
 ) -> BridgeResult:
     """Make the clips that `reconstruct` would ask a video model for, and nothing else.
@@ -133,6 +139,7 @@ def bridge_photos(
             first, up to ``max_bridged_pairs``.
         is_dry_run: Find pairs and prompts and see what is missing, but make nothing.
         with_sheets: Write a picture per pair with the frames of its clips, to look over before they are used.
+        shard: Which share of the clips; those of all shares together are all clips.
         progress: Called with the stage, what is done and the total.
 
     Raises:
@@ -147,24 +154,23 @@ def bridge_photos(
     check_makes_clips(options.generator)
     if isinstance(pairs, Path) and not pairs.is_file():
         raise ValueError(f"there is no pair file {pairs}")
-    with workspace.locked():
+    with workspace.locked(), ExitStack() as at_end:
         run = PhotoRun(workspace, options, RunLog(progress))
         # 1. photos -> the model that makes clips of them
         photo_set = run.collect(photo_dir, keep_masks=True)
         if photo_set.lack:
             raise ValueError(f"{photo_dir}: got {photo_set.lack}")
-        generator = _clip_maker(photo_set, run, is_dry_run)
+        engine = create_engine(options.execution, (options.execution.store or workspace.root).absolute() / ENGINE_NAME)
+        at_end.callback(engine.close)
+        generator = _clip_maker(photo_set, run, is_dry_run, engine)
         # 2. photos -> pairs
-        if isinstance(pairs, Path):
-            pairs = read_pair_file(pairs, [name for photo in photo_set.photos for name in (photo.name, photo.source)])
-            chosen = _named_pairs(pairs, photo_set)
-        else:
-            chosen = _named_pairs(pairs, photo_set) if pairs else _weak_pairs(photo_set, run)
+        chosen = named_pairs(pairs, photo_set) if pairs else _weak_pairs(photo_set, run)
         # 3. pairs -> clips
         plans = [
             generator.plan(pair, request)
             for pair in chosen
             for request in clip_requests(options.consistency.num_clips, options.seed)
+            if shard.holds(pair.a, pair.b, number=request.index)
         ]
         missing = {plan.key: plan for plan in plans if generator.is_missing(plan)}
         estimate = _estimate(generator, list(missing.values()))
@@ -186,7 +192,7 @@ def bridge_photos(
         )
 
 
-def _clip_maker(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> GeneratedClips:
+def _clip_maker(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool, engine: Engine) -> GeneratedClips:
     @lru_cache(maxsize=8)
     def load_image(name: str) -> ImageArray:
         return read_rgb(photo_set.image_dir / name)
@@ -199,6 +205,9 @@ def _clip_maker(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> Generat
         store_dir=run.workspace.clips_dir,
         progress=run.log.tell,
         is_dry_run=is_dry_run,
+        image_dir=photo_set.image_dir,
+        engine=engine,
+        worker_gpus=run.options.execution.worker_gpus,
     )
     name = run.options.generator
     if name != AUTO:
@@ -215,25 +224,6 @@ def _clip_maker(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool) -> Generat
 def _weak_pairs(photo_set: PhotoSet, run: PhotoRun) -> tuple[ImagePair, ...]:
     base = run.map_base(photo_set)
     return fallback.pairs_to_bridge(base, run.workspace.root, run.options, run.log)
-
-
-def _named_pairs(pairs: Sequence[tuple[str, str]], photo_set: PhotoSet) -> tuple[ImagePair, ...]:
-    """The pairs in name order, each once.
-
-    Raises:
-        ValueError: A name that is no usable photo; the message names the nearest ones, or why it was left out.
-    """
-    known = {photo.name for photo in photo_set.photos}
-    pairs = [(photo_set.image_name(a), photo_set.image_name(b)) for a, b in pairs]
-    left_out = {file.name: file for file in photo_set.skipped}
-    for name in (name for pair in pairs for name in pair):
-        if name in known:
-            continue
-        if name in left_out:
-            raise ValueError(f"{name!r} is no usable photo: {left_out[name].why}")
-        near = difflib.get_close_matches(name, known, n=3) or sorted(known)[:3]
-        raise ValueError(f"got the photo {name!r}, expected a path below the photo folder, such as {', '.join(near)}")
-    return tuple(dict.fromkeys(ImagePair.sorted(*pair) for pair in pairs))
 
 
 def _bridge_clip(generator: GeneratedClips, plan: ClipPlan, was_missing: bool, is_dry_run: bool) -> BridgeClip:

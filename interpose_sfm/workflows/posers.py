@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from interpose_sfm.bridging.factory import create_generators
+from interpose_sfm._compat import StrEnum
+from interpose_sfm.bridging.factory import NO_BRIDGING, create_generators
 from interpose_sfm.clips.protocol import GeneratorContext
+from interpose_sfm.engines.factory import create_engine
+from interpose_sfm.engines.protocol import Engine
+from interpose_sfm.matching.ahead import TOGETHER, Ahead, PairJob
 from interpose_sfm.matching.cache import LearnedCache, PhotoViews
-from interpose_sfm.options import FallbackOptions
+from interpose_sfm.options import EngineOptions, FallbackOptions
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose.factory import create_estimators
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
@@ -20,12 +25,23 @@ from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.run_stores import open_stores
 from interpose_sfm.video_models.protocol import GenerationContext
 
+ENGINE_NAME = "engine"
+"""Folder in which an engine keeps its files, if it needs any, beside the stores."""
+
+
+class PairWork(StrEnum):
+    """What is done ahead with pairs, so that a `PairPoser` finds it done."""
+
+    MATCH = "learned matching"
+    PROPOSE = "pose network"
+
 
 @dataclass(frozen=True)
 class Posers:
     """Makes a `PairPoser` for each set of cameras; they share features, matches, hypotheses and the estimator.
 
     Attributes:
+        store_dir: Folder of the stores.
         photo_names: All photos.
         clips_dir: Where generated clips are kept if the options name no folder.
         options: Of the run.
@@ -34,9 +50,11 @@ class Posers:
         hypotheses: Store of pose hypotheses.
         estimator: Of the whole run.
         proposer: What proposes poses of pairs alone; None for none.
+        engine: Works ahead.
         at_end: Closes the generators.
     """
 
+    store_dir: Path
     photo_names: tuple[str, ...]
     clips_dir: Path
     options: FallbackOptions
@@ -45,6 +63,7 @@ class Posers:
     hypotheses: HypothesisStore
     estimator: PoseEstimator
     proposer: PoseEstimator | None
+    engine: Engine
     at_end: ExitStack
 
     @property
@@ -79,6 +98,9 @@ class Posers:
             generation=self.options.generation,
             store_dir=self.clips_dir,
             progress=self.progress,
+            image_dir=views.image_dir,
+            engine=self.engine,
+            worker_gpus=self.options.execution.worker_gpus,
         )
         generators = create_generators(self.options.generator, context, generation)
         for generator in generators:
@@ -96,6 +118,74 @@ class Posers:
             self.options.bridging.relay_frames,
         )
 
+    @property
+    def num_together(self) -> int:
+        """Pairs that are matched at once: on a GPU of this process several, which one does not fill."""
+        return TOGETHER if self.engine.shares_memory and self.cache.options.device != "cpu" else 1
+
+    def ahead(self, work: PairWork, poser: PairPoser, views: PhotoViews, jobs: Iterable[PairJob]) -> Ahead:
+        """Have the engine do some work with pairs before the poser is asked for it.
+
+        Args:
+            work: What is to be done.
+            poser: Which will be asked.
+            views: That it was made of.
+            jobs: Looked at when there is a worker for them.
+        """
+        make: Callable[[], Callable[[PairJob], None]] = partial(partial, _do, work, poser)
+        if not self.engine.shares_memory:
+            make = PairWorkerMaker(work, self.store_dir, self.photo_names, self.clips_dir, views, self.options)
+        elif work is PairWork.PROPOSE:
+            jobs = ()  # a pose network uses all of a machine by itself
+        gpus = 0.0 if self.cache.options.device == "cpu" else self.options.execution.worker_gpus
+        return Ahead(self.engine.map(make, jobs, gpus=gpus))
+
+
+def _do(work: PairWork, poser: PairPoser, job: PairJob) -> None:
+    """Leave in the stores what the poser will look for there."""
+    if work is PairWork.MATCH:
+        poser.fetch_matches(job.pairs)
+    else:
+        poser.propose(job.pairs[0], job.beside)
+
+
+@dataclass(frozen=True)
+class PairWorkerMaker:
+    """Makes a `PairWorker` in another process; attributes as those of `Posers`, and what the worker does."""
+
+    work: PairWork
+    store_dir: Path
+    photo_names: tuple[str, ...]
+    clips_dir: Path
+    views: PhotoViews
+    options: FallbackOptions
+
+    def __call__(self) -> PairWorker:
+        """Open the stores, and load networks with the first pair."""
+        return PairWorker(self)
+
+
+class PairWorker:
+    """Matches pairs, or asks a pose network for them, and leaves what it finds in the stores."""
+
+    def __init__(self, maker: PairWorkerMaker) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # more are used badly
+        self._at_end = ExitStack()
+        options = replace(maker.options, generator=NO_BRIDGING, execution=EngineOptions())
+        opened = opened_posers(maker.store_dir, maker.photo_names, maker.clips_dir, options)
+        self._work = maker.work
+        self._poser = self._at_end.enter_context(opened).poser(maker.views)
+
+    def __call__(self, job: PairJob) -> None:
+        """Do a job."""
+        _do(self._work, self._poser, job)
+
+    def close(self) -> None:
+        """Close the stores."""
+        self._at_end.close()
+
 
 @contextmanager
 def opened_posers(
@@ -108,12 +198,14 @@ def opened_posers(
     """Open what a run needs to find relative poses.
 
     Args:
-        store_dir: Folder of the HDF5 stores, which later runs on the same photos read.
+        store_dir: Folder of the HDF5 stores, which later runs on the same photos read, if the options name none.
         photo_names, clips_dir, options, progress: See `Posers`.
 
     Raises:
-        ValueError, MissingDependencyError: An estimator that does not exist or cannot run.
+        ValueError, MissingDependencyError: An estimator or an engine that does not exist or cannot run.
     """
+    store_dir = options.execution.store or store_dir
+    store_dir.mkdir(parents=True, exist_ok=True)
     with open_stores(store_dir) as stores, ExitStack() as at_end:
         cache = LearnedCache(stores.features, stores.matches, options.matching)
         context = EstimatorContext(
@@ -128,4 +220,18 @@ def opened_posers(
         at_end.callback(estimator.close)
         if proposer is not None and proposer is not estimator:
             at_end.callback(proposer.close)
-        yield Posers(photo_names, clips_dir, options, progress, cache, stores.hypotheses, estimator, proposer, at_end)
+        engine = create_engine(options.execution, store_dir.absolute() / ENGINE_NAME)
+        at_end.callback(engine.close)
+        yield Posers(
+            store_dir=store_dir.absolute(),
+            photo_names=photo_names,
+            clips_dir=clips_dir,
+            options=options,
+            progress=progress,
+            cache=cache,
+            hypotheses=stores.hypotheses,
+            estimator=estimator,
+            proposer=proposer,
+            engine=engine,
+            at_end=at_end,
+        )

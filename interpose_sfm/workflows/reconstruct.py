@@ -150,7 +150,8 @@ class PhotoRun:
         return PhotoStage(self.workspace, self.options, self.log).collect(photo_dir, keep_masks=keep_masks)
 
     @property
-    def _mask_dir(self) -> Path | None:
+    def mask_dir(self) -> Path | None:
+        """Folder of the photos' masks; None for none."""
         return None if self.options.mask_path is None else self.workspace.masks_dir
 
     def map_base(self, photo_set: PhotoSet) -> Base:
@@ -169,7 +170,7 @@ class PhotoRun:
             options.seed,
             "" if options.database is None else file_sha256(options.database),
             report.versions()["pycolmap"],
-            *masks.digests(self._mask_dir),
+            *masks.digests(self.mask_dir),
             *_camera_key(options),
             *(["known poses", *sorted(photo_set.known.items())] if photo_set.known else []),
             *(["as stored"] if options.photos.keep_orientation else []),
@@ -196,7 +197,7 @@ class PhotoRun:
                         options.base,
                         options.seed,
                         self.log.progress,
-                        mask_dir=self._mask_dir,
+                        mask_dir=self.mask_dir,
                         choose_pairs=choose_pairs,
                     )
         if given:
@@ -227,7 +228,7 @@ class PhotoRun:
             believed.one_place,
             look_alikes,
             positions,
-            self._mask_dir,
+            self.mask_dir,
             known_focal_lengths(photo_set, options.camera_params, options.database),
             given,
         )

@@ -37,7 +37,21 @@ from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleTruth
 from paths import ROOT
 
-COMMANDS = ("reconstruct", "pairs", "bridge", "relpose", "report", "view", "export", "fetch", "doctor", "demo", "hook")
+COMMANDS = (
+    "reconstruct",
+    "pairs",
+    "match",
+    "bridge",
+    "merge",
+    "relpose",
+    "report",
+    "view",
+    "export",
+    "fetch",
+    "doctor",
+    "demo",
+    "hook",
+)
 
 FAST = ("--max-keypoints=512", "--num-random-subsets=1", "--max-bridged-pairs=1", "--max-weak-pairs=2")
 

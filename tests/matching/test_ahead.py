@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from facade_views import OPTIONS
-from interpose_sfm.matching.ahead import MAX_WORKERS, MatchingAhead, num_workers
+from interpose_sfm.engines.local import in_threads
+from interpose_sfm.matching.ahead import Ahead, PairJob, at_once, bundled
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.products import Features, ImagePair, Matches, View
@@ -18,64 +18,62 @@ from interpose_sfm.storage.run_stores import open_stores
 PAIRS = [ImagePair("a", str(number)) for number in range(5)]
 
 
-def test_pairs_are_matched_at_once_and_each_only_once() -> None:
+def test_what_is_waited_for_is_done_and_little_more() -> None:
     done: list[ImagePair] = []
-    together = threading.Barrier(2, timeout=20)  # two must be under way for either to go on
-
-    def compute(pair: ImagePair) -> None:
-        together.wait()
-        done.append(pair)
-
-    with MatchingAhead(compute, 2) as ahead:
-        assert ahead.num_ahead == 2
-        ahead.begin(PAIRS[:4])
-        ahead.begin(PAIRS[1:4])
-        for pair in PAIRS[:4]:
-            ahead.wait(pair)
-    assert sorted(done) == PAIRS[:4]
-
-
-def test_every_worker_takes_one_thread_and_the_caller_keeps_its_own() -> None:
-    before, found = torch.get_num_threads(), []
-    with MatchingAhead(lambda _: found.append(torch.get_num_threads()), 2) as ahead:
-        ahead.begin(PAIRS[:2])
-        ahead.wait(PAIRS[0])
+    with Ahead(in_threads(lambda: lambda job: done.extend(job.pairs), bundled(PAIRS, 1), 2)) as ahead:
         ahead.wait(PAIRS[1])
-    assert found == [1, 1]
-    assert torch.get_num_threads() == before
-    later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-    later.start()
-    later.join()
-    assert found[2] == before
-
-
-def test_with_one_worker_nothing_is_done_ahead() -> None:
-    with MatchingAhead(lambda pair: pytest.fail(f"{pair} was computed"), 1) as ahead:
-        assert ahead.num_ahead == 0
-        ahead.begin(PAIRS)
+        assert PAIRS[1] in done
         ahead.wait(PAIRS[0])
+        assert PAIRS[0] in done
+        ahead.wait(ImagePair("never", "begun"))  # which takes all that there is
+        assert sorted(done) == PAIRS
+
+
+def test_what_depends_on_results_is_asked_for_late() -> None:
+    needed = set(PAIRS)
+    done: list[ImagePair] = []
+    jobs = bundled((pair for pair in PAIRS if pair in needed), 1)
+    with Ahead(in_threads(lambda: lambda job: done.extend(job.pairs), jobs, 1)) as ahead:
+        ahead.wait(PAIRS[0])
+        needed.clear()
+        for pair in PAIRS[1:]:
+            ahead.wait(pair)
+    assert done == PAIRS[:1]
 
 
 def test_an_error_comes_out_where_its_pair_is_waited_for_and_the_rest_is_not_begun() -> None:
     begun: list[ImagePair] = []
 
-    def compute(pair: ImagePair) -> None:
-        begun.append(pair)
+    def compute(job: PairJob) -> None:
+        begun.extend(job.pairs)
         time.sleep(0.05)
-        raise ValueError(f"{pair.b} cannot be matched")
+        raise ValueError(f"{job.pairs[0].b} cannot be matched")
 
-    with MatchingAhead(compute, 2) as ahead:
-        ahead.begin(PAIRS)
-        with pytest.raises(ValueError, match="0 cannot be matched"):
-            ahead.wait(PAIRS[0])
+    with (
+        Ahead(in_threads(lambda: compute, bundled(PAIRS, 1), 2)) as ahead,
+        pytest.raises(ValueError, match="0 cannot be"),
+    ):
+        ahead.wait(PAIRS[0])
     assert len(begun) < len(PAIRS)
 
 
-def test_as_many_workers_as_torch_may_use_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    for threads, expected in ((1, 1), (2, 2), (64, MAX_WORKERS)):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        assert num_workers("cpu") == expected
-        assert num_workers("cuda") == 1
+def test_pairs_that_are_matched_together_are_waited_for_together() -> None:
+    done: list[int] = []
+    with Ahead(in_threads(lambda: lambda job: done.append(len(job.pairs)), bundled(PAIRS, 3), 1)) as ahead:
+        ahead.wait(PAIRS[2])
+        assert done == [3]
+        ahead.wait(PAIRS[0])
+        assert done == [3]
+        ahead.wait(PAIRS[4])
+    assert done == [3, 2]
+
+
+def test_all_at_once_or_an_error() -> None:
+    done: list[int] = []
+    at_once(done.append, range(5))
+    assert sorted(done) == list(range(5))
+    with pytest.raises(ZeroDivisionError):
+        at_once(lambda number: 1 / number, range(5))
 
 
 def test_of_threads_that_ask_for_the_same_one_computes(

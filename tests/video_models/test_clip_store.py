@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -203,3 +204,37 @@ def test_a_healthy_folder_is_read_without_a_word(tmp_path: Path, caplog: pytest.
     (tmp_path / "old__folder").mkdir()
     assert store(tmp_path).find("k0") is not None
     assert not caplog.text
+
+
+# ---------------------------------------------------------------- several writers
+
+
+def test_several_may_write_where_nobody_spends(tmp_path: Path) -> None:
+    first, second = store(tmp_path), store(tmp_path)
+    with first.shared(), second.shared():
+        with first.making("0" * 64, wait=False) as is_mine, second.making("0" * 64, wait=False) as is_theirs:
+            assert is_mine
+            assert not is_theirs
+        with pytest.raises(WorkspaceBusyError), store(tmp_path).locked():
+            pytest.fail("who spends is not alone")
+    with first.locked(), pytest.raises(WorkspaceBusyError, match="process"), second.shared():
+        pytest.fail("somebody is spending")
+
+
+def test_names_are_chosen_by_one_at_a_time(tmp_path: Path) -> None:
+    """Two clips of a pair that would both like to be number 0."""
+    names = []
+
+    def write(key: str) -> None:
+        folder = store(tmp_path)
+        with folder.shared(), folder.making(key, wait=True) as is_to_make:
+            assert is_to_make
+            names.append(folder.save(record(key), f"video {key}".encode(), 0).path.name)
+
+    threads = [threading.Thread(target=write, args=(f"{number:064}",)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(names)) == 6
+    assert len(store(tmp_path).records()) == 6

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import queue
-import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,10 +19,9 @@ from interpose_sfm.clips.protocol import BudgetError, check_clip, clip_requests
 from interpose_sfm.options import Fit, GenerationOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, ImagePair
 from interpose_sfm.storage.workspace import WorkspaceBusyError
-from interpose_sfm.video_models import workers
+from interpose_sfm.video_models.devices import worker_devices
 from interpose_sfm.video_models.generated import MAX_CLIPS, ClipPrompt, GeneratedClips
 from interpose_sfm.video_models.protocol import ClipTask, GenerationError, MadeVideo, TaskJournal
-from interpose_sfm.video_models.workers import share_out, worker_devices
 
 A, B = "a.jpg", "b.jpg"
 PAIR = ImagePair(A, B)
@@ -387,71 +383,6 @@ def test_clips_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
         Bench(tmp_path / folder, devices).prepare()
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / name).glob("*.mp4")} for name in ("one", "two"))
     assert one == two
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_an_interrupt_stops_every_worker(number: int) -> None:
-    """The workers sleep for a minute in small steps, as a diffusion model does."""
-    began, ended = threading.Semaphore(0), []
-
-    def work(_: int) -> None:
-        try:
-            began.release()
-            for _ in range(6000):
-                time.sleep(0.01)
-        finally:
-            ended.append(1)
-
-    def interrupt() -> None:
-        import _thread
-
-        for _ in range(number):
-            began.acquire()
-        _thread.interrupt_main()
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        share_out(range(10), [work] * number, lambda _: None)
-    assert time.monotonic() - start < 20
-    assert len(ended) == number
-
-
-def test_a_progress_callback_that_raises_ends_the_work() -> None:
-    done = []
-
-    def stop(_: int) -> None:
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        share_out(range(100), [lambda job: (time.sleep(0.01), done.append(job))[1]] * 2, stop)
-    assert len(done) < 10
-
-
-class SlowToTell(queue.SimpleQueue):  # type: ignore[type-arg]
-    """Takes its time once an error has been told, so that a worker is stopped while it tells one."""
-
-    def put(self, item: object, *rest: object) -> None:  # type: ignore[override]
-        super().put(item)
-        if isinstance(item, BaseException):
-            for _ in range(100):
-                time.sleep(0.005)
-
-
-def test_workers_that_fail_at_once_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As several do where there is no key: one error, and no traceback of a thread."""
-    told: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
-    monkeypatch.setattr(workers.queue, "SimpleQueue", SlowToTell)
-    barrier = threading.Barrier(4)
-
-    def fail(_: int) -> None:
-        barrier.wait(5)
-        raise ValueError("no key")
-
-    with pytest.raises(ValueError, match="no key"):
-        share_out(range(8), [fail] * 4, lambda _: None)
-    assert not told
 
 
 def test_devices() -> None:

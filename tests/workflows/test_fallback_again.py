@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from geometry_scenes import DatabaseOptions, all_rows, arc, cloud, link_of, observe, true_model, write_database
-from interpose_sfm.matching.ahead import MatchingAhead
+from interpose_sfm.engines.local import in_threads
+from interpose_sfm.matching.ahead import Ahead
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pairs.decide import Findings
 from interpose_sfm.pairs.records import PairRecord
@@ -44,8 +45,8 @@ def test_needless_pairs_of_photos_that_their_links_could_not_place_are_matched_a
 ) -> None:
     matched: list[int] = []
     monkeypatch.setattr(fallback.FallbackRun, "match_pair", lambda _, index: matched.append(index))
-    ahead = MatchingAhead(lambda _: None, 1)
-    posers: Any = SimpleNamespace(poser=lambda _: SimpleNamespace(matching_ahead=lambda: ahead))
+    ahead = Ahead(in_threads(lambda: lambda _: None, (), 1))
+    posers: Any = SimpleNamespace(poser=lambda _: None, ahead=lambda *_: ahead, num_together=1)
     run = fallback.FallbackRun(base, graph_of([(3, 4), (2, 4), (1, 5), (0, 1)]), posers, OPTIONS, RunLog())
     accepted = LinkDecision(LinkVerdict.ACCEPTED, "", link_of(SCENE, NAMES, 3, 4))
     run.records = [

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,14 @@ from bridging_scene import pan
 from crossfade import made
 from interpose_sfm.bridging import factory
 from interpose_sfm.cli import main as cli
+from interpose_sfm.engines.slurm import SlurmEngine
 from interpose_sfm.options import GenerationOptions, ReconstructOptions
 from interpose_sfm.products import ClipState
 from interpose_sfm.retrieval.pair_list import read_pair_file
 from interpose_sfm.synthetic import SampleTruth
 from interpose_sfm.workflows.make_clips import bridge_photos
-from paths import HELPERS
+from interpose_sfm.workflows.merge_stores import merge_outputs
+from paths import HELPERS, ROOT
 
 NAMES = ("a.jpg", "b.jpg", "c d.jpg")
 FAST = ("--max-keypoints=256", "--num-random-subsets=1", "--frames-per-clip=3")
@@ -392,6 +395,101 @@ def test_two_runs_at_once_do_not_make_the_same_clips(
     code, _, err = run(photos, "--generator=crossfade", *PAIR)
     assert code == 2
     assert "another" in err.lower()
+
+
+def test_two_runs_with_one_store_make_every_clip_once(
+    photos: Path, log: Path, tmp_path: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    store = tmp_path / "store"
+    arguments = (photos, "--generator=crossfade", *PAIR, "--clip-store", store, "--output")
+    processes.append(started(*arguments, tmp_path / "one", sleep_s=0.5))
+    wait_for(log, "begin", 1)
+    code, found, _ = run(*arguments, tmp_path / "two")
+    assert code == 0
+    assert {clip["state"] for clip in found["clips"]} <= {"made", "exists"}
+    assert processes[0].wait(120) == 0
+    assert sorted(made(log)) == sorted(set(made(log)))
+    assert len(made(log, "begin")) == len(files(store, ".mp4")) == 4
+    assert not list((store / "tasks").glob("*"))
+
+
+def test_the_clip_of_a_run_that_was_killed_is_made_by_the_other(
+    photos: Path, log: Path, tmp_path: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    store = tmp_path / "store"
+    arguments = (photos, "--generator=crossfade", *PAIR, "--clip-store", store, "--output")
+    processes.append(started(*arguments, tmp_path / "one", sleep_s=600))
+    wait_for(log, "begin", 1)
+    threading.Timer(1.0, processes[0].kill).start()
+    code, *_ = run(*arguments, tmp_path / "two")  # which waits for the clip that the first one has claimed
+    assert code == 0
+    assert len(files(store, ".mp4")) == len(set(made(log))) == len(made(log)) == 4
+    assert len(made(log, "begin")) == 5
+
+
+# ---------------------------------------------------------------- several machines
+
+
+def test_shares_together_are_all_clips(photos: Path, log: Path, tmp_path: Path) -> None:
+    wanted = ("--pairs", "a.jpg", "b.jpg", "b.jpg", "c d.jpg")
+    found = [
+        run(photos, "--generator=crossfade", *wanted, f"--shard={index}/3", "--output", tmp_path / f"{index}")[1]
+        for index in (1, 2, 3)
+    ]
+    keys = [clip["file"] for share in found for clip in share["clips"]]
+    assert len(keys) == len(set(keys)) == len(made(log)) == 8
+    assert all(len(share["clips"]) < 8 for share in found)
+    merged = merge_outputs(tmp_path / "1", [tmp_path / "2", tmp_path / "3"])
+    assert merged.num_clips == 8 - len(found[0]["clips"])
+    assert files(tmp_path / "1" / "clips", ".mp4") == sorted(keys)
+    assert merge_outputs(tmp_path / "1", [tmp_path / "2"]).num_clips == 0
+    again = run(photos, "--generator=crossfade", *wanted, "--output", tmp_path / "1")[1]
+    assert {clip["state"] for clip in again["clips"]} == {"exists"}
+
+
+@pytest.mark.parametrize("wrong", ["0/3", "4/3", "1", "a/b", "1/0"])
+def test_a_share_that_is_none_is_refused(photos: Path, log: Path, wrong: str) -> None:
+    code, _, err = run(photos, "--generator=crossfade", *PAIR, f"--shard={wrong}")
+    assert code == 2
+    assert "option shard" in err
+
+
+@pytest.fixture
+def by_slurm(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Options for the local executor of submitit, whose processes know the model of the tests."""
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(HELPERS), str(ROOT))))
+    return ("--engine=slurm", "--slurm-cluster=local", "--engine-workers=2")
+
+
+def test_an_engine_makes_the_clips_of_a_free_model(photos: Path, log: Path, by_slurm: tuple[str, ...]) -> None:
+    code, found, _ = run(photos, "--generator=crossfade", *PAIR, *by_slurm)
+    assert code == 0
+    assert [clip["state"] for clip in found["clips"]] == ["made"] * 4
+    assert len(made(log)) == len(set(made(log))) == 4
+    assert not (photos.with_name("photos_interpose") / "engine").exists()
+    assert {clip["state"] for clip in run(photos, "--generator=crossfade", *PAIR, *by_slurm)[1]["clips"]} == {"exists"}
+
+
+def test_what_a_worker_cannot_make_is_told(
+    photos: Path, log: Path, by_slurm: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSFADE_FAIL", "seed=2")
+    code, found, _ = run(photos, "--generator=crossfade", *PAIR, *by_slurm)
+    assert code == 1
+    assert sorted(clip["state"] for clip in found["clips"]) == ["failed", "made", "made", "made"]
+    assert [clip["detail"] for clip in found["clips"] if clip["detail"]] == ["it shows nothing"]
+
+
+def test_an_engine_is_given_nothing_that_costs_money(
+    photos: Path, log: Path, by_slurm: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSFADE_USD", "0.1")
+    monkeypatch.setattr(SlurmEngine, "map", lambda *_, **__: pytest.fail("a clip that costs money was sent away"))
+    code, found, _ = run(photos, "--generator=crossfade", *PAIR, *by_slurm, "--max-cost=1")
+    assert code == 0
+    assert len(made(log)) == 4
+    assert found["cost_usd"] == pytest.approx(0.4)
 
 
 # ---------------------------------------------------------------- the library

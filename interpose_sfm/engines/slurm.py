@@ -1,0 +1,142 @@
+"""The engine of a Slurm cluster, by submitit; its local and debug executors run on this machine."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+from interpose_sfm.engines.protocol import Done, Engine, J, R, Worker, WorkerDiedError, attempt, portable, release
+from interpose_sfm.options import EngineOptions
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_WORKERS = 4
+MAX_JOBS_AT_ONCE = 16  # of ours in one of Slurm's, which waits in its queue and loads a model once
+
+_LOOK_S = 0.2
+
+
+class SlurmEngine(Engine):
+    """Several jobs of ours in each of Slurm's.
+
+    Where one of Slurm's dies, those of ours that it had are tried again one by one, so that only what kills a worker is
+    lost; what is in the store by then is not made again. Log files of what failed are kept.
+    """
+
+    name = "slurm"
+    requires: ClassVar[Mapping[str, str]] = {"submitit": "pip install 'interpose_sfm[slurm]'"}
+
+    def __init__(self, options: EngineOptions, folder: Path) -> None:
+        """Submit nothing yet.
+
+        Args:
+            options: Cluster, partition, time limit, and how many workers.
+            folder: For the files by which submitit and its jobs talk; on a disk that all machines see.
+        """
+        self._options, self._folder = options, Path(folder)
+        self._has_failed = False
+
+    def map(
+        self, make_worker: Callable[[], Worker[J, R]], jobs: Iterable[J], *, gpus: float = 0.0, cpus: float = 1.0
+    ) -> Generator[Done[J, R], None, None]:
+        """See `Engine.map`; shares of GPUs and cores are rounded up."""
+        executor = self._executor(gpus, cpus)
+        most = self._options.engine_workers or DEFAULT_WORKERS
+        size = MAX_JOBS_AT_ONCE
+        if isinstance(jobs, Sized):
+            size = max(1, min(size, math.ceil(len(jobs) / most)))
+        feed = iter(jobs)
+        again: list[_Bundle[J]] = []
+        under_way: dict[Any, _Bundle[J]] = {}
+        try:
+            while True:
+                while len(under_way) < most:
+                    bundle = again.pop(0) if again else _Bundle(tuple(islice(feed, size)))
+                    if not bundle.jobs:
+                        break
+                    under_way[executor.submit(_do_all, make_worker, bundle.jobs)] = bundle
+                if not under_way:
+                    return
+                finished = [task for task in under_way if task.done()]
+                for task in finished:
+                    bundle = under_way.pop(task)
+                    results = self._results(task)
+                    if results is not None:
+                        yield from (Done(job, *result) for job, result in zip(bundle.jobs, results, strict=True))
+                    elif bundle.is_second_try:
+                        yield Done(bundle.jobs[0], error=WorkerDiedError(f"2 workers died of it; see {self._folder}"))
+                    else:
+                        again += [_Bundle((job,), is_second_try=True) for job in bundle.jobs]
+                if not finished:
+                    time.sleep(_LOOK_S)
+        finally:
+            for task in under_way:
+                with suppress(Exception):  # it may have ended, and Slurm may have forgotten it
+                    task.cancel()
+
+    def close(self) -> None:
+        """Remove the files of jobs, unless one of them died."""
+        if not self._has_failed:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _executor(self, gpus: float, cpus: float) -> Any:
+        import submitit
+
+        options = self._options
+        executor = submitit.AutoExecutor(folder=self._folder, cluster=options.slurm_cluster)
+        executor.update_parameters(
+            name="interpose_sfm",
+            timeout_min=options.slurm_minutes,
+            cpus_per_task=math.ceil(cpus),
+            gpus_per_node=math.ceil(gpus),
+        )
+        if options.slurm_partition:
+            executor.update_parameters(slurm_partition=options.slurm_partition)
+        return executor
+
+    def _results(self, task: Any) -> Sequence[Any] | None:
+        """What a job of Slurm's came to; None if it died."""
+        from submitit.core.utils import UncompletedJobError
+
+        try:
+            results = task.result()
+        except UncompletedJobError as death:
+            self._has_failed = True
+            logger.warning("job %s of Slurm died: %s", task.job_id, str(death).partition("\n")[0])
+            return None
+        if isinstance(results, Exception):
+            raise results
+        return list(results)
+
+
+@dataclass(frozen=True)
+class _Bundle(Generic[J]):
+    """Jobs of ours in one of Slurm's.
+
+    Attributes:
+        jobs: Some of them; a single one at a second try.
+        is_second_try: Whether a worker has died that had it.
+    """
+
+    jobs: tuple[J, ...]
+    is_second_try: bool = False
+
+
+def _do_all(make_worker: Callable[[], Worker[J, R]], jobs: Sequence[J]) -> Any:
+    """What a job of Slurm's does; what making the worker raised, where that failed."""
+    try:
+        worker = make_worker()
+    except Exception as error:  # noqa: BLE001 - it is raised in the calling process
+        return portable(error)
+    try:
+        return [attempt(worker, job) for job in jobs]
+    finally:
+        release(worker)

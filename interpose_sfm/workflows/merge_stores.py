@@ -1,0 +1,85 @@
+"""What several machines have made, put together: stores and clips, by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from interpose_sfm.clips.record import read_record, record_path
+from interpose_sfm.storage.atomic import atomic_write_bytes
+from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.storage.workspace import CLIPS_NAME, Workspace, is_output_folder
+from interpose_sfm.video_models.clip_store import ClipStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeResult:
+    """What :func:`merge_outputs` returns.
+
+    Attributes:
+        output: The folder that has everything now.
+        num_features, num_matches, num_hypotheses, num_clips: What it did not have before.
+    """
+
+    output: Path
+    num_features: int
+    num_matches: int
+    num_hypotheses: int
+    num_clips: int
+
+
+def merge_outputs(output: Path, sources: Sequence[Path]) -> MergeResult:
+    """Put the learned features, matches, hypotheses and clips of output folders into one.
+
+    What two of them have is the same, since everything is found by its content; so the order does not matter.
+
+    Args:
+        output: Output folder of a run, or a new one.
+        sources: Output folders or stores of other runs on the same photos; they stay as they are.
+
+    Raises:
+        ValueError: A source that is neither.
+        WorkspaceBusyError: Another run works in the output folder.
+    """
+    sources = [Path(source) for source in sources]
+    for source in sources:
+        if not (is_output_folder(source) or (source / "features.h5").is_file()):
+            raise ValueError(f"got {source}, expected the output folder or the store of a run")
+    workspace = Workspace(Path(output))
+    with workspace.locked():
+        with open_stores(workspace.root) as stores:
+            numbers = [
+                sum(store.take(source / store.path.name) for source in sources)
+                for store in (stores.features, stores.matches, stores.hypotheses)
+            ]
+        num_clips = sum(_take_clips(workspace.clips_dir, source / CLIPS_NAME) for source in sources)
+    features, matches, hypotheses = numbers
+    return MergeResult(
+        output=workspace.root,
+        num_features=features,
+        num_matches=matches,
+        num_hypotheses=hypotheses,
+        num_clips=num_clips,
+    )
+
+
+def _take_clips(folder: Path, source: Path) -> int:
+    """Copy the clips that a folder of generated clips does not have, under free names."""
+    if not source.is_dir():
+        return 0
+    store, others = ClipStore(folder, ()), ClipStore(source, ())
+    folder.mkdir(exist_ok=True)
+    num_taken = 0
+    with store.locked():
+        for record in others.records():
+            found = others.find(record.key)
+            if found is None or store.find(record.key) is not None:
+                continue
+            number = int(found.path.stem.removesuffix("_ba").rpartition("_")[2])
+            store.save(read_record(record_path(found.path)), found.path.read_bytes(), number)
+            num_taken += 1
+        prompts = source / "prompts.json"
+        if prompts.is_file() and not (folder / prompts.name).exists():
+            atomic_write_bytes(folder / prompts.name, prompts.read_bytes())
+    return num_taken

@@ -1,0 +1,164 @@
+"""What every engine does alike: real Ray, and the executors of submitit that need no Slurm."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import engine_workers
+from engine_workers import Squares, broken_maker, noted
+from interpose_sfm.engines.factory import ENGINES, create_engine
+from interpose_sfm.engines.protocol import Engine, WorkerDiedError
+from interpose_sfm.options import EngineOptions
+from interpose_sfm.registry import MissingDependencyError
+
+NAMES = ("local", "slurm debug", "slurm local", "ray")
+OF_PROCESSES = NAMES[2:]
+
+
+def _parameter(name: str) -> object:
+    module = {"ray": "ray", "slurm": "submitit"}.get(name.partition(" ")[0])
+    is_missing = module is not None and importlib.util.find_spec(module) is None
+    marks = [pytest.mark.skipif(is_missing, reason=f"{module} is not installed")]
+    return pytest.param(name, marks=[*marks, pytest.mark.long] if name == "ray" else marks)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray with room for four workers, whatever this machine has."""
+    import cloudpickle
+    import ray
+
+    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}.items():
+        pytest.MonkeyPatch().setenv(name, value)
+    ray.cloudpickle.register_pickle_by_value(engine_workers)
+    cloudpickle.register_pickle_by_value(engine_workers)
+    ray.init(num_cpus=4, num_gpus=0, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    kind, _, executor = request.param.partition(" ")
+    if kind == "ray":
+        request.getfixturevalue("cluster")
+    if kind == "slurm":
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(engine_workers)
+    options = EngineOptions(engine=kind, engine_workers=2, slurm_cluster=executor or "slurm", slurm_minutes=5)
+    engine = create_engine(options, tmp_path / "engine")
+    yield engine
+    engine.close()
+
+
+every_engine = pytest.mark.parametrize("engine", [_parameter(name) for name in NAMES], indirect=True)
+of_processes = pytest.mark.parametrize("engine", [_parameter(name) for name in OF_PROCESSES], indirect=True)
+
+
+@every_engine
+def test_every_job_is_done_once_by_few_workers(engine: Engine, tmp_path: Path) -> None:
+    done = list(engine.map(Squares(tmp_path / "notes"), range(7)))
+    assert sorted((each.job, each.value, each.error) for each in done) == [(n, n * n, None) for n in range(7)]
+    assert [noted(tmp_path / "notes", f"job {n}") for n in range(7)] == [1] * 7
+    assert 1 <= noted(tmp_path / "notes", "worker") <= 2
+    assert engine.shares_memory == (engine.name == "local")
+
+
+@every_engine
+def test_what_a_job_raises_is_told_and_not_tried_again(engine: Engine, tmp_path: Path) -> None:
+    done = {each.job: each for each in engine.map(Squares(tmp_path / "notes", wrong=1), range(4))}
+    assert [done[n].value for n in (0, 2, 3)] == [0, 4, 9]
+    assert isinstance(done[1].error, LookupError)
+    assert "1 is wrong" in str(done[1].error)
+    assert noted(tmp_path / "notes", "job 1") == 1
+
+
+@every_engine
+def test_a_worker_that_cannot_be_made_is_an_error(engine: Engine) -> None:
+    with pytest.raises(FileNotFoundError, match="no weights"):
+        list(engine.map(broken_maker, range(4)))
+
+
+@every_engine
+def test_later_jobs_may_depend_on_what_is_done(engine: Engine, tmp_path: Path) -> None:
+    """As the pairs that are matched next depend on the links found so far."""
+    squares: list[int] = []
+
+    def jobs() -> Iterator[int]:
+        for number in range(200):
+            if len(squares) >= 3:
+                return
+            yield number
+
+    for done in engine.map(Squares(tmp_path / "notes"), jobs()):
+        assert done.value is not None
+        squares.append(done.value)
+    assert 3 <= len(squares) <= 3 + 2 * 16  # what was under way
+
+
+@every_engine
+def test_nothing_to_do_makes_no_worker(engine: Engine) -> None:
+    assert list(engine.map(broken_maker, iter(()))) == []
+
+
+@every_engine
+def test_who_leaves_early_stops_the_workers(engine: Engine, tmp_path: Path) -> None:
+    with contextlib.closing(engine.map(Squares(tmp_path / "notes", time_s=0.2), iter(range(500)))) as results:
+        next(results)
+    begun = len(list((tmp_path / "notes").glob("job *")))
+    assert begun <= 40
+    assert sorted(each.value or 0 for each in engine.map(Squares(tmp_path / "notes"), range(3))) == [0, 1, 4]
+
+
+@of_processes
+def test_a_worker_that_dies_costs_no_job(engine: Engine, tmp_path: Path) -> None:
+    work = Squares(tmp_path / "notes", deadly=2, deadly_times=1)
+    assert sorted(each.value or 0 for each in engine.map(work, range(5))) == [0, 1, 4, 9, 16]
+    assert noted(tmp_path / "notes", "job 2") == 2
+
+
+@of_processes
+def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(engine: Engine, tmp_path: Path) -> None:
+    done = {each.job: each for each in engine.map(Squares(tmp_path / "notes", deadly=2), range(5))}
+    assert [done[n].value for n in (0, 1, 3, 4)] == [0, 1, 9, 16]
+    assert isinstance(done[2].error, WorkerDiedError)
+    assert noted(tmp_path / "notes", "job 2") == 2
+
+
+@pytest.mark.long
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_a_machine_that_joins_late_is_used(tmp_path: Path) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    ray.cloudpickle.register_pickle_by_value(engine_workers)
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        ray.init(cluster.address, log_to_driver=False)
+        engine = create_engine(EngineOptions(engine="ray"), tmp_path)
+        results = engine.map(Squares(tmp_path / "notes", time_s=0.5), range(40))
+        first = [next(results) for _ in range(2)]
+        assert noted(tmp_path / "notes", "worker") == 1
+        cluster.add_node(num_cpus=1)
+        assert sorted(each.job for each in (*first, *results)) == list(range(40))
+        assert noted(tmp_path / "notes", "worker") == 2
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_an_engine_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="unknown engine 'dask', expected one of: local, ray, slurm"):
+        create_engine(EngineOptions(engine="dask"), tmp_path)
+    monkeypatch.setattr("interpose_sfm.registry.find_spec", lambda _: None)
+    for name in ("ray", "slurm"):
+        with pytest.raises(MissingDependencyError, match=rf"pip install 'interpose_sfm\[{name}\]'"):
+            create_engine(EngineOptions(engine=name), tmp_path)
+    assert set(ENGINES.builtin) == {"local", "ray", "slurm"}

@@ -1,0 +1,97 @@
+"""The command `match`: learned matches ahead of a reconstruction, on one machine or a share on each of several."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bridging_scene import pan
+from interpose_sfm.cli import main as cli
+from interpose_sfm.matching.lightglue import LearnedMatcher
+from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.workflows.merge_stores import merge_outputs
+
+NAMES = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+FAST = "--max-keypoints=256"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, frame in zip(NAMES, pan(seed=5, num_frames=4), strict=True):
+        Image.fromarray(frame).save(folder / name, quality=95)
+    return folder
+
+
+@pytest.fixture
+def pair_file(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.txt"
+    path.write_text("a.jpg b.jpg\nb.jpg c.jpg\nd.jpg c.jpg\na.jpg c.jpg\nb.jpg d.jpg\n")
+    return path
+
+
+def run(*arguments: str | Path) -> tuple[int, Any]:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        code = cli.main(["match", *map(str, arguments), "--json"])
+    return code, json.loads(out.getvalue())
+
+
+def matches_in(folder: Path) -> dict[str, list[list[int]]]:
+    with open_stores(folder) as stores:
+        found = {key: stores.matches.get(key) for key in stores.matches.keys()}  # noqa: SIM118 - a store is no dict
+    return {key: value.indices.tolist() for key, value in found.items() if value is not None}
+
+
+def test_shares_together_are_all_matches(
+    photos: Path, pair_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (photos, "--pair-file", pair_file, FAST, "--output")
+    code, whole = run(*arguments, tmp_path / "whole")
+    assert code == 0
+    assert len(whole["pairs"]) == whole["num_pairs"] == 5
+    shares = [run(*arguments, tmp_path / f"{index}", f"--shard={index}/2")[1] for index in (1, 2)]
+    assert sorted(str(pair) for share in shares for pair in share["pairs"]) == sorted(map(str, whole["pairs"]))
+    merged = merge_outputs(tmp_path / "1", [tmp_path / "2"])
+    assert merged.num_matches == len(shares[1]["pairs"]) > 0
+    assert matches_in(tmp_path / "1") == matches_in(tmp_path / "whole")
+    assert merge_outputs(tmp_path / "1", [tmp_path / "2"]).num_matches == 0
+    monkeypatch.setattr(LearnedMatcher, "match", lambda *_: pytest.fail("a pair is matched twice"))
+    assert run(*arguments, tmp_path / "1")[0] == 0
+
+
+def test_several_outputs_may_have_one_store(photos: Path, pair_file: Path, tmp_path: Path) -> None:
+    arguments = (photos, "--pair-file", pair_file, FAST, "--store", tmp_path / "store", "--output")
+    for index in (1, 2):
+        found = run(*arguments, tmp_path / f"{index}", f"--shard={index}/2")[1]
+        assert found["store"] == str(tmp_path / "store")
+        assert not (tmp_path / f"{index}" / "matches.h5").exists()
+    assert len(matches_in(tmp_path / "store")) == 5
+
+
+@pytest.mark.parametrize("engine", ["local", "slurm"])
+def test_an_engine_finds_the_same_matches(
+    photos: Path, pair_file: Path, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (photos, "--pair-file", pair_file, FAST, "--output")
+    run(*arguments, tmp_path / "whole", "--engine-workers=1")
+    if engine == "slurm":
+        pytest.importorskip("submitit")
+        monkeypatch.setattr(LearnedMatcher, "match", lambda *_: pytest.fail("this process matches"))
+    options = (f"--engine={engine}", "--engine-workers=2", "--slurm-cluster=local")
+    code, found = run(*arguments, tmp_path / "by engine", *options)
+    assert code == 0
+    assert found["failed"] == {}
+    assert matches_in(tmp_path / "by engine") == matches_in(tmp_path / "whole")
+
+
+def test_nothing_to_merge_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected the output folder"):
+        merge_outputs(tmp_path / "out", [tmp_path / "nowhere"])
