@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from interpose_sfm.options import InterposeOptions, ReconstructOptions
+from interpose_sfm.options import InterposeOptions, ReconstructOptions, devices
 from interpose_sfm.options.devices import pick_device
 from interpose_sfm.workflows.start_checks import check_options, with_device
 
@@ -19,6 +19,7 @@ def test_devices() -> None:
 def test_matching_takes_cuda_else_the_cpu_and_the_run_says_which(
     has_cuda: bool, has_metal: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(devices, "_has_driver", lambda: True)
     monkeypatch.setattr("torch.cuda.is_available", lambda: has_cuda)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: has_metal)
     check_options(ReconstructOptions())
@@ -26,3 +27,10 @@ def test_matching_takes_cuda_else_the_cpu_and_the_run_says_which(
         assert options.matching.device == "auto"
         assert with_device(options).matching.device == expected
     assert pick_device("auto", "x-device") == ("cuda" if has_cuda else "mps")
+
+
+def test_a_machine_without_a_driver_is_told_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes half a gigabyte to load, and is not needed where nothing is weak."""
+    monkeypatch.setattr(devices, "_has_driver", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: pytest.fail("torch was asked"))
+    assert with_device(ReconstructOptions()).matching.device == "cpu"

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
+import sys
+
 AUTO = "auto"
 
 
 def pick_device(name: str, option: str, *, or_metal: bool = True) -> str:
     """The torch device of a name; ``auto`` takes CUDA where it is there, else Metal, else the CPU.
+
+    Where no GPU can be there, torch is not loaded for that.
 
     Args:
         name: ``auto``, or a device of torch.
@@ -19,11 +26,23 @@ def pick_device(name: str, option: str, *, or_metal: bool = True) -> str:
     if name != AUTO:
         check_device(option, name)
         return name
+    if not or_metal and not _has_driver():
+        return "cpu"
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if or_metal and torch.backends.mps.is_available() else "cpu"
+
+
+def _has_driver() -> bool:
+    """Whether torch could find a GPU that CUDA or ROCm drives; torch itself takes half a gigabyte to be asked."""
+    if os.path.exists("/dev/kfd"):
+        return True
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libcuda.so.1")
+        return True
+    return sys.platform != "linux"
 
 
 def check_device(option: str, name: str) -> None:
