@@ -8,6 +8,8 @@ Parts, each of which may be run by itself; what earlier runs measured stays in `
 * ``recall``: the same of a rendered town, whose true neighbours are known, by retrieval alone.
 * ``town``: the town reconstructed by plain pycolmap with every pair and with the same vocabulary tree, and by this
   package with bounded pairs, each in a process of its own.
+* ``engines``: a subset of castle-P30 with every engine, a worker killed, and two drivers on one store
+  (``scale_engines.py``).
 * ``memory``: learned features and matches of as many photos, of random numbers, through the cache of a run.
 
 Usage: python pipelines/scale.py --parts PART ... [--data DIR] [--work DIR] [--photos N ...] [--width PX]
@@ -36,6 +38,7 @@ from typing import Any
 import numpy as np
 import pycolmap
 
+import scale_engines
 from interpose_sfm import geometry
 from interpose_sfm.colmap import databases, reconstruction
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
@@ -69,7 +72,7 @@ BOUNDS = (10, 20, 40)
 EASY_DEG = 25.0  # between two photos of a facade that SIFT matches
 DEFAULT_BOUND = BaseOptions().neighbours_per_photo
 WAYS = ("exhaustive", "tree", "ours")
-PARTS = ("places", "recall", "town", "memory")
+PARTS = ("places", "recall", "town", "engines", "memory")
 
 Figures = dict[str, Any]
 
@@ -154,6 +157,16 @@ def shuffled_places(data: Path, work: Path) -> dict[str, tuple[str, str]]:
         shutil.copyfile(path, work / "photos" / name)
         told[name] = place, path.name
     return told
+
+
+def subset(data: Path, work: Path) -> Path:
+    """The photos of castle-P30_s4 in a folder."""
+    names = json.loads((data / "strecha" / "subsets.json").read_text(encoding="utf-8"))["castle-P30_s4"]["images"]
+    folder = work / "castle-P30_s4"
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        shutil.copyfile(data / "strecha" / "castle-P30" / "images" / name, folder / name)
+    return folder
 
 
 def places(data: Path, work: Path) -> Figures:
@@ -360,6 +373,8 @@ def document(figures: Figures) -> str:
             f"{town_table(figures['town'].values())}"
         )
         parts += [told_by_ours(row) for row in figures["town"].values() if row["way"] == "ours"]
+    if "engines" in figures:
+        parts.append(scale_engines.told(figures["engines"]))
     for found in figures.get("memory", {}).values():
         parts.append(
             f"## Memory\n\nLearned features of {found['photos']} photos (random numbers, 2,048 key points), each "
@@ -451,6 +466,8 @@ def main() -> None:
 
     if "places" in arguments.parts:
         figures["places"] = places(arguments.data, work)
+    if "engines" in arguments.parts:
+        figures["engines"] = scale_engines.engines(subset(arguments.data, work), work / "engines", SEED)
     for number in arguments.photos:
         if "recall" in arguments.parts:
             note("recall", f"{number} {width_px}", lambda n=number: recall(work, n, width_px))

@@ -6,7 +6,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -30,16 +29,22 @@ ANY_SCORE = "any score"
 NUM_LOCKS = 64  # far more than threads, so that these hardly ever wait for what another one computes
 MAX_FEATURES_HELD = 256  # about 1 MB each; what falls out is read from the store again
 MAX_MATCHES_HELD = 4096  # about 25 KB each
+MAX_BYTES_HELD = 192 << 20  # of pictures: 130 of 0.5 megapixels, or five of twelve
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """What was used last, up to a number of items, whatever the size of a collection; for several threads."""
+    """What was used last, up to some size, whatever the size of a collection; for several threads.
 
-    def __init__(self, number: int) -> None:
-        self._number = number
+    Args:
+        most: Size of all items together at most.
+        size_of: Size of one; by default they are counted.
+    """
+
+    def __init__(self, most: int, size_of: Callable[[V], int] = lambda _: 1) -> None:
+        self._most, self._size_of, self._size = most, size_of, 0
         self._items: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -53,16 +58,21 @@ class Recent(Generic[K, V]):
     def hold(self, key: K, value: V) -> None:
         """Hold an item; what was not used for longest gives way."""
         with self._lock:
+            self._drop(key)
             self._items[key] = value
-            self._items.move_to_end(key)
-            while len(self._items) > self._number:
-                self._items.popitem(last=False)
+            self._size += self._size_of(value)
+            while self._size > self._most:
+                self._drop(next(iter(self._items)))
 
     def forget(self, is_dropped: Callable[[K], bool]) -> None:
         """Drop the items of some keys."""
         with self._lock:
             for key in [key for key in self._items if is_dropped(key)]:
-                del self._items[key]
+                self._drop(key)
+
+    def _drop(self, key: K) -> None:
+        if key in self._items:
+            self._size -= self._size_of(self._items.pop(key))
 
 
 def photo_view(path: Path, intrinsics: Intrinsics, mask: MaskArray | None = None) -> View:
@@ -197,15 +207,19 @@ class PhotoViews:
     placement: Callable[[str], Placement | None] = lambda name: None
 
     def loader(self, cache: LearnedCache) -> Callable[[str], View]:
-        """Loads photos by name, declares them to the cache, and holds a few of them in memory."""
+        """Loads photos by name, declares them to the cache, and holds some of them in memory."""
+        held: Recent[str, View] = Recent(MAX_BYTES_HELD, lambda view: view.image.nbytes)
 
-        @lru_cache(maxsize=16)
         def load(name: str) -> View:
+            found = held.recall(name)
+            if found is not None:
+                return found
             camera = self.cameras[name]
             mask = photo_mask(self.mask_dir, name, (camera.width_px, camera.height_px))
             view = photo_view(self.image_dir / name, camera, mask)
             view = replace(view, placement=self.placement(name))
             cache.keep(view)
+            held.hold(name, view)
             return view
 
         return load

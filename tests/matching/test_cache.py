@@ -215,6 +215,20 @@ def test_recent_items_are_held_and_others_give_way() -> None:
     assert [recent.recall(key) for key in "dce"] == [3, None, None]
 
 
+def test_items_of_any_size_are_held_up_to_a_sum() -> None:
+    recent: Recent[str, bytes] = Recent(10, len)
+    for name, size in (("a", 4), ("b", 4), ("c", 2)):
+        recent.hold(name, bytes(size))
+    recent.hold("b", bytes(3))  # takes less than before
+    recent.hold("d", bytes(1))
+    assert recent.recall("a") is not None  # and so it is used last
+    assert recent.recall("b") is not None
+    recent.hold("e", bytes(3))
+    assert [name for name in "abcde" if recent.recall(name) is not None] == ["a", "b", "e"]
+    recent.hold("too large", bytes(11))
+    assert recent.recall("too large") is None
+
+
 def test_memory_is_bounded_and_what_fell_out_is_not_computed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
