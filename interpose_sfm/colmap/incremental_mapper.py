@@ -61,10 +61,11 @@ def map_base(
     on_image: Callable[[], None] | None = None,
     *,
     lifts_limits: bool = False,
+    names: Sequence[str] = (),
 ) -> list[pycolmap.Reconstruction]:
     """Plain incremental mapping, or with lifted limits; models in ``output_dir``/0, 1, ..., largest first.
 
-    Returns an empty list where COLMAP finds no initial pair.
+    Only of some photos where ``names`` has any. Returns an empty list where COLMAP finds no initial pair.
 
     Raises:
         OSError: The disk is full.
@@ -74,11 +75,14 @@ def map_base(
         if on_image is not None:
             on_image()
 
+    pipeline = mapper_options(options, seed, lifts_limits=lifts_limits)
+    if names:
+        pipeline.image_names = list(names)
     models = incremental_mapping(
         database_path,
         image_dir,
         output_dir,
-        mapper_options(options, seed, lifts_limits=lifts_limits),
+        pipeline,
         initial_image_pair_callback=tell,
         next_image_callback=tell,
     )

@@ -52,15 +52,19 @@ def are_cameras_held(database_path: Path, names: Collection[str]) -> bool:
     )
 
 
-def num_within_reach(database_path: Path, names: Collection[str]) -> int:
-    """Photos that the largest model could have: no limit lets COLMAP register a photo without a verified pair."""
+def within_reach(database_path: Path, names: Collection[str]) -> tuple[frozenset[str], ...]:
+    """What models could have at most: no limit lets COLMAP register a photo without a verified pair.
+
+    Returns:
+        Photos that verified pairs connect, each in one set; those without any are in none.
+    """
     import pycolmap
 
     with pycolmap.Database.open(database_path) as database:
         name_of = {image.image_id: image.name for image in database.read_all_images() if image.name in names}
         pairs = [ids for ids, count in databases.num_verified(database).items() if count >= MIN_VERIFIED_MATCHES]
     linked = [ImagePair.sorted(name_of[a], name_of[b]) for a, b in pairs if a in name_of and b in name_of]
-    return max(map(len, connected_components(names, linked)), default=0)
+    return tuple(frozenset(group) for group in connected_components(names, linked) if len(group) > 1)
 
 
 # ---------------------------------------------------------------- which model is kept

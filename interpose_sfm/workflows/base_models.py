@@ -55,24 +55,37 @@ class SecondMapping:
         """Which of the two is done."""
         return lifted_limits.are_cameras_held(self.database_path, self.names)
 
-    def models(self, options: BaseOptions, seed: int, log: RunLog) -> list[pycolmap.Reconstruction]:
-        """Largest first; made once."""
+    def models(
+        self, options: BaseOptions, seed: int, log: RunLog, names: Collection[str] | None = None
+    ) -> list[pycolmap.Reconstruction]:
+        """Largest first; made once.
+
+        Args:
+            options, seed, log: See `believed`.
+            names: Photos that are worth mapping; all by default.
+        """
         folder = self.workspace.base_dir / self.stage
+        chosen = sorted(self.names if names is None else names)
         key = content_key(self.key, "lifted limits" if self.lifts_limits else "focal lengths from pairs")
+        if len(chosen) < len(self.names):
+            key = content_key(key, chosen)
         if not self.workspace.is_done(self.stage, key):
             with log.stage(STAGE), atomic_directory(folder) as temporary:
-                self._map(temporary, options, seed, log.counter(STAGE, len(self.names)))
+                self._map(temporary, chosen, options, seed, log.counter(STAGE, len(chosen)))
             self.workspace.mark_done(self.stage, key, outputs=[folder])
         return reconstruction.read_models(folder, options.min_model_size)
 
-    def _map(self, folder: Path, options: BaseOptions, seed: int, count: Callable[[], None]) -> None:
+    def _map(
+        self, folder: Path, names: Sequence[str], options: BaseOptions, seed: int, count: Callable[[], None]
+    ) -> None:
         database_path = self.database_path
         if not self.lifts_limits:
             database_path = self.workspace.work_dir / "calibrated.db"
             if not calibration.calibrated_copy(self.database_path, database_path, seed):
                 return
+        some = names if len(names) < len(self.names) else ()
         incremental_mapper.map_base(
-            database_path, self.image_dir, folder, options, seed, count, lifts_limits=self.lifts_limits
+            database_path, self.image_dir, folder, options, seed, count, lifts_limits=self.lifts_limits, names=some
         )
 
 
@@ -152,11 +165,18 @@ def _climbed(
         return None
     num_sound = max((judged.num_sound for judged in base), default=0)
     of_use = frozenset(second.names).difference(*one_place_groups)
-    if lifted_limits.num_within_reach(second.database_path, of_use) <= max(num_sound, options.min_model_size - 1):
+    reach = groups = lifted_limits.within_reach(second.database_path, of_use)
+    if base and base[0].is_sound:  # which every gain must hold as a whole, see `lifted_limits.chosen`
+        largest = reconstruction.registered_names(base[0].model)
+        groups = tuple(group for group in groups if group & largest)
+    if max(map(len, groups), default=0) <= max(num_sound, options.min_model_size - 1):
         return None
+    held = [reconstruction.registered_names(judged.model) for judged in base if judged.is_sound]
+    whole = [group for group in reach if any(group <= names for names in held)]  # nothing can be added to these
+    names = frozenset(second.names).difference(*whole)
     candidates = [
         lifted_limits.judge(model, second.database_path)
-        for model in without_one_place(second.models(options, seed, log), second.database_path)
+        for model in without_one_place(second.models(options, seed, log, names), second.database_path)
     ]
     models = lifted_limits.chosen(base, candidates)
     if models is None:

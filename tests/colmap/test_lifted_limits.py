@@ -90,8 +90,8 @@ def test_cameras_are_held_by_exif_or_by_three_photos(
 def test_photos_without_a_verified_pair_are_out_of_reach(tmp_path: Path) -> None:
     rows = all_rows(ARC, range(3)) | {(3, 4): ARC.true_rows(3, 4), (0, 5): ARC.true_rows(0, 5)[:14]}
     path = write_database(tmp_path / "database.db", ARC, NAMES, DatabaseOptions(rows=rows))
-    assert lifted_limits.num_within_reach(path, NAMES) == 3
-    assert lifted_limits.num_within_reach(path, NAMES[2:]) == 2
+    assert set(lifted_limits.within_reach(path, NAMES)) == {frozenset(NAMES[:3]), frozenset(NAMES[3:5])}
+    assert lifted_limits.within_reach(path, NAMES[2:]) == (frozenset(NAMES[3:5]),)
 
 
 @pytest.mark.parametrize(("focal_px", "is_sound"), [(700.0, True), (240.0, False), (2500.0, False)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pycolmap
 import pytest
@@ -23,7 +24,7 @@ from geometry_scenes import (
     write_database,
 )
 from interpose_sfm import geometry
-from interpose_sfm.colmap import calibration, reconstruction
+from interpose_sfm.colmap import calibration, incremental_mapper, reconstruction
 from interpose_sfm.options import BaseOptions, Mapper
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.content_keys import content_key
@@ -84,6 +85,28 @@ def test_a_complete_model_is_not_mapped_again(workspace: Workspace) -> None:
     model = true_model(second.database_path, ARC, NAMES, range(6))
     assert base_models.believed([model], second, OPTIONS, 0, log).models == (model,)
     assert (log.timings_s, log.warnings) == ({}, [])
+
+
+def test_only_what_can_gain_photos_is_mapped_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As several places in one folder: photos 0 to 2 are one, 3 to 6 another, of which photo 6 is missing."""
+    scene, names = observe(cloud(1, 250), arc(range(0, 70, 10)), noise_px=0.3, seed=1), (*NAMES, "6.jpg")
+    rows = {pair: found for pair, found in all_rows(scene, range(7)).items() if max(pair) < 3 or min(pair) > 2}
+    path = write_database(workspace.base_dir / "database.db", scene, names, DatabaseOptions(rows=rows))
+    second, mapped = SecondMapping(workspace, "key", path, workspace.root, names), []
+    plain = incremental_mapper.map_base
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        mapped.append(sorted(options["names"]))
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(incremental_mapper, "map_base", watched)
+    first, part = true_model(path, scene, names, range(3)), true_model(path, scene, names, range(3, 6))
+    # What is to be gained must hold the largest model as a whole, and no pair leads out of that.
+    assert base_models.believed([first, part], second, OPTIONS, 0, RunLog()).models == (first, part)
+    assert mapped == []
+    found = base_models.believed([part, first], second, OPTIONS, 0, RunLog()).models
+    assert mapped == [list(names[3:])]
+    assert sorted(model.num_reg_images() for model in found) == [3, 4]
 
 
 def test_a_thin_photo_stays_with_a_warning(workspace: Workspace) -> None:
