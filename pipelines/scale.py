@@ -8,6 +8,8 @@ Parts, each of which may be run by itself; what earlier runs measured stays in `
 * ``recall``: the same of a rendered town, whose true neighbours are known, by retrieval alone.
 * ``town``: the town reconstructed by plain pycolmap with every pair and with the same vocabulary tree, and by this
   package with bounded pairs, each in a process of its own.
+* ``together``: five real places in one folder, names shuffled, reconstructed with pairs by retrieval: which photos are
+  in one model, and which links across places are believed.
 * ``engines``: a subset of castle-P30 with every engine, a worker killed, and two drivers on one store
   (``scale_engines.py``).
 * ``memory``: learned features and matches of as many photos, of random numbers, through the cache of a run.
@@ -68,11 +70,12 @@ PLACES = {
     "reichstag": "places",
 }
 NUM_FEATURES, SIFT_PX = 1500, 1000  # of the real photos, whose exhaustive matching is what costs
+TOGETHER = ("castle-P30", "fountain-P11", "Herz-Jesus-P8", "buddha", "kermit")
 BOUNDS = (10, 20, 40)
 EASY_DEG = 25.0  # between two photos of a facade that SIFT matches
 DEFAULT_BOUND = BaseOptions().neighbours_per_photo
 WAYS = ("exhaustive", "tree", "ours")
-PARTS = ("places", "recall", "town", "engines", "memory")
+PARTS = ("places", "recall", "town", "together", "engines", "memory")
 
 Figures = dict[str, Any]
 
@@ -145,9 +148,9 @@ def recalls(
     return {"photos": len(names), "true": len(true), "everything": everything, "tree_cpu_s": cpu_s, "rows": rows}
 
 
-def shuffled_places(data: Path, work: Path) -> dict[str, tuple[str, str]]:
+def shuffled_places(data: Path, work: Path, chosen: Sequence[str] = tuple(PLACES)) -> dict[str, tuple[str, str]]:
     """The real photos in one folder under shuffled numbers -> place and name of each."""
-    folders = {place: data / kind / place / "images" for place, kind in PLACES.items()}
+    folders = {place: data / PLACES[place] / place / "images" for place in chosen}
     photos = [(place, path) for place, folder in folders.items() for path in sorted(folder.iterdir())]
     numbers = random.Random(SEED).sample(range(len(photos)), len(photos))
     (work / "photos").mkdir(parents=True, exist_ok=True)
@@ -188,6 +191,37 @@ def places(data: Path, work: Path) -> Figures:
     across = Counter(" and ".join(sorted({told[p.a][0], told[p.b][0]})) for p in verified - true)
     walk = sorted(told, key=lambda name: told[name])
     return {**recalls(database, work, true, walk), "across": dict(across)}
+
+
+def together(data: Path, work: Path) -> Figures:
+    """Five places reconstructed as one collection; what of it joins places."""
+    work = work / "together"
+    told = shuffled_places(data, work, TOGETHER)
+    options = ReconstructOptions(
+        base=BaseOptions(exhaustive_limit=10, sift_max_image_px=SIFT_PX),
+        matching=scale_engines.MATCHING,
+        generator="none",
+        seed=SEED,
+        html=False,
+    )
+    cpu_s = time.process_time()
+    result = reconstruct(work / "photos", work / "run", options)
+    models = [Counter(told[name][0] for name in model.photos) for model in result.report.models]
+    across = [
+        {"pair": [told[pair.a], told[pair.b]], "verdict": str(pair.verdict), "detail": pair.detail}
+        for pair in result.report.pairs
+        if "learned matching" in pair.tried and told[pair.a][0] != told[pair.b][0]
+    ]
+    return {
+        "photos": Counter(place for place, _ in told.values()),
+        "models": models,
+        "matched": sum("learned matching" in pair.tried for pair in result.report.pairs),
+        "accepted": sum(pair.verdict == "accepted" for pair in result.report.pairs),
+        "across": across,
+        "warnings": list(result.report.warnings),
+        "cpu_s": time.process_time() - cpu_s,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 def recall(work: Path, num_photos: int, width_px: int) -> Figures:
@@ -373,6 +407,8 @@ def document(figures: Figures) -> str:
             f"{town_table(figures['town'].values())}"
         )
         parts += [told_by_ours(row) for row in figures["town"].values() if row["way"] == "ours"]
+    if "together" in figures:
+        parts.append(told_together(figures["together"]))
     if "engines" in figures:
         parts.append(scale_engines.told(figures["engines"]))
     for found in figures.get("memory", {}).values():
@@ -428,14 +464,36 @@ def told_by_ours(row: Figures) -> str:
     return f"`ours` at {row['photos']}, seconds by stage: {stages}. Its report warns:\n{warnings or ' of nothing.'}"
 
 
+def told_together(found: Figures) -> str:
+    """Which places the models hold, and what became of pairs across places."""
+    photos = ", ".join(f"{place} {number}" for place, number in found["photos"].items())
+    models = "\n".join(
+        f"| {index} | {sum(model.values())} | {', '.join(f'{place} {number}' for place, number in model.items())} |"
+        for index, model in enumerate(found["models"])
+    )
+    accepted = [row for row in found["across"] if row["verdict"] == "accepted"]
+    links = "".join(f"\n- {' / '.join(row['pair'][0])} and {' / '.join(row['pair'][1])}" for row in accepted)
+    return (
+        f"## Five places in one folder\n\n{sum(found['photos'].values())} photos ({photos}), names shuffled, pairs by "
+        f"retrieval; SIFT at {SIFT_PX} px, learned matching at {scale_engines.MATCHING.learned_max_image_px} px.\n\n"
+        f"| model | photos | of |\n|---|---|---|\n{models}\n\n{found['matched']} weak pairs were matched, "
+        f"{found['accepted']} links accepted. Of {len(found['across'])} pairs across places {len(accepted)} were "
+        f"accepted{':' if accepted else '.'}{links}\n\nIt took {found['cpu_s']:.0f} s of processor time, "
+        f"{found['peak_mib']:.0f} MiB at most."
+    )
+
+
 def not_run(figures: Figures) -> str:
     """What the script offers and nobody has measured."""
     done = {(row["photos"], row["way"]) for row in figures.get("town", {}).values()}
     lacking = [f"{way} at {n}" for n in (100, 300, 1000) for way in WAYS if (n, way) not in done]
     lacking = [text for text in lacking if text != "exhaustive at 1000"]  # half a million pairs, too many to wait for
+    town = f"The town reconstructed by: {', '.join(lacking) or 'nothing is lacking'}."
+    if "together" in figures:
+        return town
     return (
-        f"The town reconstructed by: {', '.join(lacking) or 'nothing is lacking'}. The real places were matched, not "
-        "reconstructed together, so that nothing is said here of whether links would join them."
+        f"{town} The real places were matched, not reconstructed together, so that nothing is said here of whether links "
+        "would join them."
     )
 
 
@@ -466,6 +524,8 @@ def main() -> None:
 
     if "places" in arguments.parts:
         figures["places"] = places(arguments.data, work)
+    if "together" in arguments.parts:
+        figures["together"] = together(arguments.data, work)
     if "engines" in arguments.parts:
         figures["engines"] = scale_engines.engines(subset(arguments.data, work), work / "engines", SEED)
     for number in arguments.photos:
