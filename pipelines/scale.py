@@ -492,8 +492,8 @@ def not_run(figures: Figures) -> str:
     if "together" in figures:
         return town
     return (
-        f"{town} The real places were matched, not reconstructed together, so that nothing is said here of whether links "
-        "would join them."
+        f"{town} The real places were matched, not reconstructed together, so that nothing is said here of whether "
+        "links would join them."
     )
 
 
