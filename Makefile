@@ -4,6 +4,8 @@ VENV := .venv
 STAMP := $(VENV)/.complete
 # Processes that share the tests; each runs on one core.
 WORKERS ?= 2
+# cpu: PyTorch without CUDA, from its own index, which saves gigabytes where there is no GPU. Without: what PyPI has.
+TORCH ?=
 # Of `make fuzz`: mutations of every kind of file, and which.
 FUZZ_MUTATIONS ?= 600
 FUZZ_SEED ?= 0
@@ -43,7 +45,7 @@ venv: $(STAMP) ## make the virtual environment, with everything the package need
 
 # The stamp is written last: an installation that was interrupted is done again.
 $(STAMP): setup.cfg pyproject.toml | system-libraries
-	tools/virtual_environment.sh "$(PYTHON)" "$(VENV)"
+	tools/virtual_environment.sh "$(PYTHON)" "$(VENV)" "$(TORCH)"
 	@touch $@
 
 system-libraries:

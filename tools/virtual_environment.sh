@@ -1,7 +1,10 @@
 #!/bin/sh
 # Make or update the virtual environment of a source tree.
 #
-# Usage: tools/virtual_environment.sh PYTHON FOLDER
+# Usage: tools/virtual_environment.sh PYTHON FOLDER [cpu]
+#
+# With cpu, torch and torchvision come from PyTorch's index of builds without CUDA, both from there: a torch of one index
+# and a torchvision of another do not load together.
 #
 # An environment whose last installation did not finish is thrown away: a package that was half unpacked when the
 # installation was killed looks installed to pip.
@@ -9,6 +12,8 @@ set -eu
 
 python=$1
 venv=$2
+torch=${3:-}
+cpu_index=https://download.pytorch.org/whl/cpu
 unfinished=$venv/.unfinished
 
 fail() {
@@ -29,6 +34,11 @@ require_ensurepip() {
         fail "$python cannot make virtual environments; on Debian and Ubuntu: sudo apt-get install $package"
 }
 
+case $torch in
+    "" | cpu) ;;
+    *) fail "got TORCH=$torch, expected cpu or nothing" ;;
+esac
+
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     fail "$("$python" --version) is too old, Python >= 3.10 is needed; name another: make PYTHON=python3.12"
 
@@ -38,6 +48,10 @@ if [ -e "$unfinished" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1
     "$python" -m venv --clear "$venv"
 fi
 touch "$unfinished"
+if [ "$torch" = cpu ]; then
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --index-url "$cpu_index" torch torchvision ||
+        fail "no torch without CUDA from $cpu_index; without TORCH=cpu it comes from PyPI"
+fi
 echo "Installing interpose_sfm and what it needs; the first time this takes a few minutes and some 7 GB of disk"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 # The published code of pose networks, for their tests. Its metadata asks for viewers that want an old numpy, so it comes
