@@ -84,13 +84,14 @@ def _without_outliers(points: FloatArray) -> IndexArray:
     from scipy.spatial import cKDTree
 
     if len(points) <= _NUM_NEIGHBOURS:
-        return np.arange(len(points))
+        return np.arange(len(points), dtype=np.uint32)
     distances, _ = cKDTree(points).query(points, _NUM_NEIGHBOURS)
     mean = distances.mean(1)
     counted = mean[mean > 0]  # of points that lie on 15 others nothing is known
     if len(counted) < 2:
-        return np.arange(len(points))
-    return np.flatnonzero((mean > 0) & (mean < counted.mean() + _MAX_SIGMA * counted.std(ddof=1)))
+        return np.arange(len(points), dtype=np.uint32)
+    is_kept = (mean > 0) & (mean < counted.mean() + _MAX_SIGMA * counted.std(ddof=1))
+    return np.flatnonzero(is_kept).astype(np.uint32)
 
 
 def _cleaned(model: pycolmap.Reconstruction) -> tuple[open3d.geometry.PointCloud, IndexArray]:
