@@ -228,6 +228,12 @@ def _found_alone(found: JudgedProposal, limits: ConsensusOptions) -> tuple[LinkV
     return None
 
 
+def is_settled_alone(found: JudgedProposal, limits: ConsensusOptions) -> bool:
+    """Whether the photos' own matches settle the pair where a proposal leads: another one would lead there or fail."""
+    decided = _found_alone(found, limits)
+    return decided is not None and decided[0] in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
+
+
 def _leads_there(own: Link, pose: Pose, verdict: LinkVerdict) -> bool:
     """Whether what matches find by themselves, with some verdict, is more than luck, and a variant of a pose."""
     if verdict in (LinkVerdict.FEW_INLIERS, LinkVerdict.CHANCE):

@@ -18,6 +18,7 @@ from interpose_sfm.pairs import consistency
 from interpose_sfm.pairs.clip_views import frame_views
 from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG, pixels_believe
 from interpose_sfm.pairs.estimates import Estimates, baseline, estimate
+from interpose_sfm.pairs.judge import is_settled_alone
 from interpose_sfm.pairs.network_poses import NetworkPoses
 from interpose_sfm.pairs.own_matches import OwnMatches
 from interpose_sfm.pairs.relay_frames import relay_frames
@@ -171,11 +172,19 @@ class PairPoser:
         clips = {name: frame_views(clip, a, b) for name, clip in usable.items()}
         pair_only = self._asked(pair, "", a, (), b, [()])[0]
         options = replace(self._choosing, allow_pair_only=False)
-        whole = tuple(h for name, views in clips.items() for h in self._whole(pair, name, a, views, b))
-        choice = consistency.choose(pair, whole, None, options)
         is_warped = generator.kind is GeneratorKind.WARPED  # along the photos' own matches, which are no judges then
+        whole: tuple[PoseHypothesis, ...] = ()
+        proposals: tuple[JudgedProposal, ...] = ()
+        for number, (name, views) in enumerate(clips.items(), start=1):
+            whole += self._whole(pair, name, a, views, b)
+            offered = self._proposals(consistency.choose(pair, whole, None, options), a, is_guess, imagined_by)
+            own = [proposal for proposal in offered if proposal.source == name and not is_warped]
+            proposals += self._own.judged(pair, own, a, b)
+            if number < len(clips) and any(is_settled_alone(found, self._limits) for found in proposals):
+                tried.append(f"{len(clips) - number} more not asked: the photos' own matches settle the pair")
+                break
+        choice = consistency.choose(pair, whole, None, options)
         offered = self._proposals(choice, a, is_guess, imagined_by)
-        proposals = () if is_warped else self._own.judged(pair, offered, a, b)
         outcome = PairOutcome(choice, None, tuple(tried), flags, whole, pair_only, proposals)
         if not pixels_believe(outcome, self._limits):
             hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))

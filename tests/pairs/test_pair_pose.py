@@ -46,20 +46,23 @@ from known_proposer import KnownProposer
 
 PAIR = ImagePair("a.jpg", "b.jpg")
 FRAMES = pan(seed=5, num_frames=7)
+FEW_SUBSETS = ConsistencyOptions(num_random_subsets=3)
 NOTHING = Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
 
 
 class KnownCache(LearnedCache):
-    """Features and matches of a scene in place of those of the network; the photos do not match."""
+    """Features and matches of a scene in place of those of the network; the photos do not match unless told."""
 
     scene: Scene
+    are_matched = False
 
     def features(self, view: View) -> Features:
         return self.scene.features[KEYS.index(view.key)]
 
     def matches(self, a: View, b: View) -> Matches:
         pair = KEYS.index(a.key), KEYS.index(b.key)
-        return self.scene.matches(*pair) if pair != (0, len(FRAMES) - 1) else NOTHING
+        is_known = self.are_matched or pair != (0, len(FRAMES) - 1)
+        return self.scene.matches(*pair) if is_known else NOTHING
 
 
 KEYS = [image_key(frame) for frame in FRAMES]
@@ -71,10 +74,17 @@ def arc_scene(unit: float = 1.0, turn_deg: float = 48.0) -> Scene:
     return observe(unit * cloud(1, 200), poses, noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
 
 
-def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True, relay_frames: int | None = None) -> PairOutcome:
-    """The outcome of one clip; what the stores of the folder hold is not computed again."""
+def bridged(
+    folder: Path,
+    scene: Scene,
+    *,
+    is_trusted: bool = True,
+    relay_frames: int | None = None,
+    choosing: ConsistencyOptions = FEW_SUBSETS,
+) -> PairOutcome:
+    """The outcome of the clips of a folder, one by default; what its stores hold is not computed again."""
     folder.mkdir(exist_ok=True)
-    if not (folder / "a__b").exists():
+    if not list(folder.glob("a__b*")):
         write_folder(folder / "a__b", FRAMES)
     photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
 
@@ -86,11 +96,10 @@ def bridged(folder: Path, scene: Scene, *, is_trusted: bool = True, relay_frames
         cache.scene = scene
         estimator = MatcherEstimator(EstimatorContext(features=cache.features, matches=cache.matches))
         generators = [ClipsGenerator(context(photos, clip_dirs=(folder,)))]
-        choosing = ConsistencyOptions(num_random_subsets=3)
         poser = PairPoser(
             view, cache, stores.hypotheses, estimator, generators, choosing, seed=0, relay_frames=relay_frames
         )
-        assert poser.num_clips_on_disk(PAIR) == 1
+        assert poser.num_clips_on_disk(PAIR) == len(list(folder.glob("a__b*")))
         return poser.bridge(PAIR)
 
 
@@ -134,6 +143,24 @@ def test_a_small_turn_may_rest_on_a_guess(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: None)
     outcome = bridged(tmp_path, arc_scene(turn_deg=20.0), is_trusted=False)
     assert outcome.choice.reason is ChoiceReason.ACCEPTED
+
+
+@pytest.mark.parametrize("are_matched", [True, False])
+def test_no_clip_is_asked_once_the_photos_settle_the_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, are_matched: bool
+) -> None:
+    """Their own matches say the same of whatever leads there."""
+    monkeypatch.setattr(KnownCache, "are_matched", are_matched)
+    for number in range(3):
+        write_folder(tmp_path / f"a__b_{number}", FRAMES)
+    scene = arc_scene()
+    outcome = bridged(tmp_path, scene, choosing=ConsistencyOptions(num_random_subsets=3, num_clips=3))
+    assert len({hypothesis.clip for hypothesis in outcome.hypotheses}) == (1 if are_matched else 3)
+    assert ("2 more not asked" in outcome.tried[-1]) is are_matched
+    if are_matched:
+        verdict, detail = judge_proposed(outcome.proposals[0], ConsensusOptions())
+        assert verdict is LinkVerdict.ACCEPTED, detail
+        assert max(pose_error_deg(outcome.proposals[0].own.b_from_a, scene.b_from_a(0, -1))) < 1.0
 
 
 def test_frames_that_match_with_nothing_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
