@@ -48,6 +48,15 @@ class Backend(Protocol):
         """
         return ""
 
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """Licences of its code and weights, and whether these are here, one line; asks nobody. For the doctor.
+
+        Args:
+            name: By which it is chosen, where one class has several.
+        """
+        return ""
+
 
 B = TypeVar("B", bound=Backend)
 

@@ -1,17 +1,19 @@
-"""What a weak pair costs by each pose estimator: Depth Anything 3, SMALL and BASE, beside the matcher.
+"""What a weak pair costs by each pose estimator: Depth Anything 3 and MapAnything, beside the matcher.
 
 Runs the published network classes at their published sizes with seeded random weights, since cost does not depend on
 their values, on rendered photos, from pictures to poses with evidence and correspondences. All estimators take turns in
 one run. Needs no download. Writes ``docs/results/estimator_cost.json`` and ``docs/results/estimator_cost.md``.
 
-Usage: python pipelines/estimator_cost.py [--threads N] [--rounds N]
+Usage: python pipelines/estimator_cost.py [--threads N] [--rounds N] [--mapanything-dir DIR]
 
-Three rounds take some seven minutes on a core of their own.
+Three rounds take some seven minutes on a core of their own. With ``--mapanything-dir``, a checkout, MapAnything alone
+is timed, which takes 7 GB of memory; it joins the rows that are there already.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
@@ -26,11 +28,15 @@ from typing import Any
 import torch
 
 from interpose_sfm.matching.lightglue import LearnedMatcher
-from interpose_sfm.options import Da3Options, MatchingOptions
+from interpose_sfm.options import Da3Options, MapAnythingOptions, MatchingOptions
 from interpose_sfm.pose.da3 import network
 from interpose_sfm.pose.da3.architectures import PUBLISHED
 from interpose_sfm.pose.da3.estimator import Da3Estimator
 from interpose_sfm.pose.da3.network_code import load_network_code
+from interpose_sfm.pose.mapanything import checkout
+from interpose_sfm.pose.mapanything import network as mapanything
+from interpose_sfm.pose.mapanything.architecture import Architecture
+from interpose_sfm.pose.mapanything.estimator import MapAnythingEstimator
 from interpose_sfm.pose.matcher import MatcherEstimator
 from interpose_sfm.pose.pictures import cut_alike
 from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
@@ -42,6 +48,7 @@ from interpose_sfm.synthetic import RenderOptions, Scene, Viewpoint, orbit, rend
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "estimator_cost.md"
 SEED = 0
+MAPANYTHING = "mapanything"
 SIZES = {"16:9": (1280, 720), "4:3": (1024, 768)}
 PLAN = (("16:9", 2), ("4:3", 2), ("16:9", 8))
 TARGET = (-4.0, -1.0, 1.8)
@@ -54,9 +61,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=1, help="of the networks; of several, waiting counts")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions; medians and least times are told")
+    parser.add_argument("--mapanything-dir", type=Path, help="time MapAnything alone, with the code of this checkout")
+    parser.add_argument("--views", type=int, nargs="+", default=[2, 8], help="numbers of views of MapAnything")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.mapanything_dir is not None:
+        found = json.loads(arguments.result.with_suffix(".json").read_text(encoding="utf-8"))
+        times = by_mapanything(arguments.mapanything_dir, arguments.views, arguments.rounds)
+        found["rows"] = [row for row in found["rows"] if row["estimator"] != MAPANYTHING] + times
+        found["mapanything"] = {"rounds": arguments.rounds, "load": os.getloadavg()[0]}
+        write(arguments.result, found)
+        return 0
     rows: list[Row] = []
     learned = LearnedMatcher(MatchingOptions())
     modules = {size: random_network(size) for size in PUBLISHED}
@@ -69,10 +85,15 @@ def main() -> int:
         "load": os.getloadavg()[0],
         "rows": rows,
     }
-    arguments.result.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(arguments.result.with_suffix(".json"), found)
-    atomic_write_text(arguments.result, document(found))
+    write(arguments.result, found)
     return 0
+
+
+def write(result: Path, found: Row) -> None:
+    """The rows, and the document that shows them."""
+    result.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(result.with_suffix(".json"), found)
+    atomic_write_text(result, document(found))
 
 
 def rendered(size_px: tuple[int, int], number: int) -> list[View]:
@@ -127,6 +148,45 @@ def measured(
     return rows
 
 
+def by_mapanything(folder: Path, numbers: Sequence[int], rounds: int) -> list[Row]:
+    """Wall and processor seconds of MapAnything at full size, with the cameras told."""
+    torch.manual_seed(SEED)
+    module = mapanything.build_module(checkout.load(folder), Architecture())
+    parameters = sum(p.numel() for p in module.parameters())
+    learned = LearnedMatcher(MatchingOptions())
+    rows = []
+    for shape, number in PLAN:
+        if number not in numbers:
+            continue
+        views = rendered(SIZES[shape], number)
+        features = {view.key: learned.extract(view.image) for view in (views[0], views[-1])}
+        context = EstimatorContext(
+            features=lambda view, features=features: features[view.key],  # type: ignore[misc]
+            matches=lambda a, b: sys.exit("matches asked"),
+        )
+        estimator = _WithMapAnything(context, module)
+        times = []
+        for _ in range(rounds):
+            start = time.perf_counter(), time.process_time()
+            estimator.estimate(views)
+            times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+        height_px, width_px = cut_alike([views[0].image], MapAnythingOptions().mapanything_size_px)[0].shape
+        wall_s, cpu_s = zip(*times, strict=True)
+        rows.append(
+            {
+                "estimator": MAPANYTHING,
+                "parameters": parameters,
+                "shape": shape,
+                "network_px": f"{width_px} x {height_px}",
+                "views": number,
+                "wall_s": statistics.median(wall_s),
+                "cpu_s": statistics.median(cpu_s),
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
 def fresh_matcher(learned: LearnedMatcher) -> MatcherEstimator:
     """The embedded estimator without anything remembered."""
     known: dict[str, Features] = {}
@@ -150,6 +210,14 @@ class _WithNetwork(Da3Estimator):
     def __init__(self, context: EstimatorContext, module: torch.nn.Module) -> None:
         super().__init__(context)
         self._network = network.Da3Network(module, "random weights")
+
+
+class _WithMapAnything(MapAnythingEstimator):
+    """The estimator with a network of ours in it."""
+
+    def __init__(self, context: EstimatorContext, module: torch.nn.Module) -> None:
+        super().__init__(context)
+        self._network = mapanything.MapAnythingNetwork(module, "random weights")
 
 
 def random_network(size: str) -> Any:
@@ -196,6 +264,16 @@ def document(found: Row) -> str:
             f"time what it took here. A second core makes it less. Seed {SEED}. Versions: {names}.",
         ),
     ]
+    if "mapanything" in found:
+        size = next(row["parameters"] for row in found["rows"] if row["estimator"] == MAPANYTHING)
+        lines += [
+            "",
+            *_paragraph(
+                f"MapAnything ({size / 1e9:.2f} billion parameters, float32, cameras told) was timed in a run of its",
+                f"own (`--mapanything-dir`; rounds: {found['mapanything']['rounds']}, load",
+                f"{found['mapanything']['load']:.1f} at the end).",
+            ),
+        ]
     for number in sorted({number for _, number in PLAN}):
         lines += [
             "",
@@ -205,12 +283,16 @@ def document(found: Row) -> str:
             "|---|---|---|---|---|",
         ]
         lines += [
-            f"| {row['shape']} | {row['network_px'] if 'da3' in row['estimator'] else ''} | {row['estimator']} | "
+            f"| {row['shape']} | {row['network_px'] if _is_network(row) else ''} | {row['estimator']} | "
             f"{row['cpu_s']:.1f} | {row['wall_s']:.1f} |"
             for row in found["rows"]
             if row["views"] == number
         ]
     return "\n".join([*lines, ""])
+
+
+def _is_network(row: Row) -> bool:
+    return row["estimator"].startswith(("da3", MAPANYTHING))
 
 
 def _paragraph(*parts: str) -> list[str]:

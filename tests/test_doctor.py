@@ -226,6 +226,40 @@ def test_backends_of_others_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert rows[("pose estimator", "absent")].remedy == "pip install absent_thing"
 
 
+LICENCES = {
+    ("generator", "framepack"): ("Tencent Hunyuan Community License", "FLUX.1 [dev] Non-Commercial", "HunyuanVideo"),
+    ("generator", "ltx"): ("LTXV Open Weights License", "Lightricks/LTX-Video-0.9.5"),
+    ("generator", "ltx2"): ("LTX-2 Community License", "ltx2:2.5", "LTX-2.x Community License", "hf auth login"),
+    ("generator", "skyreels"): ("Skywork", "SkyReels-V2-DF-14B"),
+    ("generator", "wan-flf2v"): ("Apache-2.0", "Wan2.1-FLF2V-14B"),
+    ("generator", "wan-vace"): ("Apache-2.0", "Wan2.1-VACE-1.3B", "wan-vace:14b"),
+    ("generator", "wan2.2"): ("Apache-2.0", "Wan2.2-I2V-A14B"),
+    ("generator", "wan2.2-vace"): ("Apache-2.0", "Wan2.2-VACE-Fun"),
+    ("generator", "diffusers"): ("licence are those of the checkpoint",),
+    ("generator", "dynamicrafter"): ("Apache-2.0",),
+    **{("generator", name): ("paid service", "--max-cost") for name in ("luma", "luma-agents", "runway", "veo")},
+    ("generator", "morph"): ("BSD-3-Clause", "Apache-2.0"),
+    ("generator", "clips"): ("no weights",),
+    ("pose estimator", "da3"): ("DA3-SMALL (Apache-2.0", "DA3-BASE (Apache-2.0", "CC BY-NC 4.0"),
+    ("pose estimator", "dust3r"): ("CC BY-NC-SA 4.0", "non-commercial", "weights naver/DUSt3R"),
+    ("pose estimator", "mapanything"): ("facebook/map-anything-apache (Apache-2.0)", "CC BY-NC 4.0"),
+    ("pose estimator", "matcher"): ("BSD-3-Clause", "Apache-2.0"),
+    ("retriever", "vocabulary"): ("no weights",),
+}
+
+
+def test_every_backend_is_told_with_its_licence_and_its_weights() -> None:
+    """Whether it is usable or not; what has weights says whether they are here."""
+    rows = checks()
+    named = {key for key in rows if key[0] in ("generator", "pose estimator", "retriever")}
+    assert named == set(LICENCES)
+    for key, words in LICENCES.items():
+        for word in words:
+            assert word in rows[key].detail, key
+    for key in [("generator", "wan2.2"), ("pose estimator", "dust3r"), ("pose estimator", "mapanything")]:
+        assert re.search(r"are (not )?here", rows[key].detail), key
+
+
 def test_library_lists_agree() -> None:
     """The set-up and the doctor name the same system libraries."""
     script = ROOT / "tools" / "system_libraries.sh"

@@ -38,6 +38,11 @@ class ClipsGenerator(VideoGenerator):
     kind = GeneratorKind.FILES
     requires: ClassVar[Mapping[str, str]] = MappingProxyType({"av": "pip install 'interpose_sfm[video]'"})
 
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
+        return "no weights: reads videos and folders of frames"
+
     def __init__(self, context: GeneratorContext) -> None:
         """Index the clip folders.
 

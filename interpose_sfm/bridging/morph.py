@@ -75,6 +75,11 @@ class MorphGenerator(VideoGenerator):
     name = "morph"
     kind = GeneratorKind.WARPED
 
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
+        return "warps the photos themselves by ALIKED (BSD-3-Clause) and LightGlue (Apache-2.0)"
+
     def __init__(self, context: GeneratorContext) -> None:
         self._context = context
 

@@ -174,9 +174,17 @@ def _probe_backend(table: BackendTable[Any], name: str) -> str:
     target = table.targets()[name]
     try:
         backend = table.load(target)
-        missing = backend.missing_requirements()
+        missing, terms = backend.missing_requirements(), backend.terms(name)
         if missing:
-            raise UnusableError(f"needs {', '.join(missing)}", " && ".join(dict.fromkeys(missing.values())))
-        return backend.probe() or target
+            commands = " && ".join(dict.fromkeys(missing.values()))
+            raise UnusableError(_joined(f"needs {', '.join(missing)}", terms), commands)
+        try:
+            return _joined(backend.probe(), terms) or target
+        except ValueError as error:
+            raise ValueError(_joined(str(error), terms)) from error
     except ValueError as error:  # how a backend says what the user has to mend
         raise UnusableError(str(error), "") from error
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)

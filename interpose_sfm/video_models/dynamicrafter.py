@@ -104,6 +104,11 @@ class DynamiCrafterModel(VideoModel):
         }
 
     @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
+        return "code Apache-2.0; weights on the terms of their page on the hub"
+
+    @classmethod
     def probe(cls) -> str:
         """Look for everything in its default place; see `interpose_sfm.doctor`."""
         install = Installation.find(GenerationOptions())

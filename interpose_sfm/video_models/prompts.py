@@ -219,3 +219,12 @@ def _prompt(item: Any) -> ClipPrompt:
     if not lines[0]:
         raise ValueError(f"got {text!r} as a prompt, which has no character that can be printed")
     return ClipPrompt(*lines)
+
+
+def shortened(text: str, limit: int) -> str:
+    """A text cut after a word to so many characters, as services count them: in UTF-16."""
+    units = text.encode("utf-16-le")
+    if len(units) <= 2 * limit:
+        return text
+    short = units[: 2 * limit].decode("utf-16-le", "ignore")
+    return short[: short.rfind(" ")] if " " in short else short

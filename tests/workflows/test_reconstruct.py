@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,15 +32,20 @@ from interpose_sfm.options import (
     CameraMode,
     ConsensusOptions,
     ConsistencyOptions,
+    Da3Options,
     MatchingOptions,
     ReconstructOptions,
     ViewGraphOptions,
 )
-from interpose_sfm.products import GpsPosition, LinkVerdict, Photo, PhotoSet, Pose
+from interpose_sfm.pose.da3 import network as da3_network
+from interpose_sfm.pose.da3.estimator import Da3Estimator
+from interpose_sfm.pose.scenes import SceneGuess, Told
+from interpose_sfm.products import GpsPosition, ImageArray, LinkVerdict, Photo, PhotoSet, Pose
 from interpose_sfm.report import HeldBy, ReconstructionResult
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
-from interpose_sfm.synthetic import SampleOptions, SampleTruth, auc, pose_errors_deg, write_sample
+from interpose_sfm.synthetic import SampleOptions, SampleTruth, Scene, auc, pose_errors_deg, write_sample
+from interpose_sfm.synthetic.known_scene import KnownSceneNetwork, SceneErrors
 from interpose_sfm.workflows import base_models, reconstruct
 from interpose_sfm.workflows.fallback import Base, Extension
 from paths import DATA, ROOT
@@ -460,3 +466,48 @@ def test_photos_from_one_place_give_no_model_and_say_why(folder: Path, tmp_path:
     assert result.model_dirs == ()
     assert {photo.reason for photo in result.report.photos} == {base_models.ONE_PLACE}
     assert any(base_models.ONE_PLACE in warning for warning in result.report.warnings)
+
+
+# ---------------------------------------------------------------- photos around a gap, shown to a pose network
+
+
+class GroupNetwork(KnownSceneNetwork):
+    """Of known geometry, a little in error; of the two photos of a gap alone it has no answer."""
+
+    def guess(self, images: Sequence[ImageArray], told: Sequence[Told] = ()) -> SceneGuess | None:  # type: ignore[override]
+        return None if len(images) < 5 else super().guess(images, told)
+
+
+@pytest.mark.long
+def test_photos_around_a_gap_join_what_the_pair_alone_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pair across has a pose by its own matches, all of which are taken for doubtful; these judge all the same."""
+    options = SampleOptions(width_px=WIDTH_PX, photos_per_group=4, num_frames=3, supersampling=1, gap_deg=44.0)
+    truth = write_sample(tmp_path, options)
+    scene = Scene.courtyard(truth.seed, texels_per_m=16)
+    network = GroupNetwork(scene, SceneErrors(depth_sigma=0.03, turn_deg=1.0), 252)
+    for name, pose in truth.cam_from_world.items():
+        with Image.open(truth.photo_dir / name) as photo:
+            network.add_view(np.asarray(photo.convert("RGB"), np.uint8), truth.intrinsics, pose)
+    monkeypatch.setattr(da3_network, "load_network", lambda options: network)
+    monkeypatch.setattr(Da3Estimator, "has_weights", classmethod(lambda cls, options: True))
+    wanted = ReconstructOptions(
+        matching=MatchingOptions(max_keypoints=1024, min_match_score=0.998),
+        generator="none",
+        da3=Da3Options(da3_size_px=252),
+    )
+    found = reconstruct.reconstruct(truth.photo_dir, tmp_path / "out", wanted)
+    assert (found.report.num_registered_before, found.report.num_registered_after) == (4, 8)
+    accepted = [pair for pair in found.report.pairs if pair.verdict is LinkVerdict.ACCEPTED]
+    assert accepted
+    assert all(pair.detail.startswith("da3 with 6 photos beside: ") for pair in accepted)
+    placed = poses(pycolmap.Reconstruction(found.model_dirs[0]))
+    first = truth.groups[0][0]
+    for name in placed:
+        ways = [geometry.relative_pose(known[name], known[first]) for known in (placed, truth.cam_from_world)]
+        assert geometry.rotation_angle_deg(ways[0].rotation @ ways[1].rotation.T) < 1.0
+    units = [
+        np.linalg.norm(geometry.relative_pose(placed[b], placed[a]).translation)
+        / np.linalg.norm(geometry.relative_pose(truth.cam_from_world[b], truth.cam_from_world[a]).translation)
+        for a, b in [*((group[0], group[-1]) for group in truth.groups), (truth.gap.a, truth.gap.b)]
+    ]
+    np.testing.assert_allclose(units, units[0], rtol=0.03)

@@ -42,16 +42,19 @@ class Da3Estimator(SceneEstimator[Da3Options]):
             ValueError: No weights are here.
         """
         code = network_code.load_network_code()
-        here = [size for size in PUBLISHED if checkpoint.find(size) is not None]
+        if not any(checkpoint.find(size) is not None for size in PUBLISHED):
+            raise ValueError(f"no weights; get some with: {checkpoint.fetch_command('small')}")
+        return f"depth-anything-3 {code.version}"
+
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
         told = [
             f"{item.repo.partition('/')[2]} ({item.licence}, {item.num_bytes / 1e6:.0f} MB) "
-            + ("is here" if size in here else f"is not here: {checkpoint.fetch_command(size)}")
+            + ("is here" if checkpoint.find(size) is not None else f"is not here: {checkpoint.fetch_command(size)}")
             for size, item in PUBLISHED.items()
         ]
-        detail = f"depth-anything-3 {code.version} (Apache-2.0); weights: {'; '.join(told)}; {NON_COMMERCIAL_REASON}"
-        if not here:
-            raise ValueError(detail)
-        return detail
+        return f"code Apache-2.0; weights: {'; '.join(told)}; {NON_COMMERCIAL_REASON}"
 
     @classmethod
     def has_weights(cls, options: object | None) -> bool:

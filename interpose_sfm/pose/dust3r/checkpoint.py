@@ -107,6 +107,17 @@ def locate(weights: str) -> Checkpoint:
     return Checkpoint(path, sha256, arguments)
 
 
+def is_here(weights: str) -> bool:
+    """Whether weights by hub id or path are on this machine; nothing is asked of the hub."""
+    if Path(weights).suffix in (".pth", ".pt", ".safetensors"):
+        return Path(weights).expanduser().is_file()
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
+    return isinstance(try_to_load_from_cache(weights, "model.safetensors"), str)
+
+
 def load_into(network: torch.nn.Module, checkpoint: Checkpoint) -> None:
     """Fill a network with weights; every name and shape must fit.
 

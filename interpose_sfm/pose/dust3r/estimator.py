@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from interpose_sfm.options import AlignmentMethod, Dust3rOptions, PairSelection
 from interpose_sfm.options.devices import pick_device
-from interpose_sfm.pose.dust3r import network, network_code, published_alignment
+from interpose_sfm.pose.dust3r import checkpoint, network, network_code, published_alignment
 from interpose_sfm.pose.dust3r.inference import CachedInference, PairKey, all_ordered_pairs, tying_pairs
 from interpose_sfm.pose.dust3r.stores import NetworkStores, open_network_stores
 from interpose_sfm.pose.point_maps.alignment import Alignment, Edge, align_pairs
@@ -60,7 +60,14 @@ class Dust3rEstimator(PoseEstimator):
         """Import the network code; says where it is from. Weights are not looked for."""
         code = network_code.find_network_code()
         code.module("model")
-        return f"network code from {code.source}; weights are fetched at the first use"
+        return f"network code from {code.source}"
+
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
+        weights = Dust3rOptions().dust3r_weights
+        where = "here" if checkpoint.is_here(weights) else "not here, fetched at the first use"
+        return f"code and weights CC BY-NC-SA 4.0, for non-commercial use only; weights {weights} are {where}"
 
     @property
     def traits(self) -> EstimatorTraits:

@@ -42,12 +42,18 @@ class MapAnythingEstimator(SceneEstimator[MapAnythingOptions]):
             ValueError: One of them is not here.
         """
         checkout.check(checkout.default_dir())
-        licences = (
-            f"code Apache-2.0, weights {network.REPO} {network.LICENCE}; {network.NON_COMMERCIAL_REPO} is CC BY-NC"
-        )
         if network.find_weights(MapAnythingOptions()) is None:
-            raise ValueError(f"no weights: hf download {network.REPO} {network.WEIGHTS_FILE} ({licences})")
-        return f"commit {checkout.COMMIT[:12]}, weights are here ({licences})"
+            raise ValueError(f"no weights: hf download {network.REPO} {network.WEIGHTS_FILE}")
+        return f"commit {checkout.COMMIT[:12]}"
+
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
+        where = "here" if network.find_weights(MapAnythingOptions()) is not None else "not here"
+        return (
+            f"code Apache-2.0; weights {network.REPO} ({network.LICENCE}) are {where}; {network.NON_COMMERCIAL_REPO} "
+            "is CC BY-NC 4.0"
+        )
 
     @classmethod
     def has_weights(cls, options: object | None) -> bool:

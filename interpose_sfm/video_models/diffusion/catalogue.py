@@ -36,6 +36,7 @@ class Checkpoint:
     Attributes:
         family: The pipeline that runs them.
         repo: Repository of the hub, or a folder.
+        licence: Of the weights, for people to read; empty where nobody here knows it.
         parts: Components from elsewhere. The first one holds the model proper: `revision` is of it.
         parameters: Component -> billions of parameters, to plan before anything is downloaded. They were counted by
             building each class from its published configuration without memory (torch's device "meta"). Empty where
@@ -45,12 +46,14 @@ class Checkpoint:
 
     family: Family
     repo: str
+    licence: str = ""
     parts: Mapping[str, Part] = field(default_factory=dict)
     parameters: Mapping[str, float] = field(default_factory=dict)
     gate: str = ""
 
 
 _UMT5_XXL, _T5_XXL, _CLIP_H, _WAN_VAE = 5.68, 4.76, 0.63, 0.13
+_APACHE = "Apache-2.0"
 _WAN = MappingProxyType({"text_encoder": _UMT5_XXL, "vae": _WAN_VAE})
 
 CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
@@ -58,53 +61,63 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
         "wan-flf2v": Checkpoint(
             family=FAMILIES["wan-i2v"],
             repo="Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers",
+            licence=_APACHE,
             parameters={**_WAN, "transformer": 16.40, "image_encoder": _CLIP_H},
         ),
         "wan-vace": Checkpoint(
             family=FAMILIES["wan-vace"],
             repo="Wan-AI/Wan2.1-VACE-1.3B-diffusers",
+            licence=_APACHE,
             parameters={**_WAN, "transformer": 2.15},
         ),
         "wan-vace:14b": Checkpoint(
             family=FAMILIES["wan-vace"],
             repo="Wan-AI/Wan2.1-VACE-14B-diffusers",
+            licence=_APACHE,
             parameters={**_WAN, "transformer": 17.34},
         ),
         "wan2.2": Checkpoint(
             family=FAMILIES["wan2.2-i2v"],
             repo="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+            licence=_APACHE,
             parameters={**_WAN, "transformer": 14.29, "transformer_2": 14.29},
         ),
         # Converted from alibaba-pai/Wan2.2-VACE-Fun-A14B (Apache-2.0).
         "wan2.2-vace": Checkpoint(
             family=FAMILIES["wan2.2-vace"],
             repo="linoyts/Wan2.2-VACE-Fun-14B-diffusers",
+            licence=_APACHE,
             parameters={**_WAN, "transformer": 17.34, "transformer_2": 17.34},
         ),
         "ltx": Checkpoint(
             family=FAMILIES["ltx"],
             repo="Lightricks/LTX-Video-0.9.5",
+            licence="LTXV Open Weights License",
             parameters={"text_encoder": _T5_XXL, "transformer": 1.92, "vae": 1.25},
         ),
         "ltx:13b": Checkpoint(
             family=FAMILIES["ltx"],
             repo="Lightricks/LTX-Video-0.9.7-dev",
+            licence="LTXV Open Weights License",
             parameters={"text_encoder": _T5_XXL, "transformer": 13.04, "vae": 1.25},
         ),
         "ltx2": Checkpoint(
             family=FAMILIES["ltx2"],
             repo="Lightricks/LTX-2",
+            licence="LTX-2 Community License",
             parameters={"text_encoder": 12.20, "transformer": 18.88, "vae": 1.22, "connectors": 1.4},
         ),
         "ltx2:2.5": Checkpoint(
             family=FAMILIES["ltx2"],
             repo="Lightricks/LTX-2.5-Diffusers",
+            licence="LTX-2.x Community License",
             gate="first agree to the LTX-2.x Community License on https://huggingface.co/Lightricks/LTX-2.5-Diffusers, "
             "and run: hf auth login",
         ),
         "framepack": Checkpoint(
             family=FAMILIES["framepack"],
             repo="hunyuanvideo-community/HunyuanVideo",
+            licence="Tencent Hunyuan Community License, image encoder FLUX.1 [dev] Non-Commercial License",
             parts=MappingProxyType(
                 {
                     "transformer": Part(
@@ -137,11 +150,13 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
         "skyreels": Checkpoint(
             family=FAMILIES["skyreels"],
             repo="Skywork/SkyReels-V2-DF-14B-540P-Diffusers",
+            licence="Skywork Community License",
             parameters={**_WAN, "transformer": 14.29},
         ),
         "skyreels:1.3b": Checkpoint(
             family=FAMILIES["skyreels"],
             repo="Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers",
+            licence="Skywork Community License",
             parameters={**_WAN, "transformer": 1.42},
         ),
     }
@@ -252,3 +267,16 @@ def billions_here(checkpoint: Checkpoint, revision: str = "") -> dict[str, float
         if folder_of is None
         else {name: weights.num_parameters(folder) / 1e9 for name, folder in folder_of.items()}
     )
+
+
+def terms(name: str) -> str:
+    """Repository, licence and presence of all checkpoints of a name, in one line; nothing is asked of the hub."""
+    if name == ANY:
+        return "weights and licence are those of the checkpoint that is named"
+    told = []
+    for key, checkpoint in CHECKPOINTS.items():
+        if key.partition(":")[0] == name:
+            where = "here" if folders(checkpoint) is not None else "not here, fetched at the first use"
+            gate = f"; {checkpoint.gate}" if checkpoint.gate else ""
+            told.append(f"{key}: weights {checkpoint.repo} ({checkpoint.licence}) are {where}{gate}")
+    return "; ".join(told)

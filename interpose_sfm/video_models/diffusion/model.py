@@ -15,7 +15,7 @@ from interpose_sfm import failures
 from interpose_sfm.options import GenerationOptions, MemoryProfile, NetworkDtype
 from interpose_sfm.products import ClipFormat, ImageArray, Settings
 from interpose_sfm.video_models.diffusion import loading, memory, weights
-from interpose_sfm.video_models.diffusion.catalogue import Checkpoint, billions_here, checkpoint_of
+from interpose_sfm.video_models.diffusion.catalogue import Checkpoint, billions_here, checkpoint_of, terms
 from interpose_sfm.video_models.diffusion.memory import GIB, Footprint
 from interpose_sfm.video_models.protocol import (
     ClipEstimate,
@@ -42,6 +42,11 @@ class DiffusersModel(VideoModel):
     requires: ClassVar[Mapping[str, str]] = MappingProxyType(
         dict.fromkeys(("accelerate", "diffusers", "ftfy", "sentencepiece", "transformers"), _COMMAND)
     )
+
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
+        return f"code diffusers (Apache-2.0); {terms(name)}"
 
     def __init__(self, name: str, options: GenerationOptions, device: str) -> None:
         """Name the checkpoint; loads nothing.

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 from interpose_sfm.video_models.hosted.calls import ServiceError, Trouble, address_of, task_id, text_of
 from interpose_sfm.video_models.hosted.catalogue import LUMA_MODELS, HostedSpec
-from interpose_sfm.video_models.hosted.model import HostedModel, TaskReport, TaskState
+from interpose_sfm.video_models.hosted.model import HostedModel
 from interpose_sfm.video_models.hosted.pictures import PublicFolder
+from interpose_sfm.video_models.hosted.reports import TaskReport, TaskState
 from interpose_sfm.video_models.protocol import ClipTask
 
 PAGE = 100

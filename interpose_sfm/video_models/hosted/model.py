@@ -19,14 +19,12 @@ import logging
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from threading import Lock
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
-from interpose_sfm._compat import StrEnum
 from interpose_sfm.options import GenerationOptions
 from interpose_sfm.products import ClipFormat, Settings
 from interpose_sfm.video_models.hosted import calls
@@ -34,6 +32,8 @@ from interpose_sfm.video_models.hosted.calls import ServiceError, Trouble, call,
 from interpose_sfm.video_models.hosted.catalogue import HostedSpec, chosen_spec
 from interpose_sfm.video_models.hosted.clock import Clock
 from interpose_sfm.video_models.hosted.download import DownloadError, fetch_video, whole_video
+from interpose_sfm.video_models.hosted.reports import TaskReport, TaskState
+from interpose_sfm.video_models.prompts import shortened
 from interpose_sfm.video_models.protocol import (
     ClipEstimate,
     ClipTask,
@@ -56,35 +56,6 @@ _FIRST_POLL_S = 5.0
 _LONGEST_POLL_S = 30.0
 _POLL_GROWTH = 1.2
 _TASK_TIMEOUT_S = 1800.0
-
-
-class TaskState(StrEnum):
-    """How far a task is."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskReport:
-    """What a service says of a task.
-
-    Attributes:
-        state: How far it is.
-        url: Where the file is, once it succeeded.
-        file: The file itself, from a service that sends it along.
-        message: Why it failed.
-        is_refusal: Whether it failed because the service does not want to show what the pictures or the prompt show.
-        cost_usd: What was charged; None where the service does not say.
-    """
-
-    state: TaskState
-    url: str = ""
-    file: bytes = b""
-    message: str = ""
-    is_refusal: bool = False
-    cost_usd: float | None = None
 
 
 class HostedModel(VideoModel):
@@ -123,6 +94,11 @@ class HostedModel(VideoModel):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+    @classmethod
+    def terms(cls, name: str) -> str:
+        """See `Backend`."""
+        return f"a paid service, on the terms of {cls.service}, which spends nothing without --max-cost"
 
     @classmethod
     def probe(cls) -> str:
@@ -250,13 +226,10 @@ class HostedModel(VideoModel):
 
     def prompt(self, task: ClipTask) -> str:
         """The prompt, cut to what the model takes."""
-        text, limit = task.prompt, self._spec.max_prompt
-        units = text.encode("utf-16-le")
-        if len(units) <= 2 * limit:
-            return text
-        short = units[: 2 * limit].decode("utf-16-le", "ignore")
-        short = short[: short.rfind(" ")] if " " in short else short
-        logger.warning("%s takes prompts of up to %d characters; cut after %r", self.name, limit, short[-40:])
+        short = shortened(task.prompt, self._spec.max_prompt)
+        if short != task.prompt:
+            limit = self._spec.max_prompt
+            logger.warning("%s takes prompts of up to %d characters; cut after %r", self.name, limit, short[-40:])
         return short
 
     def duration_s(self, clip_format: ClipFormat) -> int:

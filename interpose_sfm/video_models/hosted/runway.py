@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from interpose_sfm.products import ImageArray
 from interpose_sfm.video_models.hosted.calls import address_of, amount_usd, text_of
 from interpose_sfm.video_models.hosted.catalogue import RUNWAY_MODELS, HostedSpec
-from interpose_sfm.video_models.hosted.model import HostedModel, TaskReport, TaskState
+from interpose_sfm.video_models.hosted.model import HostedModel
 from interpose_sfm.video_models.hosted.pictures import png_bytes
+from interpose_sfm.video_models.hosted.reports import TaskReport, TaskState
 from interpose_sfm.video_models.protocol import ClipTask
 
 USD_PER_CREDIT = 0.01

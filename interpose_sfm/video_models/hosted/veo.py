@@ -12,8 +12,9 @@ from interpose_sfm.video_models.hosted import google_sdk
 from interpose_sfm.video_models.hosted.calls import text_of
 from interpose_sfm.video_models.hosted.catalogue import VEO_MODELS, HostedSpec
 from interpose_sfm.video_models.hosted.download import MAX_BYTES
-from interpose_sfm.video_models.hosted.model import HostedModel, TaskReport, TaskState
+from interpose_sfm.video_models.hosted.model import HostedModel
 from interpose_sfm.video_models.hosted.pictures import png_bytes
+from interpose_sfm.video_models.hosted.reports import TaskReport, TaskState
 from interpose_sfm.video_models.protocol import ClipTask
 
 _OPERATION = re.compile(

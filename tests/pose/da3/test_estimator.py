@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -177,14 +178,16 @@ def test_an_answer_that_is_no_camera_is_a_status(monkeypatch: pytest.MonkeyPatch
 @needs_code
 def test_the_doctor_is_told_of_licences_and_of_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "find", lambda size: None)
-    with pytest.raises(ValueError, match=r"DA3-SMALL \(Apache-2.0, 137 MB\) is not here: .*DA3-LARGE.*CC BY-NC 4\.0"):
+    with pytest.raises(ValueError, match=r"no weights; get some with: interpose_sfm fetch da3"):
         Da3Estimator.probe()
+    terms = r"DA3-SMALL \(Apache-2.0, 137 MB\) is not here: .*DA3-LARGE.*CC BY-NC 4\.0"
+    assert re.search(terms, Da3Estimator.terms("da3"))
     assert not Da3Estimator.has_weights(None)
     assert Da3Estimator.has_weights(Da3Options(da3_weights="mine.safetensors"))
     monkeypatch.setattr(checkpoint, "find", lambda size: "path" if size == "base" else None)
-    detail = Da3Estimator.probe()
-    assert "DA3-BASE (Apache-2.0, 542 MB) is here" in detail
-    assert "DA3-SMALL (Apache-2.0, 137 MB) is not here" in detail
+    assert Da3Estimator.probe().startswith("depth-anything-3 ")
+    assert "DA3-BASE (Apache-2.0, 542 MB) is here" in Da3Estimator.terms("da3")
+    assert "DA3-SMALL (Apache-2.0, 137 MB) is not here" in Da3Estimator.terms("da3")
     assert Da3Estimator.has_weights(None)
     assert not Da3Estimator.has_weights(Da3Options(da3_weights="small"))
 
