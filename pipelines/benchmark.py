@@ -20,12 +20,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from benchmarks import ideal_clips, page_document, page_videos, tables
-from benchmarks.clip_sources import ClipFolder, ClipSource, IdealClips, NoClips, PageVideos
+from benchmarks.clip_sources import ClipFolder, ClipSource, IdealClips, NoClips, PageVideos, make_clips
 from benchmarks.colmap_truth import with_sets
 from benchmarks.data_sets import DATA_SETS, DataSet
 from benchmarks.pair_files import OURS, read_pairs, write_pairs
@@ -34,10 +33,8 @@ from benchmarks.rows import Job, StudyOptions, collect, run, shard
 from benchmarks.scenes import WHOLE_SCENE, Scene, ScenePhoto, load_scenes
 from benchmarks.sfm import SFM_KEY, run_sfm, sfm_jobs
 from benchmarks.study import SEED, Row, params_of
-from interpose_sfm.options import GenerationOptions, ReconstructOptions
 from interpose_sfm.products import Intrinsics
 from interpose_sfm.storage.atomic import atomic_write_json
-from interpose_sfm.workflows.make_clips import bridge_photos
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "benchmark.md"
@@ -84,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--number", type=int, help="pairs that the rule draws, in place of the paper's number")
     parser.add_argument("--seed", type=int, default=SEED, help="of the rule")
     parser.add_argument("--size", type=int, metavar="N", help="study N of the pairs only, evenly spread over the list")
-    parser.add_argument("--clips", type=Path, nargs="+", default=[], metavar="DIR", help="DIR/PAIR/a__b_N.mp4")
+    parser.add_argument("--clips", type=Path, nargs="+", default=[], metavar="DIR", help="of one video model each")
     parser.add_argument(
         "--generator", metavar="NAME", help="video model that makes missing clips in the --clips folder"
     )
@@ -145,19 +142,25 @@ def data_set_jobs(arguments: argparse.Namespace) -> Iterator[Job]:
     scenes = {scene.name: scene for scene in scenes_of(arguments, data_set)}
     pairs = pairs_of(arguments, data_set, list(scenes.values()))
     chosen = spread(named(pairs, arguments.only, pairs), arguments.size)
+    found = [(pair, photos_of(pair, scenes)) for pair in scattered(shard(chosen, arguments.shard))]
+    if arguments.generator:
+        whole = [(pair, (a.path, b.path)) for pair, (a, b) in found if a is not None and b is not None]
+        make_clips(whole, arguments.clips[0], arguments.generator, arguments.max_cost)
+    if arguments.only_clips:
+        return
     sources = sources_of(arguments, scenes, chosen)
-    for pair in scattered(shard(chosen, arguments.shard)):
-        found = [scenes[pair.scene].photo(name) if pair.scene in scenes else None for name in (pair.a, pair.b)]
-        a, b = found
+    for pair, (a, b) in found:
         photos = None if a is None or b is None else (a.path, b.path)
-        camera, problem = known_camera(found) if arguments.known_cameras else (None, "")
-        if photos is None:
-            problem = missing(pair, scenes.get(pair.scene))
-        elif arguments.generator:
-            make_clips(pair, photos, arguments)
+        camera, problem = known_camera(a, b) if arguments.known_cameras else (None, "")
         for source in sources:
-            if source.has(pair) and not arguments.only_clips:
-                yield Job(pair, source, photos, {}, camera, problem)
+            if source.has(pair):
+                yield Job(pair, source, photos, {}, camera, missing(pair, scenes.get(pair.scene)) or problem)
+
+
+def photos_of(pair: BenchmarkPair, scenes: Mapping[str, Scene]) -> tuple[ScenePhoto | None, ScenePhoto | None]:
+    """A and B, as far as the data folder has them."""
+    scene = scenes.get(pair.scene)
+    return (None, None) if scene is None else (scene.photo(pair.a), scene.photo(pair.b))
 
 
 def scenes_of(arguments: argparse.Namespace, data_set: DataSet) -> list[Scene]:
@@ -222,34 +225,14 @@ def missing(pair: BenchmarkPair, scene: Scene | None) -> str:
     return ""
 
 
-def known_camera(photos: Sequence[ScenePhoto | None]) -> tuple[Intrinsics | None, str]:
+def known_camera(a: ScenePhoto | None, b: ScenePhoto | None) -> tuple[Intrinsics | None, str]:
     """The true camera of both photos, or why it cannot be told: the two must share one."""
-    cameras = [photo.camera for photo in photos if photo is not None]
-    if len(cameras) != 2 or None in cameras:
+    if a is None or b is None or a.camera is None or b.camera is None:
         return None, "the data set does not tell the cameras of both photos"
-    a, b = (params_of(camera) for camera in cameras if camera is not None)
-    if a.shape != b.shape or not np.allclose(a, b, rtol=1e-3, atol=1e-6):
+    values_a, values_b = params_of(a.camera), params_of(b.camera)
+    if a.camera.model != b.camera.model or not np.allclose(values_a, values_b, rtol=1e-3, atol=1e-6):
         return None, "the photos have different cameras, and only one can be told for both"
-    return cameras[0], ""
-
-
-def make_clips(pair: BenchmarkPair, photos: tuple[Path, ...], arguments: argparse.Namespace) -> None:
-    """Let the video model make the clips of a pair that are missing, in a store of the pair's own."""
-    store = arguments.clips[0] / pair.slug
-    with TemporaryDirectory(prefix="benchmark-photos-") as folder:
-        root = Path(folder)
-        (root / "photos").mkdir()
-        names = [f"{name}{path.suffix.lower()}" for name, path in zip("ab", photos, strict=True)]
-        for name, path in zip(names, photos, strict=True):
-            (root / "photos" / name).symlink_to(path.resolve())
-        options = ReconstructOptions(
-            generator=arguments.generator,
-            seed=SEED,
-            generation=GenerationOptions(clip_store=store, max_cost=arguments.max_cost),
-        )
-        made = bridge_photos(root / "photos", root / "run", options, [(names[0], names[1])])
-        if arguments.max_cost is not None:  # what is left of it is for the pairs that follow
-            arguments.max_cost = max(0.0, arguments.max_cost - made.cost_usd)
+    return a.camera, ""
 
 
 # ---------------------------------------------------------------- what is said

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from benchmarks import ideal_clips
 from benchmarks.pair_rule import BenchmarkPair
-from benchmarks.scenes import Scene, natural_key
+from benchmarks.scenes import Scene
+from benchmarks.study import SEED
+from interpose_sfm.clips.files import VIDEO_SUFFIXES
+from interpose_sfm.options import GenerationOptions, ReconstructOptions
 from interpose_sfm.storage.content_keys import content_key, file_sha256
+from interpose_sfm.workflows.make_clips import bridge_photos
 
 NO_CLIPS = "none"
 
@@ -57,11 +62,13 @@ class NoClips:
 
 @dataclass(frozen=True)
 class ClipFolder:
-    """Clips on disk, of a video model or a service: ``FOLDER/PAIR/a__b_N.mp4`` as ``--make-clips`` leaves them.
+    """Clips on disk, of one video model or service.
+
+    Either in a folder per pair, ``PAIR/a__b_N.mp4``, or named by the content of the photos, ``X__Y_N.mp4``, as
+    `make_clips` names them: X and Y are `photo_key` of A and B.
 
     Attributes:
-        folder: Of one video model, whose name it has.
-        slugs: Folder names of the benchmark's pairs; those without clips are left out.
+        folder: Where they are; its name is that of the way.
     """
 
     folder: Path
@@ -72,16 +79,69 @@ class ClipFolder:
         return self.folder.resolve().name
 
     def has(self, pair: BenchmarkPair) -> bool:
-        """Pairs that have a folder of clips."""
-        return (self.folder / pair.slug).is_dir()
+        """Pairs that have clips."""
+        return bool(self._clips(pair))
 
     def key(self, pair: BenchmarkPair) -> str:
         """Of all files."""
-        return folder_key(self.folder / pair.slug, "*")
+        return content_key([(name, files_key(path)) for name, path in sorted(self._clips(pair).items())])
 
     def lay_out(self, pair: BenchmarkPair, folder: Path) -> Path | None:
-        """The folder as it is."""
-        return self.folder / pair.slug
+        """Links to them."""
+        for name, path in self._clips(pair).items():
+            (folder / name).symlink_to(path.resolve())
+        return folder
+
+    def _clips(self, pair: BenchmarkPair) -> dict[str, Path]:
+        """Name as of photos a and b -> file, or folder of frames."""
+        own = self.folder / pair.slug
+        if own.is_dir():
+            return {path.name: path for path in own.iterdir() if path.name.startswith(("a__b", "b__a"))}
+        a, b = photo_key(pair.sha256_a), photo_key(pair.sha256_b)
+        found = {}
+        for first, last, start in ((a, b, "a__b"), (b, a, "b__a")):
+            for path in self.folder.glob(f"{first}__{last}*"):
+                if path.is_dir() or path.suffix in VIDEO_SUFFIXES:
+                    found[start + path.name.removeprefix(f"{first}__{last}")] = path
+        return found
+
+
+def photo_key(sha256: str) -> str:
+    """How a photo is called in a store of clips."""
+    return sha256[:16]
+
+
+def make_clips(
+    pairs: Sequence[tuple[BenchmarkPair, tuple[Path, Path]]], store: Path, generator: str, max_cost: float | None
+) -> None:
+    """Let a video model make the clips that are missing, all in one go, so that it is loaded once.
+
+    Args:
+        pairs: Each with the paths of its photos.
+        store: Folder of the clips.
+        generator: As ``--generator`` of the package.
+        max_cost: Dollars that a paid service may take; None refuses to spend.
+
+    Raises:
+        ValueError: No such model, or clips that cost more.
+    """
+    with TemporaryDirectory(prefix="benchmark-photos-") as folder:
+        photos = Path(folder) / "photos"
+        photos.mkdir()
+        names = []
+        for pair, paths in pairs:
+            named = [
+                f"{photo_key(sha256)}{path.suffix.lower()}"
+                for sha256, path in zip((pair.sha256_a, pair.sha256_b), paths, strict=True)
+            ]
+            for name, path in zip(named, paths, strict=True):
+                if not (photos / name).exists():
+                    (photos / name).symlink_to(path.resolve())
+            names.append((named[0], named[1]))
+        options = ReconstructOptions(
+            generator=generator, seed=SEED, generation=GenerationOptions(clip_store=store, max_cost=max_cost)
+        )
+        bridge_photos(photos, Path(folder) / "run", options, names)
 
 
 @dataclass(frozen=True)
@@ -148,7 +208,8 @@ class PageVideos:
 
     def key(self, pair: BenchmarkPair) -> str:
         """Of the model's videos."""
-        return folder_key(self.data / pair.name, f"{self.name}_*.mp4")
+        videos = sorted((self.data / pair.name).glob(f"{self.name}_*.mp4"))
+        return content_key([(path.name, file_sha256(path)) for path in videos])
 
     def lay_out(self, pair: BenchmarkPair, folder: Path) -> Path | None:
         """Links to them under the names that say which way they run."""
@@ -159,12 +220,8 @@ class PageVideos:
         return folder
 
 
-def folder_key(folder: Path, pattern: str) -> str:
-    """Of the names and contents of files in a folder."""
-    files = sorted((path for path in folder.rglob(pattern) if path.is_file()), key=lambda path: natural_key(path.name))
-    return content_key([(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files])
-
-
-def no_pair_has_clips(sources: Sequence[ClipSource], pairs: Sequence[BenchmarkPair]) -> bool:
-    """Whether there is nothing to study."""
-    return not any(source.has(pair) for source in sources for pair in pairs)
+def files_key(path: Path) -> str:
+    """Of a file, or of the names and contents of all files in a folder."""
+    if path.is_file():
+        return file_sha256(path)
+    return content_key([(one.relative_to(path).as_posix(), file_sha256(one)) for one in sorted(path.rglob("*"))])
