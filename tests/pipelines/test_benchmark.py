@@ -226,7 +226,7 @@ def test_clips_are_made_once_and_then_estimated_from(
     assert said.count(" crossfade: ") == 1
     (row,) = rows_in(tmp_path / "work").values()
     assert "error" not in row
-    assert len((tmp_path / "log").read_text().splitlines()) == 4
+    assert (tmp_path / "log").read_text().count("begin") == 4  # not again
 
 
 def test_cameras_may_be_told(tmp_path: Path, run: Run) -> None:
