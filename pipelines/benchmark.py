@@ -15,6 +15,7 @@ The documents are written over all that is there.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from interpose_sfm.storage.atomic import atomic_write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "benchmark.md"
+LEFT_OUT = "left_out.json"
 PAGE, STRECHA = "interpose-page", "strecha"
 BESIDE = {PAGE: "interpose_pairs", STRECHA: "strecha"}  # in the data folder that the other pipelines have, too
 
@@ -53,7 +55,7 @@ def main() -> int:
         if arguments.name == PAGE:
             page_document.write(arguments.result, rows)
         else:
-            tables.write(arguments.result, arguments.name, rows, command_of(arguments))
+            tables.write(arguments.result, arguments.name, rows, command_of(arguments), num_left_out(arguments.work))
     except ValueError as error:
         raise SystemExit(f"benchmark: {error}") from None
     return 0
@@ -174,7 +176,7 @@ def scenes_of(arguments: argparse.Namespace, data_set: DataSet) -> list[Scene]:
             raise ValueError(f"{arguments.lists} has no SCENE/{kind}.yaml of a scene in {arguments.data}")
     left_out = {scene.name: dict(scene.left_out) for scene in scenes if scene.left_out}
     arguments.work.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(arguments.work / "left_out.json", left_out)
+    atomic_write_json(arguments.work / LEFT_OUT, left_out)
     count = sum(map(len, left_out.values()))
     print(f"{len(scenes)} scenes, {sum(len(s.photos) for s in scenes)} photos, {count} left out", flush=True)
     return scenes
@@ -236,6 +238,12 @@ def known_camera(a: ScenePhoto | None, b: ScenePhoto | None) -> tuple[Intrinsics
 
 
 # ---------------------------------------------------------------- what is said
+
+
+def num_left_out(work: Path) -> int:
+    """How many photos and scenes the last run could not read."""
+    path = work / LEFT_OUT
+    return sum(map(len, json.loads(path.read_text(encoding="utf-8")).values())) if path.is_file() else 0
 
 
 def summary(row: Row) -> str:

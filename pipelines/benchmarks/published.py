@@ -81,5 +81,6 @@ DIFFERENCES = """\
   not told; here *T* is the angle between lines, as in its Eq. 4, and *wrong* takes the sign.
 - **PoseCrafter** and **ExPose** draw pairs of their own, with other ranges and other overlap; their figures are only to
   be compared with the pair alone in the same line.
-- **MP-SfM** is told the true cameras (`--known-cameras` here) and uses monocular depth; its pairs of a set are counted
-  in both orders, and its translations without sign. **GLUEMAP** reconstructs all photos of a scene."""
+- **MP-SfM** is told the true cameras, which `--sfm` is not, and uses monocular depth; it counts translations without
+  sign, and averages the areas of scenes, where here those of sets are averaged. **GLUEMAP** reconstructs all photos.
+"""

@@ -138,3 +138,12 @@ def sfm_lines(rows: Sequence[Row]) -> list[str]:
         share = 100 * sum(row[SFM_KEY] for row in mine) / max(sum(row["total"] for row in mine), 1)
         lines.append(f"| **mean of {len(mine)} sets** | {way} | {share:.0f} % | {cells} |")
     return lines
+
+
+def sfm_means(rows: Sequence[Row], way: str) -> str:
+    """Mean areas of a way over all sets that could be run, as one cell."""
+    mine = [row for row in rows if row["model"] == way and row.get("auc1") is not None]
+    if not mine:
+        return "not run"
+    values = [sum(row[f"auc{limit}"] for row in mine) / len(mine) for limit in AUC_DEG]
+    return f"AUC@{'/'.join(map(str, AUC_DEG))} {' / '.join(f'{value:.1f}' for value in values)} ({len(mine)} sets)"

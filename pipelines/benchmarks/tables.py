@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figures, ideal_clips, metrics
+from benchmarks import figures, ideal_clips, metrics, page_document
 from benchmarks.data_sets import DATA_SETS
 from benchmarks.metrics import ALONE, JUDGE, MEDOID, ORACLE, PAPER, WAYS, PoseError
 from benchmarks.published import DIFFERENCES, PUBLISHED
-from benchmarks.sfm import SFM_KEY, sfm_lines
+from benchmarks.sfm import SFM_KEY, sfm_lines, sfm_means
 from benchmarks.study import Row
 from interpose_sfm.report import versions
 from interpose_sfm.storage.atomic import atomic_write_json, atomic_write_text
@@ -29,7 +29,7 @@ KEPT = ("pair", "model", "truth", "yaw_deg", "overlap", "known_cameras", "estima
 NOTES = "benchmark_notes.md"
 
 
-def write(result: Path, name: str, rows: Sequence[Row], command: str) -> None:
+def write(result: Path, name: str, rows: Sequence[Row], command: str, num_left_out: int = 0) -> None:
     """Keep the figures of a data set, and write the document over those of all.
 
     Args:
@@ -37,11 +37,18 @@ def write(result: Path, name: str, rows: Sequence[Row], command: str) -> None:
         name: Of the data set.
         rows: All of its rows.
         command: That made them.
+        num_left_out: Photos and scenes of the data set that could not be read.
     """
     result.parent.mkdir(parents=True, exist_ok=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
     made_with = ", ".join(f"{library} {version}" for library, version in versions().items())
-    document = {"command": command, "machine": machine, "versions": made_with, "rows": [short(row) for row in rows]}
+    document = {
+        "command": command,
+        "machine": machine,
+        "versions": made_with,
+        "num_left_out": num_left_out,
+        "rows": [short(row) for row in rows],
+    }
     atomic_write_json(_kept(result, name), document)
     found = {
         path.stem.removeprefix(f"{result.stem}_"): json.loads(path.read_text(encoding="utf-8"))
@@ -50,7 +57,8 @@ def write(result: Path, name: str, rows: Sequence[Row], command: str) -> None:
     sections = [line for key in DATA_SETS if key in found for line in section(result, key, found[key])]
     notes = result.with_name(NOTES)
     ending = [notes.read_text(encoding="utf-8").rstrip("\n"), ""] if notes.is_file() else []
-    atomic_write_text(result, "\n".join([*HEADING, *published_lines(found), *sections, *ending]))
+    lines = [*HEADING, *published_lines(found), *page_lines(result), *sections, *ending]
+    atomic_write_text(result, "\n".join(lines))
 
 
 def _kept(result: Path, name: str) -> Path:
@@ -108,17 +116,39 @@ def published_lines(found: Mapping[str, Any]) -> list[str]:
             star = " \\*" if row.is_second_hand else ""
             theirs = f"{row.work}{star} | {row.what} | {row.alone} | {row.ours}"
             lines.append(f"| {DATA_SETS[name].title} | {theirs} | {' | '.join(ours)} |")
-    return [*lines, "", "How protocols differ:", "", DIFFERENCES, ""]
+    return [*lines, "", "How protocols differ:", "", DIFFERENCES.rstrip(), ""]
 
 
 def _ours(rows: Sequence[Row]) -> tuple[str, ...]:
-    pairs = [row for row in rows if SFM_KEY not in row]
-    summaries = [metrics.summarize(metrics.errors_of(pairs, way)) for way in (ALONE, PAPER, JUDGE)]
+    """Pair alone, paper's score and judge; where sets were reconstructed, plain pycolmap and this package."""
+    if sets := [row for row in rows if SFM_KEY in row]:
+        plain, default = sfm_means(sets, "plain"), sfm_means(sets, "default")
+        return f"plain pycolmap: {plain}", "-", f"this package: {default}"
+    summaries = [metrics.summarize(metrics.errors_of(rows, way)) for way in (ALONE, PAPER, JUDGE)]
     return tuple(
         f"R {_shown(one.rotation_deg)}, T {_shown(one.translation_deg)}, AUC30 {_shown(one.auc)} "
         f"({one.num_poses} of {one.num_pairs})"
         for one in summaries
     )
+
+
+def page_lines(result: Path) -> list[str]:
+    """What the videos of the paper's page say, where they were studied."""
+    path = result.with_name(page_document.RESULT.name).with_suffix(".json")
+    if not path.is_file():
+        return []
+    rows = [row for row in json.loads(path.read_text(encoding="utf-8")) if "error" not in row]
+    models = ", ".join(sorted({row["model"] for row in rows}))
+    return [
+        "## The videos of the paper's page",
+        "",
+        f"`interpose-page`: {len({row['pair'] for row in rows})} pairs, videos of {models}. No truth is published, so",
+        "that errors cannot be told, only whether yaws lie in the ranges that the paper states. All of it is in",
+        f"[{page_document.RESULT.name}]({page_document.RESULT.name}).",
+        "",
+        *page_document.target_lines(rows),
+        "",
+    ]
 
 
 # ---------------------------------------------------------------- one data set
@@ -136,6 +166,8 @@ def section(result: Path, name: str, found: Mapping[str, Any]) -> list[str]:
         f"Machine: {found['machine']}. Versions: {found['versions']}.",
         "",
     ]
+    if found.get("num_left_out"):
+        lines += [f"{found['num_left_out']} photos or scenes of the data set could not be read (`left_out.json`).", ""]
     if reconstructed := [row for row in found["rows"] if SFM_KEY in row]:
         lines += ["### Reconstructions", "", *sfm_lines(reconstructed), ""]
     if failed:

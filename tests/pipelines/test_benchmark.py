@@ -119,6 +119,7 @@ def test_a_list_of_pairs_is_held_against_the_photos(tmp_path: Path, data: Path, 
     changed, missing = (row["error"] for _, row in sorted(rows_in(tmp_path / "second").items()))
     assert "its checksum differs" in changed
     assert "the scene has no photo 0003.jpg: there is no file 0003.jpg" in missing
+    assert "1 photos or scenes of the data set could not be read" in (tmp_path / "results" / "benchmark.md").read_text()
 
 
 def test_rows_that_contradict_one_another_are_refused(tmp_path: Path) -> None:
@@ -323,4 +324,5 @@ def test_reconstructions_become_rows(tmp_path: Path, data: Path, run: Run) -> No
     assert said.count("0 of 5 photos") == 4
     text = (tmp_path / "results" / "benchmark.md").read_text()
     assert "| castle/all | default | 0 of 5 | 0.0 | 0.0 | 0.0 | 0.0 |" in text
+    assert sfm.sfm_means(list(rows_in(tmp_path / "work").values()), "plain").endswith("(2 sets)")
     assert "| **mean of 2 sets** | plain | 0 % | 0.0 |" in text
