@@ -131,24 +131,24 @@ class EntryList:
     """Photos of a scene as they are read, with the reasons of those that are not."""
 
     def __init__(self) -> None:
-        self.photos: list[ScenePhoto] = []
+        self.photos: dict[str, ScenePhoto] = {}
         self.left_out: dict[str, str] = {}
 
     def add(self, name: str, make: Callable[[], ScenePhoto]) -> None:
         """Add the photo that ``make`` returns, or note why it cannot."""
-        if any(photo.name == name for photo in self.photos[-1:]):
+        if name in self.photos:
             self.left_out[f"{name} (again)"] = "listed twice"
             return
         try:
-            self.photos.append(make())
+            self.photos[name] = make()
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
             self.left_out[name] = reason or type(error).__name__
 
-    def scene(self, name: str, sets: Mapping[str, tuple[str, ...]] | None = None) -> Scene:
-        """The scene of all that was read, without photos that came twice."""
-        unique = {photo.name: photo for photo in reversed(self.photos)}
-        return Scene(name, tuple(unique[key] for key in sorted(unique, key=natural_key)), self.left_out, sets or {})
+    def scene(self, name: str) -> Scene:
+        """The scene of all that was read; of photos that are listed twice the first entry counts."""
+        photos = tuple(self.photos[key] for key in sorted(self.photos, key=natural_key))
+        return Scene(name, photos, self.left_out)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

@@ -99,10 +99,12 @@ def test_cambridge_numbers_that_are_none_cost_their_photo(tmp_path: Path, bad: s
     lines = path.read_text().splitlines()
     lines[3] = " ".join([*lines[3].split()[:-1], bad])
     lines.append("seq1/frame00009.png 1 2 3")  # cut off
+    lines.append(lines[4].replace(" 0", " 1"))
     path.write_text("\n".join(lines))
     scene = loaded("cambridge", tmp_path)
     assert len(scene.photos) == 3
-    assert len(scene.left_out) == 2
+    assert len(scene.left_out) == 3
+    assert scene.left_out["seq1/frame00002.png (again)"] == "listed twice"
 
 
 def test_cambridge_without_lists_takes_the_poses_of_the_nvm_file(tmp_path: Path) -> None:
