@@ -137,6 +137,13 @@ def paired_means_deg(ours: Errors, base: Errors) -> tuple[int, tuple[float, floa
     return len(both), means(0), means(1)
 
 
+def error_ratio(ours: tuple[float, float], base: tuple[float, float]) -> float:
+    """Of the sums of mean rotation and translation errors; of rotations alone where a side has no translation."""
+    if any(map(math.isnan, (*ours, *base))):
+        return ours[0] / base[0]
+    return sum(ours) / sum(base)
+
+
 # ---------------------------------------------------------------- what refusal buys
 
 

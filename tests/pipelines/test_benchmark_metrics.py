@@ -83,6 +83,8 @@ def test_two_ways_are_compared_where_both_have_a_pose() -> None:
     ours = [PoseError(1, 2, 2), None, PoseError(3, 4, 4)]
     base = [PoseError(10, 20, 20), PoseError(90, 90, 90), None]
     assert metrics.paired_means_deg(ours, base) == (1, (1, 2), (10, 20))
+    assert metrics.error_ratio((1, 2), (10, 20)) == pytest.approx(0.1)
+    assert metrics.error_ratio((1, math.nan), (10, 20)) == pytest.approx(0.1)
 
 
 def test_risk_grows_with_what_is_answered() -> None:
