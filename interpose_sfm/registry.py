@@ -71,6 +71,7 @@ class BackendTable(Generic[B]):
         entry_point_group: Group in which other distributions register theirs.
         base: Protocol from which their classes are derived.
         reserved: Built-in backends of another table whose names mean those, in the same form.
+        choices: Further names that callers understand by themselves, for messages.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class BackendTable(Generic[B]):
     entry_point_group: str
     base: type[B]
     reserved: Mapping[str, str] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
 
     def targets(self) -> dict[str, str]:
         """Every known name with its ``"module:Class"``, sorted by name.
@@ -105,7 +107,7 @@ class BackendTable(Generic[B]):
         """
         table = self.targets()
         if name not in table:
-            raise unknown_name(self.kind, name, table)
+            raise unknown_name(self.kind, name, [*self.choices, *table])
         try:
             backend = self.load(table[name])
         except ImportError as error:

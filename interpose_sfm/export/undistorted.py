@@ -13,12 +13,11 @@ from PIL import Image
 
 from interpose_sfm.colmap.point_cloud import load_whole
 from interpose_sfm.export.source import ExportSource, link_or_copy
+from interpose_sfm.photos.formats import COLMAP_WRITES
 
 if TYPE_CHECKING:
     import pycolmap
 
-# Measured with pycolmap 4.2.1: of other names it logs an error, and leaves these pictures out.
-_COLMAP_WRITES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".bmp"})
 _PILLOW_WRITES: Mapping[str, dict[str, Any]] = {".webp": {"format": "WEBP", "quality": 98}}
 
 TRAJECTORY_NAME = "open3d.json"
@@ -36,7 +35,7 @@ def check(source: ExportSource) -> None:
             f"{len(panoramic)} photos show all directions and have no form without distortion, such as "
             f"{panoramic[0]}; {remedy}, or cut them into perspective views before they are reconstructed"
         )
-    known = {*_COLMAP_WRITES, *_PILLOW_WRITES}
+    known = {*COLMAP_WRITES, *_PILLOW_WRITES}
     unknown = [image.name for image in source.images() if _suffix(image.name) not in known]
     if unknown:
         raise ValueError(

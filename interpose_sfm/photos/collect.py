@@ -41,6 +41,7 @@ def collect_photos(
     names_to_keep: Collection[str] | None = None,
     frames_of: FramesOf | None = None,
     not_photos: Sequence[Path] = (),
+    same_options: bool = False,
 ) -> PhotoSet:
     """Find the usable photos of a folder and lay them out for COLMAP.
 
@@ -62,17 +63,20 @@ def collect_photos(
             and no frames are taken from videos of which the database has none.
         frames_of: Takes frames from a video, which come in its place; without it videos are left out.
         not_photos: Folders of masks and clips, which give no photos where they lie among them.
+        same_options: Whether images of an earlier run may not be laid out anew by other options.
 
     Returns:
         The photos sorted by name, and what was left out sorted by name. There may be no photo at all.
 
     Raises:
-        ValueError: ``photo_dir`` is no folder, ``image_dir`` is or holds ``photo_dir``, holds images of other photos,
-            or a file that no earlier run wrote is in the way.
+        ValueError: ``photo_dir`` is no folder, ``image_dir`` is or holds ``photo_dir``, holds images of other photos
+            or, with ``same_options``, by other options, or a file that no earlier run wrote is in the way.
         OSError: ``image_dir`` cannot be written.
     """
     photo_dir, image_dir = Path(photo_dir), Path(image_dir)
     check_folders(photo_dir, image_dir)
+    if same_options:
+        PhotoLedger(image_dir, options).check_options()
     image_dir.mkdir(parents=True, exist_ok=True)
     files, skipped = walk(photo_dir, image_dir, options, not_photos)  # name -> path
     if options.image_list is not None:
@@ -130,8 +134,8 @@ def _notes(kept: dict[str, PhotoRecord], sources: dict[str, str]) -> list[str]:
     renamed = sorted(name for name in kept if sources[name] != name)
     if renamed:
         notes.append(
-            f"{len(renamed)} of the photos are in a format that COLMAP does not write; their images have names that "
-            f"say what they are, such as {renamed[0]} for {sources[renamed[0]]}"
+            f"{len(renamed)} of the photos are in a format that COLMAP does not write, or have a name that tells none; "
+            f"their images have names that say what they are, such as {renamed[0]} for {sources[renamed[0]]}"
         )
     return notes
 

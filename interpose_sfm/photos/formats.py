@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -32,6 +32,9 @@ _OTHER_FORMATS = (  # offset, bytes, name
 # of what is written in their place: of a lossless format where the photo may be lossless, else of JPEG.
 _WRITTEN_AS: Mapping[str, str] = {".webp": ".png", **dict.fromkeys((".heic", ".heif", ".hif", ".avif"), ".jpg")}
 _FORMATS: Mapping[str, str] = {".jpg": "JPEG", ".png": "PNG"}
+
+COLMAP_WRITES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".bmp"})
+"""Endings of names that COLMAP writes pictures under, measured with pycolmap 4.2.1: of other names it logs an error."""
 
 
 class UnusableError(Exception):
@@ -131,23 +134,27 @@ def format_of_changed_name(name: str, image_name: str) -> str:
     return "" if name == image_name else _FORMATS[PurePosixPath(image_name).suffix]
 
 
-def names_to_write(names: Collection[str]) -> dict[str, str]:
+def names_to_write(files: Mapping[str, Path]) -> dict[str, str]:
     """The names of the images of photos: their own, but for formats that COLMAP does not write.
 
-    ``a.webp`` is written as ``a.png``, or as ``a.webp.png`` where there is another ``a.png``.
+    ``a.webp`` is written as ``a.png``, or as ``a.webp.png`` where there is another ``a.png``. A photo whose name tells
+    no format, ``a.txt``, becomes ``a.txt.jpg`` or ``a.txt.png``.
 
     Args:
-        names: POSIX paths below the photo folder.
+        files: POSIX path below the photo folder -> file.
 
     Returns:
         Name of every photo -> name of its image; no two alike.
     """
-    taken = {*names, *(str(folder) for name in names for folder in PurePosixPath(name).parents)}
+    taken = {*files, *(str(folder) for name in files for folder in PurePosixPath(name).parents)}
     written = {}
-    for name in names:
+    for name, file in files.items():
         path = PurePosixPath(name)
-        suffix = _WRITTEN_AS.get(path.suffix.lower())
+        ending = path.suffix.lower()
+        suffix = _WRITTEN_AS.get(ending)
         image_name = name if suffix is None else str(path.with_suffix(suffix))
+        if suffix is None and ending not in COLMAP_WRITES:
+            suffix = _ending_of(file)
         if suffix is not None and image_name in taken:
             image_name = name
             while image_name in taken:
@@ -155,3 +162,14 @@ def names_to_write(names: Collection[str]) -> dict[str, str]:
         taken.add(image_name)
         written[name] = image_name
     return written
+
+
+def _ending_of(file: Path) -> str | None:
+    """The ending for the image of a file whose name tells no format; None where it is no picture."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD_BYTES)
+        check_signature(head, file)
+    except (OSError, UnusableError):
+        return None
+    return ".jpg" if head.startswith(b"\xff\xd8\xff") or _is_heif(head) or _is_avif(head) else ".png"

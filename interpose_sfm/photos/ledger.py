@@ -100,6 +100,8 @@ class PhotoLedger:
         self.records: dict[str, PhotoRecord] = {}
         self._path = image_dir.parent / (image_dir.name + LEDGER_SUFFIX)
         self._key = {"version": _LEDGER_VERSION, "options": asdict(replace(options, **_WHICH_FILES))}
+        self._options: dict[str, Any] = to_jsonable(options)
+        self._options_before: dict[str, Any] = {}  # of the last run; empty where they are not known
         self._names: set[str] = set()
         self._photo_dir = ""
         self._earlier: dict[str, PhotoRecord] = {}  # of the last run, whatever its options
@@ -121,7 +123,23 @@ class PhotoLedger:
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{self._path} is damaged ({error}); delete {self.image_dir} and it") from error
         self._names, self._photo_dir, self._earlier = set(names), photo_dir, earlier
+        self._options_before = content.get("all_options") or {}
         self.records = dict(earlier) if key == self._key else {}
+
+    def check_options(self) -> None:
+        """Refuse options by which the images of the last run would be others.
+
+        Raises:
+            ValueError: The options differ.
+        """
+        before = self._options_before
+        changed = [name for name, value in self._options.items() if name in before and before[name] != value]
+        if changed:
+            told = "; ".join(f"{_flag(name)} was {before[name]}, and is {self._options[name]} now" for name in changed)
+            raise ValueError(
+                f"{self.image_dir.parent} holds photos by other options: {told}; give those of the earlier run, or "
+                "choose another output folder"
+            )
 
     def claim(self, files: dict[str, Path], photo_dir: Path, *, overwrite: bool = False) -> None:
         """Announce what may be written before it is, so that a killed run leaves nothing of unknown origin.
@@ -170,7 +188,15 @@ class PhotoLedger:
         self._num_unsaved = 0
         records = {name: asdict(record) for name, record in sorted(self.records.items())}
         names = sorted(self._names)
-        content = to_jsonable({"key": self._key, "photo_dir": self._photo_dir, "names": names, "records": records})
+        content = to_jsonable(
+            {
+                "key": self._key,
+                "all_options": self._options,
+                "photo_dir": self._photo_dir,
+                "names": names,
+                "records": records,
+            }
+        )
         atomic_write_json(self._path, {**content, "check": content_key(content)})
 
     def _remove(self, names: Iterable[str]) -> None:
@@ -182,6 +208,10 @@ class PhotoLedger:
             for folder in (self.image_dir / parent for parent in PurePosixPath(name).parents if parent.name):
                 with suppress(OSError):  # not empty
                     folder.rmdir()
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +53,25 @@ def photo_mask(mask_dir: Path | None, name: str, size_px: tuple[int, int]) -> Ma
     return mask
 
 
+@dataclass(frozen=True)
+class LaidOut:
+    """What laying out masks found.
+
+    Attributes:
+        missing: Names of the photos without a mask.
+        hidden: Names of those whose masks are black everywhere.
+    """
+
+    missing: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
 def lay_out_masks(
     mask_dir: Path,
     photos: Sequence[Photo],
     target_dir: Path,
     called: Mapping[str, Sequence[str]] | None = None,
-) -> tuple[str, ...]:
+) -> LaidOut:
     """Write masks for the upright photos, in the place of what is in a folder.
 
     Masks lie as the photos do in their files, so that they are turned with them; those that have the size of the
@@ -71,13 +85,10 @@ def lay_out_masks(
         called: Name of every photo -> what it may be called in the folder of masks, tried in order, where that is not
             its own name or that of its file.
 
-    Returns:
-        Names of the photos without a mask.
-
     Raises:
         ValueError: No photo has a mask; or one is of another size than its photo, or no picture.
     """
-    called = called or {photo.name: (photo.name, photo.source or photo.name) for photo in photos}
+    called = called or {photo.name: names_of(photo) for photo in photos}
     files = {
         photo.name: next(filter(None, (mask_file(mask_dir, name) for name in called[photo.name])), None)
         for photo in photos
@@ -89,6 +100,7 @@ def lay_out_masks(
             f"none of the {len(photos)} photos has a mask in {mask_dir}; expected {first}.png there for {first}, with "
             "black where it is to be ignored"
         )
+    hidden = []
     with atomic_directory(target_dir) as folder:
         for photo in photos:
             path, size_px = files[photo.name], (photo.width_px, photo.height_px)
@@ -100,8 +112,27 @@ def lay_out_masks(
             mask = _upright(_grey(path), photo)
             if mask.size != size_px:
                 raise ValueError(_of_another_size(path, mask.size, photo.name, size_px))
+            if mask.getextrema() == (0, 0):
+                hidden.append(photo.name)
             mask.point(lambda value: 255 if value else 0).save(target, compress_level=1)
-    return missing
+    return LaidOut(missing, tuple(hidden))
+
+
+def names_of(photo: Photo) -> tuple[str, ...]:
+    """What a photo may be called in a folder of masks."""
+    return photo.name, photo.source or photo.name
+
+
+def names_beside(photo_dir: Path, mask_dir: Path, photos: Sequence[Photo]) -> dict[str, tuple[str, ...]]:
+    """What photos may be called in a folder of masks that lies beside theirs in a dataset.
+
+    For ``set/masks`` the photo ``images/a.jpg`` of ``set`` is also ``a.jpg``, if all photos are in that one folder.
+    """
+    folders = {photo.name.partition("/")[0] for photo in photos if "/" in photo.name}
+    is_dataset = len(folders) == 1 and all("/" in photo.name for photo in photos)
+    if not is_dataset or mask_dir.resolve().parent != photo_dir.resolve():
+        return {photo.name: names_of(photo) for photo in photos}
+    return {photo.name: (*names_of(photo), *(n.partition("/")[2] for n in names_of(photo))) for photo in photos}
 
 
 def digests(mask_dir: Path | None) -> list[tuple[str, str]]:

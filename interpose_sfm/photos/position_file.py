@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from interpose_sfm.products import GpsPosition
+from interpose_sfm.storage.texts import check_file
 
 COLUMNS = ("name", "latitude", "longitude", "altitude")
 
@@ -19,6 +20,7 @@ def read_positions(path: Path) -> dict[str, GpsPosition]:
     Raises:
         ValueError: The file is none, lacks a column, or a row is no position; the message says which.
     """
+    check_file(path, "position file", f"a first line {','.join(COLUMNS)}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, skipinitialspace=True)

@@ -12,7 +12,7 @@ from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos.formats import names_to_write, os_reason
 from interpose_sfm.photos.ledger import LEDGER_SUFFIX
 from interpose_sfm.products import CLIP_INDEX, CLIP_STORE, SkippedFile, SkipReason
-from interpose_sfm.storage.texts import read_text
+from interpose_sfm.storage.texts import check_file, read_text
 from interpose_sfm.storage.workspace import LOCK_NAME
 
 _JUNK_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
@@ -79,10 +79,8 @@ def read_image_list(path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: It names none, or is no text file.
     """
-    try:
-        lines = read_text(path).splitlines()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"there is no image list {path}; expected a text file with a name a line") from error
+    check_file(path, "image list", "a name a line")
+    lines = read_text(path).splitlines()
     names = tuple(dict.fromkeys(PurePosixPath(line.strip()).as_posix() for line in lines if line.strip()))
     if not names:
         raise ValueError(f"image list {path}: got no name, expected one a line, each a path below the photo folder")

@@ -12,6 +12,9 @@ from interpose_sfm.registry import BackendTable
 
 logger = logging.getLogger(__name__)
 
+AUTO = "auto"
+"""Learned matches place the frames of clips, and a pose network that may be used commercially proposes for pairs."""
+
 POSE_ESTIMATORS: BackendTable[PoseEstimator] = BackendTable(
     kind="pose estimator",
     builtin=MappingProxyType(
@@ -24,12 +27,10 @@ POSE_ESTIMATORS: BackendTable[PoseEstimator] = BackendTable(
     ),
     entry_point_group="interpose_sfm.pose_estimators",
     base=PoseEstimator,
+    choices=(AUTO,),
 )
 """Classes that are built from an `EstimatorContext`."""
 
-
-AUTO = "auto"
-"""Learned matches place the frames of clips, and a pose network that may be used commercially proposes for pairs."""
 
 PERMISSIVE = ("da3",)
 """Networks whose code and weights may be used commercially, those that are preferred first."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from interpose_sfm.storage.texts import read_text
 
+EXPECTED = "two names a line"
+
 
 def read_pair_file(path: Path, photo_names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Pairs from a text file as COLMAP takes it: two names a line, apart by a blank; ``#`` begins a comment.

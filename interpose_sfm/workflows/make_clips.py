@@ -18,8 +18,10 @@ from interpose_sfm.engines.shard import Shard
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ClipFlag, ClipPreview, ClipState, ImageArray, ImagePair, PhotoSet
+from interpose_sfm.retrieval.pair_list import EXPECTED as PAIRS_EXPECTED
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory
+from interpose_sfm.storage.texts import check_file
 from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
 from interpose_sfm.video_models.protocol import GenerationContext
 from interpose_sfm.workflows import fallback
@@ -152,12 +154,12 @@ def bridge_photos(
     photo_dir = Path(photo_dir)
     check_run(photo_dir, workspace, options)
     check_makes_clips(options.generator)
-    if isinstance(pairs, Path) and not pairs.is_file():
-        raise ValueError(f"there is no pair file {pairs}")
+    if isinstance(pairs, Path):
+        check_file(pairs, "pair file", PAIRS_EXPECTED)
     with workspace.locked(), ExitStack() as at_end:
         run = PhotoRun(workspace, options, RunLog(progress))
         # 1. photos -> the model that makes clips of them
-        photo_set = run.collect(photo_dir, keep_masks=True)
+        photo_set = run.collect(photo_dir, goes_on=True)
         if photo_set.lack:
             raise ValueError(f"{photo_dir}: got {photo_set.lack}")
         engine = create_engine(options.execution, (options.execution.store or workspace.root).absolute() / ENGINE_NAME)

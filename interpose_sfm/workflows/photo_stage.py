@@ -11,7 +11,7 @@ from interpose_sfm.colmap.known_poses import read_known_poses
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.photos import collect, masks
 from interpose_sfm.photos.position_file import read_positions
-from interpose_sfm.products import Photo, PhotoSet
+from interpose_sfm.products import PhotoSet
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import remove_path
 from interpose_sfm.storage.workspace import Workspace
@@ -33,12 +33,16 @@ class PhotoStage:
     options: ReconstructOptions
     log: RunLog
 
-    def collect(self, photo_dir: Path, *, keep_masks: bool = False) -> PhotoSet:
+    def collect(self, photo_dir: Path, *, goes_on: bool = False) -> PhotoSet:
         """Stage 1: photos -> upright images, and what is left out.
 
         Args:
             photo_dir: Folder with photos, or a video.
-            keep_masks: Whether masks of an earlier run stay where the options name none.
+            goes_on: Whether what an earlier run laid out stays: its masks where the options name none, and its images,
+                so that other options of photos are refused.
+
+        Raises:
+            ValueError: See `collect.collect_photos`.
         """
         videos = FrameStore(self.workspace.frames_dir, self.options.photos.num_frames_target, self.log)
         chosen = self.options
@@ -53,13 +57,14 @@ class PhotoStage:
                 names_to_keep=None if chosen.database is None else databases.photo_names(chosen.database),
                 frames_of=videos.frames_of if videos.num_frames_target else None,
                 not_photos=[folder for folder in not_photos if folder is not None],
+                same_options=goes_on,
             )
             videos.forget_others()
             self.log.warnings.extend(photo_set.notes)
         if self.options.database is not None:
             photo_set = self._only_in_database(photo_set, self.options.database)
-        if self.options.mask_path is not None or not keep_masks:
-            self._lay_out_masks(photo_set)
+        if self.options.mask_path is not None or not goes_on:
+            self._lay_out_masks(photo_set, photo_dir)
         return self._with_known_poses(self._with_positions(photo_set), photo_dir)
 
     def _with_known_poses(self, photo_set: PhotoSet, photo_dir: Path) -> PhotoSet:
@@ -92,25 +97,22 @@ class PhotoStage:
             )
         return replace(photo_set, photos=photos)
 
-    def _lay_out_masks(self, photo_set: PhotoSet) -> None:
+    def _lay_out_masks(self, photo_set: PhotoSet, photo_dir: Path) -> None:
         """Stage 1: masks -> upright ones beside the images."""
-        remove_path(self.workspace.masks_dir)
-        if self.options.mask_path is None:
+        mask_dir, target_dir = self.options.mask_path, self.workspace.masks_dir
+        remove_path(target_dir)
+        if mask_dir is None:
             return
-        missing = masks.lay_out_masks(self.options.mask_path, photo_set.photos, self.workspace.masks_dir)
-        if missing:
+        called = masks.names_beside(photo_dir, mask_dir, photo_set.photos)
+        found = masks.lay_out_masks(mask_dir, photo_set.photos, target_dir, called)
+        if found.missing:
             self.log.warnings.append(
-                f"{len(missing)} of {len(photo_set.photos)} photos have no mask in {self.options.mask_path}, such as "
-                f"{missing[0]} (expected {missing[0]}.png)"
+                f"{len(found.missing)} of {len(photo_set.photos)} photos have no mask in {mask_dir}, such as "
+                f"{found.missing[0]} (expected {found.missing[0]}.png)"
             )
-        hidden = [photo.name for photo in photo_set.photos if self._is_all_black(photo)]
-        if hidden:
-            text = f"the masks of {len(hidden)} photos hide all of them, so that nothing can be matched"
-            self.log.warnings.append(f"{text}, such as that of {hidden[0]}; what is black is ignored")
-
-    def _is_all_black(self, photo: Photo) -> bool:
-        mask = masks.photo_mask(self.workspace.masks_dir, photo.name, (photo.width_px, photo.height_px))
-        return mask is not None and not mask.any()
+        if found.hidden:
+            text = f"the masks of {len(found.hidden)} photos hide all of them, so that nothing can be matched"
+            self.log.warnings.append(f"{text}, such as that of {found.hidden[0]}; what is black is ignored")
 
     def _only_in_database(self, photo_set: PhotoSet, database_path: Path) -> PhotoSet:
         """The photos that a handed-in database holds; says which it does not."""

@@ -145,9 +145,9 @@ class PhotoRun:
 
     # ------------------------------------------------------------ stages
 
-    def collect(self, photo_dir: Path, *, keep_masks: bool = False) -> PhotoSet:
+    def collect(self, photo_dir: Path, *, goes_on: bool = False) -> PhotoSet:
         """Stage 1, see `photo_stage.PhotoStage.collect`."""
-        return PhotoStage(self.workspace, self.options, self.log).collect(photo_dir, keep_masks=keep_masks)
+        return PhotoStage(self.workspace, self.options, self.log).collect(photo_dir, goes_on=goes_on)
 
     @property
     def mask_dir(self) -> Path | None:

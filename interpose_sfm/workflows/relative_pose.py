@@ -30,7 +30,7 @@ class RelativePoseResult:
     """What :func:`relative_pose` says of two photos.
 
     Attributes:
-        pair: File names of the photos.
+        pair: File names of the photos; where these are the same, the paths.
         verdict: ACCEPTED, or why the pose is not to be trusted.
         detail: One sentence with the figures behind it.
         b_from_a: Rotation and unit translation, zero for a pure rotation; None where there is none. Refusals keep
@@ -70,7 +70,10 @@ def relative_pose(
     options = options or ReconstructOptions()
     check_options(options)
     with opened_pair(path_a, path_b, options, progress) as (poser, pair):
-        return _solve(poser, pair, options, progress)
+        result = _solve(poser, pair, options, progress)
+    if Path(path_a).name == Path(path_b).name:  # the pair has them in folders of its own
+        result = replace(result, pair=ImagePair(str(path_a), str(path_b)))
+    return result
 
 
 @contextmanager
@@ -93,9 +96,12 @@ def opened_pair(
     with TemporaryDirectory(prefix="interpose_sfm-") as folder:
         root = Path(folder)
         pair = _copy_photos((Path(path_a), Path(path_b)), root / "photos")
+        given = {pair.a: str(path_a), pair.b: str(path_b)}
         photo_set = collect.collect_photos(root / "photos", root / "run" / "images", options.photos)
         if len(photo_set.photos) != 2:
-            left_out = "; ".join(f"{Path(f.name).name}: {f.why}" for f in photo_set.skipped)
+            told = [(given[f.name], f.why) for f in photo_set.skipped]
+            told = [(name, why.replace(f" as {pair.a})", f" as {path_a})")) for name, why in told]
+            left_out = "; ".join(f"{name}: {why}" for name, why in told)
             raise ValueError(f"expected two different photos, got {left_out}; hand in two usable image files")
         pair = ImagePair(photo_set.image_name(pair.a), photo_set.image_name(pair.b))
         database_path = root / "run" / "database.db"

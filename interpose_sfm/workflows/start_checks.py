@@ -11,6 +11,7 @@ from typing import TypeVar
 from interpose_sfm.bridging.factory import check_generator
 from interpose_sfm.clips.files import index_clips
 from interpose_sfm.clips.record import recorded_ends
+from interpose_sfm.clips.video import UnreadableClipError, stream_frames
 from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.cameras import check_camera
 from interpose_sfm.colmap.known_poses import read_known_poses
@@ -23,6 +24,8 @@ from interpose_sfm.photos.position_file import read_positions
 from interpose_sfm.photos.walk import read_image_list
 from interpose_sfm.pose.factory import AUTO, POSE_ESTIMATORS
 from interpose_sfm.retrieval.factory import RETRIEVERS
+from interpose_sfm.retrieval.pair_list import EXPECTED as PAIRS_EXPECTED
+from interpose_sfm.storage.texts import check_file
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import known_start
 
@@ -64,8 +67,8 @@ def check_options(options: FallbackOptions) -> None:
                 raise ValueError("a database has its own cameras: leave camera-model and camera-params out with it")
             if options.pairing.pair_list is not None or options.pairing.matching_method is not MatchingMethod.AUTO:
                 raise ValueError("a database has its own matches: leave matching-method and pair-list out with it")
-        if options.pairing.pair_list is not None and not options.pairing.pair_list.is_file():
-            raise ValueError(f"there is no pair list {options.pairing.pair_list}; expected a text file")
+        if options.pairing.pair_list is not None:
+            check_file(options.pairing.pair_list, "pair list", PAIRS_EXPECTED)
         RETRIEVERS.resolve(options.pairing.retriever)
 
 
@@ -97,9 +100,28 @@ def check_run(photo_dir: Path, workspace: Workspace, options: ReconstructOptions
         ValueError, MissingDependencyError: See `check_options`; or the photo folder is none.
     """
     check_folders(photo_dir, workspace.images_dir)
+    if photo_dir.is_file():
+        _check_video(photo_dir, options.photos.num_frames_target)
     if options.photos.image_list is not None:
         read_image_list(options.photos.image_list)
     check_options(options)
+
+
+def _check_video(path: Path, num_frames_target: int) -> None:
+    """Look whether a video in the place of a photo folder gives frames, as far as its first one tells."""
+    if not num_frames_target:
+        raise ValueError(
+            f"{path} is a video, and num-frames-target is 0; expected how many frames to take, or a folder"
+        )
+    try:
+        next(iter(stream_frames(path, max_frame_px=64)))
+    except StopIteration:
+        problem = "it has no frames"
+    except UnreadableClipError as error:
+        problem = str(error)
+    else:
+        return
+    raise ValueError(f"{path} cannot be read as a video ({problem}); expected one, or a folder of photos")
 
 
 def check_clips(options: FallbackOptions, photo_names: Sequence[str]) -> None:

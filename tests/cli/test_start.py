@@ -151,6 +151,39 @@ def test_bridge_asks_for_a_pair_file_and_a_video_model_first(photos: Path, capfd
     assert sorted(photos.parent.rglob("*")) == before
 
 
+@pytest.mark.parametrize("verb", ["reconstruct", "pairs", "bridge"])
+@pytest.mark.parametrize("flags", [(), ("--num-frames-target", "0")])
+def test_a_video_in_the_place_of_photos_that_is_none(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], verb: str, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(200))
+    assert main([verb, str(tmp_path / "film.mp4"), *flags]) == 2
+    told = capfd.readouterr().err
+    assert ("num-frames-target is 0" if flags else "film.mp4 cannot be read as a video (") in told
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("reconstruct", "photos", "--image-list"), "there is no image list none; expected a text file with a name a"),
+        (("pairs", "photos", "--pair-list"), "there is no pair list none; expected a text file with two names a line"),
+        (("reconstruct", "photos", "--position-file"), "there is no position file none; expected a text file with a f"),
+        (("bridge", "photos", "--generator", "wan-vace", "--pair-file"), "there is no pair file none; expected a text"),
+    ],
+)
+def test_lists_that_are_not_there_are_told_alike(
+    photos: Path, capfd: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    assert main([*words, "none"]) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_a_wrong_pose_estimator_is_told_with_all_names(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["reconstruct", "photos", "--pose-estimator", "dust4r"]) == 2
+    assert "unknown pose estimator 'dust4r', expected one of: auto, da3, dust3r" in capfd.readouterr().err
+
+
 def test_faulty_clips_are_told_before_colmap_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They can only be judged once the names of the photos are known."""
     put(tmp_path / "photos", "a.jpg", "b.jpg")

@@ -64,7 +64,7 @@ def test_masks_are_turned_as_their_photos_are(tmp_path: Path) -> None:
     put_mask(tmp_path / "masks" / "sub" / "b.jpg.png")
     put_mask(tmp_path / "masks" / "c.jpg.png", SIZE_PX[::-1])  # made for the upright picture
     photos = photos_of(tmp_path)
-    assert masks.lay_out_masks(tmp_path / "masks", photos, tmp_path / "run" / "masks") == ()
+    assert masks.lay_out_masks(tmp_path / "masks", photos, tmp_path / "run" / "masks").missing == ()
     expected = np.ones((120, 80), bool)
     expected[:40, 60:] = False
     turned = masks.photo_mask(tmp_path / "run" / "masks", "a.jpg", (80, 120))
@@ -88,7 +88,7 @@ def test_masks_are_called_as_the_photos_of_the_user_and_lie_as_these_are_kept(tm
     put_mask(tmp_path / "masks" / "b.jpg.png")
     photos, target = photos_of(tmp_path, keep_orientation=True), tmp_path / "run" / "masks"
     assert [photo.name for photo in photos] == ["a.png", "b.jpg"]
-    assert masks.lay_out_masks(tmp_path / "masks", photos, target) == ()
+    assert masks.lay_out_masks(tmp_path / "masks", photos, target).missing == ()
     for photo in photos:
         mask = masks.photo_mask(target, photo.name, SIZE_PX)
         assert mask is not None
@@ -105,13 +105,41 @@ def test_photos_without_a_mask_are_told(tmp_path: Path) -> None:
     put_mask(tmp_path / "masks" / "b.jpg.png")
     put_photo(tmp_path / "photos" / "longer.jpg")
     photos = photos_of(tmp_path)
-    missing = masks.lay_out_masks(tmp_path / "masks", photos, target)
+    missing = masks.lay_out_masks(tmp_path / "masks", photos, target).missing
     assert missing == tuple(photo.name for photo in photos if photo.name != "b.jpg")
     white = masks.photo_mask(target, missing[0], SIZE_PX)
     assert white is not None
     assert white.all()
     assert masks.photo_mask(tmp_path / "masks", missing[0], SIZE_PX) is None
     assert masks.photo_mask(None, "b.jpg", SIZE_PX) is None
+
+
+def test_masks_beside_the_photos_of_a_dataset_lack_the_name_of_their_folder(tmp_path: Path) -> None:
+    for name in ("images/a.jpg", "images/sub/b.jpg"):
+        put_photo(tmp_path / "photos" / name)
+    put_mask(tmp_path / "photos" / "masks" / "a.jpg.png")
+    put_mask(tmp_path / "photos" / "masks" / "sub" / "b.jpg.png")
+    mask_dir, target = tmp_path / "photos" / "masks", tmp_path / "run" / "masks"
+    images = tmp_path / "run" / "images"
+    photos = collect_photos(tmp_path / "photos", images, PhotoOptions(), not_photos=[mask_dir]).photos
+    assert [photo.name for photo in photos] == ["images/a.jpg", "images/sub/b.jpg"]
+    called = masks.names_beside(tmp_path / "photos", mask_dir, photos)
+    assert masks.lay_out_masks(mask_dir, photos, target, called) == masks.LaidOut((), ())
+    assert [name for name, _ in masks.digests(target)] == ["images/a.jpg.png", "images/sub/b.jpg.png"]
+    elsewhere = masks.names_beside(tmp_path / "photos", tmp_path / "masks", photos)
+    assert elsewhere["images/a.jpg"] == ("images/a.jpg", "images/a.jpg")
+    put_photo(tmp_path / "photos" / "other" / "c.jpg")  # a second folder, whose photos might have the same names
+    photos = collect_photos(tmp_path / "photos", images, PhotoOptions(), not_photos=[mask_dir]).photos
+    assert masks.names_beside(tmp_path / "photos", mask_dir, photos)["images/a.jpg"][-1] == "images/a.jpg"
+
+
+def test_masks_that_hide_all_are_found(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        put_photo(tmp_path / "photos" / name, orientation=6 if name == "b.jpg" else 1)
+    put_mask(tmp_path / "masks" / "a.jpg.png")
+    put_mask(tmp_path / "masks" / "b.jpg.png", black=(0, 0, *SIZE_PX))
+    found = masks.lay_out_masks(tmp_path / "masks", photos_of(tmp_path), tmp_path / "run" / "masks")
+    assert found == masks.LaidOut(missing=("c.jpg",), hidden=("b.jpg",))
 
 
 def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:

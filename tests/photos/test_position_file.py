@@ -34,5 +34,5 @@ def test_what_is_no_table_of_positions_is_told_at_the_start(tmp_path: Path, text
     table.write_text(text)
     with pytest.raises(ValueError, match=message):
         check_options(ReconstructOptions(position_file=table))
-    with pytest.raises(ValueError, match="cannot read positions"):
+    with pytest.raises(ValueError, match="there is no position file"):
         read_positions(tmp_path / "none.csv")

@@ -14,7 +14,7 @@ from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import PhotoOptions, ReconstructOptions
 from interpose_sfm.photos.masks import read_mask
 from interpose_sfm.products import Intrinsics
-from interpose_sfm.workflows.relative_pose import opened_pair
+from interpose_sfm.workflows.relative_pose import opened_pair, relative_pose
 
 
 def test_photos_are_found_under_the_names_that_their_images_get(tmp_path: Path) -> None:
@@ -64,3 +64,16 @@ def test_masks_are_those_of_the_photos_as_they_are_called(
     assert black_columns() == [10, 20]
     put_mask(f"{folders[0]}/1.png.png", 30)
     assert black_columns() == [30, 20]
+
+
+def test_photos_of_one_name_are_told_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "x" / "1.jpg", tmp_path / "y" / "1.jpg"
+    for path in (first, second):
+        path.parent.mkdir()
+        picture("the same").save(path)
+    with pytest.raises(ValueError, match="expected two different photos") as caught:
+        relative_pose(first, second)
+    assert f"{second}: duplicate (same file as {first})" in str(caught.value)
+    picture("another").save(second)
+    result = relative_pose(first, second, ReconstructOptions(generator="none"))
+    assert (result.pair.a, result.pair.b) == (str(first), str(second))

@@ -67,6 +67,27 @@ def test_a_video_is_its_sharpest_frames_in_order(suffix: str, tmp_path: Path) ->
     assert camera_groups(photo_set.photos, CameraMode.AUTO) == (tuple(FILM_NAMES),)
 
 
+def test_what_goes_on_from_a_run_lays_nothing_out_anew(tmp_path: Path) -> None:
+    """`bridge` with other options of photos than the run had would take images away that its models are of."""
+    path = film(tmp_path / "film.mp4")
+    collect(path)
+    before = digests(tmp_path / "film_interpose" / "images")
+    workspace = workspace_of(path, None)
+    other = PhotoOptions(num_frames_target=2, keep_orientation=True)
+    with workspace.locked():
+        run = PhotoRun(workspace, ReconstructOptions(photos=other), RunLog())
+        with pytest.raises(
+            ValueError,
+            match=r"film_interpose holds photos by other options: keep-orientation was False, and is True now; "
+            r"num-frames-target was 4, and is 2 now; give those of the earlier run, or choose another output folder",
+        ):
+            run.collect(path, goes_on=True)
+        assert digests(tmp_path / "film_interpose" / "images") == before
+        same = ReconstructOptions(photos=PhotoOptions(num_frames_target=4))
+        assert names(PhotoRun(workspace, same, RunLog()).collect(path, goes_on=True)) == FILM_NAMES
+        assert len(run.collect(path).photos) == 2  # who starts anew may
+
+
 def test_videos_in_a_folder_come_with_its_photos(tmp_path: Path) -> None:
     put(tmp_path / "photos", "a.jpg", "sub/walk/b.jpg")
     film(tmp_path / "photos" / "film.mp4")
