@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from interpose_sfm.colmap import databases, reconstruction
+from interpose_sfm.colmap import databases, reconstruction, steady_cameras
 from interpose_sfm.options import CallerOptions, FallbackOptions, InterposeOptions, ReconstructOptions
 from interpose_sfm.photos import gps, masks
 from interpose_sfm.photos.pictures import read_position, strict_pillow
@@ -117,10 +117,15 @@ def extended(
         run = _Run(workspace, call, models, _stage_options(models, call, settings), RunLog(call.check))
         # 1.-2. the user's database, photos and models -> what the fallback starts from
         photo_set, base = run.prepare(wanted)
+        steady = run.steadied(base)
+        is_steadied = steady is not base
+        stages = run.options_with_held_distortion() if is_steadied else run.options
         # 3.-9. base -> links -> extended models
         extension = fallback.attempt(
-            lambda: fallback.extend_base(base, workspace.root, workspace.work_dir, run.options, run.log), base, run.log
+            lambda: fallback.extend_base(steady, workspace.root, workspace.work_dir, stages, run.log), base, run.log
         )
+        if is_steadied:
+            extension = run.with_refined_distortion(extension)
         call.check()
         # 10. models and report on disk
         extended_models = run.finish(photo_set, base, extension)
@@ -196,6 +201,41 @@ class _Run:
             known=databases.names_with_priors(database_path),
         )
 
+    def steadied(self, base: Base) -> Base:
+        """The base with models whose distortion is held, where pycolmap refined it to nonsense; else itself."""
+        options = self._caller
+        if len(base.names) < 2 or not steady_cameras.has_nonsense(base.models, options):
+            return base
+        models = steady_cameras.mapped_again(
+            base.models,
+            base.names,
+            base.database_path,
+            base.image_dir,
+            self.workspace.work_dir / "steady",
+            options,
+            self.options.seed,
+        )
+        if models is None:
+            return base
+        self._warn(
+            f"pycolmap refined the cameras of models of up to {steady_cameras.FEW_PHOTOS} photos to nonsense; links "
+            "are judged with distortion held at its start"
+        )
+        return replace(base, models=tuple(models))
+
+    def options_with_held_distortion(self) -> ReconstructOptions:
+        """The options for a base that was steadied."""
+        return replace(self.options, base=steady_cameras.held(self._caller))
+
+    def with_refined_distortion(self, found: Extension) -> Extension:
+        """What the fallback made of a base that was steadied, with distortion refined where that makes sense."""
+        return replace(found, models=tuple(steady_cameras.refined(model, self._caller) for model in found.models))
+
+    @property
+    def _caller(self) -> CallerOptions:
+        assert isinstance(self.options.base, CallerOptions)  # by `_stage_options`
+        return self.options.base
+
     def _usable_photos(self, database_path: Path, wanted: Sequence[str]) -> tuple[Photo, ...]:
         if databases.has_rigs(database_path):
             self._warn("the database has rigs of several cameras, which are left to pycolmap")
@@ -229,7 +269,7 @@ class _Run:
         before = [reconstruction.registered_names(model) for model in self.models]
         models = _in_order(found.models, before)
         after = [reconstruction.registered_names(model) for model in models]
-        has_gained = found.failure is None and _is_gain(before, after)
+        has_gained = found.failure is None and found.database_path is not None and _is_gain(before, after)
         if not has_gained:
             if found.database_path is not None:
                 self._warn("links were accepted but gained nothing: pycolmap's models are kept")

@@ -99,7 +99,7 @@ def opened_pair(
         given = {pair.a: str(path_a), pair.b: str(path_b)}
         photo_set = collect.collect_photos(root / "photos", root / "run" / "images", options.photos)
         if len(photo_set.photos) != 2:
-            told = [(given[f.name], f.why) for f in photo_set.skipped]
+            told = [(given.get(f.name, f.name), f.why) for f in photo_set.skipped]
             told = [(name, why.replace(f" as {pair.a})", f" as {path_a})")) for name, why in told]
             left_out = "; ".join(f"{name}: {why}" for name, why in told)
             raise ValueError(f"expected two different photos, got {left_out}; hand in two usable image files")

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -461,6 +462,16 @@ def test_reader_of_a_help_text_that_has_seen_enough(arguments: list[str]) -> Non
         command = [sys.executable, "-m", "interpose_sfm", *arguments]
         result = subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("flags", [(), ("-v",)])
+def test_colmaps_own_lines_are_shown_with_verbose_only(noise_dir: Path, flags: tuple[str, ...]) -> None:
+    """Of failures that are expected, such as no start for a model, they would read as if the run had failed."""
+    command = [sys.executable, "-m", "interpose_sfm", "pairs", str(noise_dir), *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = re.findall(r"^[IWE]20\d{6} .*$", done.stderr, re.MULTILINE)
+    assert bool(lines) == bool(flags), lines
 
 
 # ---------------------------------------------------------------- doctor

@@ -245,8 +245,9 @@ def test_photos_join_whatever_the_model_of_their_camera(apart: Apart, tmp_path: 
     assert worst_error_deg(found[0], apart.truth.cam_from_world) < 1.5
 
 
-@pytest.mark.parametrize("model", ["PINHOLE", "OPENCV"])
+@pytest.mark.parametrize("model", ["PINHOLE", "OPENCV", pytest.param("FULL_OPENCV", marks=pytest.mark.long)])
 def test_photos_join_with_cameras_that_pycolmap_guessed(apart: Apart, tmp_path: Path, model: str) -> None:
+    """Also of a model whose parameters three photos do not determine, which pycolmap refines to nonsense."""
     database = tmp_path / "database.db"
     pycolmap.extract_features(
         database,
