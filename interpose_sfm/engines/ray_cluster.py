@@ -21,7 +21,10 @@ MAX_FALSE_STARTS = 3  # of workers that die before their first job
 
 _LOOK_S = 1.0  # how often it is looked for machines that have joined
 _PATIENCE_S = 60.0  # between two words about a cluster that has no room for a worker
-_OPTED_OUT = {"RAY_USAGE_STATS_ENABLED": "0"}  # of the statistics that Ray sends to its makers
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # of the statistics that Ray sends to its makers
+    "RAY_worker_niceness": "0",  # 15 by default, though the workers are what the user waits for
+}
 
 
 class RayEngine(Engine):
@@ -69,7 +72,7 @@ class RayEngine(Engine):
 
     def _connected(self, cpus: float) -> Any:
         """The module, connected."""
-        for name, value in _OPTED_OUT.items():
+        for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         import ray
 
@@ -211,7 +214,8 @@ class _Actors(Generic[J, R]):
         if is_moving or self._busy:
             self._said_at = now
         elif now - self._said_at > _PATIENCE_S:
-            logger.warning("Ray has no room yet for a worker of %g CPUs and %g GPUs; waiting", self._cpus, self._gpus)
+            sizes = self._cpus, self._gpus
+            logger.warning("Ray has started no worker of %g CPUs and %g GPUs yet; it may lack room for one", *sizes)
             self._said_at = now
 
 

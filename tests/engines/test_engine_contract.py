@@ -33,7 +33,7 @@ def cluster() -> Iterator[None]:
     import cloudpickle
     import ray
 
-    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}.items():
+    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}.items():
         pytest.MonkeyPatch().setenv(name, value)
     ray.cloudpickle.register_pickle_by_value(engine_workers)
     cloudpickle.register_pickle_by_value(engine_workers)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,14 +15,18 @@ import lost_estimator
 from bridging_scene import camera, pan
 from crossfade import made
 from interpose_sfm.bridging import factory as generators
+from interpose_sfm.engines.slurm import SlurmEngine
+from interpose_sfm.matching.ahead import PairJob
 from interpose_sfm.matching.cache import PhotoViews
-from interpose_sfm.options import Da3Options, Dust3rOptions, ReconstructOptions
+from interpose_sfm.options import Da3Options, Dust3rOptions, EngineOptions, ReconstructOptions
 from interpose_sfm.pose import factory as estimators
 from interpose_sfm.pose.da3.estimator import Da3Estimator
 from interpose_sfm.pose.protocol import EstimatorContext
-from interpose_sfm.products import ChoiceReason, ImagePair
+from interpose_sfm.products import ChoiceReason, DepthSamples, ImagePair, Placement, Pose
 from interpose_sfm.registry import MissingDependencyError
-from interpose_sfm.workflows.posers import opened_posers
+from interpose_sfm.workflows.posers import PairWork, opened_posers
+from known_proposer import TARGETS as KNOWN
+from known_proposer import KnownProposer
 
 PAIR = ImagePair("a.jpg", "b.jpg")
 TABLE = estimators.POSE_ESTIMATORS
@@ -114,3 +120,51 @@ def test_an_estimator_that_is_named_proposes_if_it_can(builtin: EstimatorContext
         pytest.skip(str(error))
     assert estimator.name == name
     assert proposer is (estimator if proposes else None)
+
+
+# ---------------------------------------------------------------- ahead, by an engine
+
+
+@pytest.fixture
+def by_debug() -> EngineOptions:
+    """The executor of submitit that works in this process, where the tables of the tests hold."""
+    pytest.importorskip("submitit")
+    return EngineOptions(engine="slurm", slurm_cluster="debug")
+
+
+def test_what_a_network_proposed_in_a_worker_is_not_asked_again(
+    tmp_path: Path, views: PhotoViews, by_debug: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimators, "POSE_ESTIMATORS", replace(TABLE, builtin=KNOWN))
+    monkeypatch.setattr(KnownProposer, "asked", [])
+    options = replace(OPTIONS, generator="none", pose_estimator="da3", execution=by_debug)
+    names = PAIR.a, PAIR.b
+    with opened_posers(tmp_path / "stores", names, tmp_path / "clips", options) as posers:
+        poser = posers.poser(views)
+        with posers.ahead(PairWork.PROPOSE, poser, views, [PairJob((PAIR,))]) as ahead:
+            ahead.wait(PAIR)
+        assert len(KnownProposer.asked) == 1
+        poser.propose(PAIR)
+        assert len(KnownProposer.asked) == 1
+    assert sorted(path.name for path in (tmp_path / "stores").iterdir()) == [
+        "features.h5", "hypotheses.h5", "matches.h5"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("work", PairWork)
+def test_what_makes_a_worker_can_be_sent_to_it(
+    tmp_path: Path, views: PhotoViews, by_debug: EngineOptions, monkeypatch: pytest.MonkeyPatch, work: PairWork
+) -> None:
+    """Also where a network is told the poses of base models, which cannot be sent."""
+    sent = []
+    monkeypatch.setattr(SlurmEngine, "map", lambda _, make, jobs, **__: sent.append(make) or iter(jobs))
+    options = replace(OPTIONS, generator="none", execution=by_debug)
+    place = Placement(0, Pose(np.eye(3), np.zeros(3)), DepthSamples())
+    views = replace(views, placement=lambda name: place)
+    with opened_posers(tmp_path / "stores", (PAIR.a, PAIR.b), tmp_path / "clips", options) as posers:
+        monkeypatch.setattr(lost_estimator.LostEstimator, "takes_placements", True, raising=False)
+        posers.ahead(work, posers.poser(views), views, ())
+    (maker,) = pickle.loads(pickle.dumps(sent))
+    found = maker.views.placement(PAIR.a)
+    assert (found is not None) == (work is PairWork.PROPOSE)
+    assert maker.views.cameras == views.cameras
