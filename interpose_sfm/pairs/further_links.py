@@ -29,6 +29,9 @@ SAME_POSE_DEG = 2.0  # apart, refined poses are one
 Match = Callable[[ImagePair], PairMatch]
 """Learned matches of a pair, each made once."""
 
+Fetch = Callable[[Sequence[ImagePair]], Sequence[ImagePair]]
+"""Have many pairs matched at once -> those that can be asked for."""
+
 Guess = Callable[[Link, Sequence[str]], Link]
 """A link, and photos beside its own -> the link with what a pose network sees of them all, if it has an answer."""
 
@@ -48,6 +51,7 @@ class FurtherLinks:
         hold: Holds predicted poses against them.
         limits: When a link is believed.
         guess: Asks a pose network; None without one.
+        fetch: Matches several pairs ahead; None for one after the other.
     """
 
     def __init__(
@@ -58,19 +62,24 @@ class FurtherLinks:
         hold: Hold,
         limits: ConsensusOptions,
         guess: Guess | None = None,
+        fetch: Fetch | None = None,
     ) -> None:
         self._records, self._graph, self._limits = records, graph, limits
         self._match, self._hold, self._guess = match, hold, guess
+        self._fetch: Fetch = fetch or (lambda pairs: pairs)
         self.matched_late: dict[ImagePair, PairMatch] = {}
 
     def candidates(self, first: frozenset[str], second: frozenset[str]) -> list[Link]:
         """Links across two sets of photos that only lack evidence of their own, or were not needed so far."""
+        one, other = first - second, second - first
+        across = [r for r in self._records if {r.pair.a, r.pair.b} & one and {r.pair.a, r.pair.b} & other]
+        late = [r.pair for r in across if not r.tried and r.pair not in self.matched_late]
+        can_match = {*self._fetch(late), *self.matched_late}
         links = []
-        for record in self._records:
-            ends = {record.pair.a, record.pair.b}
-            if not (ends & (first - second) and ends & (second - first)):
+        for record in across:
+            if not record.tried and record.pair not in can_match:
                 continue
-            link = self._late_link(record) if not record.tried else weak_link(record, self._limits)
+            link = weak_link(record, self._limits) if record.tried else self._late_link(record)
             if link is not None:
                 links.append(link)
         return links
@@ -100,7 +109,8 @@ class FurtherLinks:
         """
         ends = sorted({name for link in links for name in (link.pair.a, link.pair.b)})
         wanted = {pair for end in ends for pair in near(self._graph, end)[:NEIGHBOURS]}
-        decisions = [decide_alone(Findings(matched=self._match(pair)), self._limits) for pair in sorted(wanted)]
+        can_match = self._fetch(sorted(wanted))
+        decisions = [decide_alone(Findings(matched=self._match(pair)), self._limits) for pair in can_match]
         return [d.link for d in decisions if d.link is not None and d.verdict is LinkVerdict.ACCEPTED]
 
     def guessed(self, links: Sequence[Link]) -> list[Link]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +24,7 @@ from interpose_sfm.engines.protocol import WorkerDiedError
 from interpose_sfm.joining.final_mapping import FinalMapper, FinalModels
 from interpose_sfm.joining.global_final_mapping import GlobalFinalMapper
 from interpose_sfm.joining.mapping_run import MappingRun
-from interpose_sfm.matching.ahead import Ahead, PairJob, bundled
+from interpose_sfm.matching.ahead import Ahead, PairJob
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pairs.consensus import settled
@@ -278,7 +278,7 @@ class FallbackRun:
         def wanted() -> Iterator[ImagePair]:
             yield from (r.pair for r in tuple(self.records) if not _is_needless(r.pair, group, tries))
 
-        with self._log.stage("learned matching"), self._ahead(PairWork.MATCH, self._bundled(wanted())) as ahead:
+        with self._log.stage("learned matching"), self._posers.matching(self.poser, self._views, wanted()) as ahead:
             for index, record in enumerate(self.records):
                 pair = record.pair
                 self._log.tell("learned matching", index, len(self.records), f"{pair.a}, {pair.b}")
@@ -316,7 +316,10 @@ class FallbackRun:
                 begun.add(pair)
                 yield PairJob((pair,), tuple(photos_beside(self._graph, pair)))
 
-        with self._log.stage("pose network"), self._ahead(PairWork.PROPOSE, wanted()) as ahead:
+        with (
+            self._log.stage("pose network"),
+            self._posers.ahead(PairWork.PROPOSE, self.poser, self._views, wanted()) as ahead,
+        ):
             total = len(left_open(self.records, self._graph))
             for done in range(total):
                 open_records = left_open(self.records, self._graph)
@@ -385,7 +388,8 @@ class FallbackRun:
             )
             poser = self.poser
             guess = poser.with_guesses if poser.can_propose else None
-            source = FurtherLinks(tuple(self.records), self._graph, poser.match, poser.hold, self._limits, guess)
+            matched, fetch = (poser.match, poser.hold), partial(self._posers.fetch, poser, self._views)
+            source = FurtherLinks(tuple(self.records), self._graph, *matched, self._limits, guess, fetch)
             contradicted = [
                 record.decision.link
                 for record in self.records
@@ -414,7 +418,7 @@ class FallbackRun:
             if record.findings.skipped and {record.pair.a, record.pair.b} & (linked - held)
         ]
         pairs = [self.records[index].pair for index in left]
-        with self._log.stage("learned matching"), self._ahead(PairWork.MATCH, self._bundled(pairs)) as ahead:
+        with self._log.stage("learned matching"), self._posers.matching(self.poser, self._views, pairs) as ahead:
             for done, index in enumerate(left):
                 self._log.tell("learned matching", done, len(left))
                 self._add(index, skipped="")
@@ -422,12 +426,6 @@ class FallbackRun:
         return any(self.records[index].verdict is LinkVerdict.ACCEPTED for index in left)
 
     # ------------------------------------------------------------ records
-
-    def _ahead(self, work: PairWork, jobs: Iterable[PairJob]) -> Ahead:
-        return self._posers.ahead(work, self.poser, self._views, jobs)
-
-    def _bundled(self, pairs: Iterable[ImagePair]) -> Iterator[PairJob]:
-        return bundled(pairs, self._posers.num_together)
 
     def _match_when_ready(self, index: int, ahead: Ahead) -> None:
         """Make the next record of a pair, or the one that tells that no worker survived it."""

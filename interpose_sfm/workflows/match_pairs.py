@@ -10,14 +10,13 @@ from pathlib import Path
 from interpose_sfm.bridging.factory import NO_BRIDGING
 from interpose_sfm.colmap.cameras import refined_cameras
 from interpose_sfm.engines.shard import Shard
-from interpose_sfm.matching.ahead import bundled
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.products import ImagePair, Intrinsics, PhotoSet
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.named_pairs import named_pairs
-from interpose_sfm.workflows.posers import PairWork, opened_posers
+from interpose_sfm.workflows.posers import opened_posers
 from interpose_sfm.workflows.reconstruct import PhotoRun, workspace_of
 from interpose_sfm.workflows.start_checks import check_run, with_device
 
@@ -109,7 +108,7 @@ def _match(pairs: Sequence[ImagePair], views: PhotoViews, photo_set: PhotoSet, r
     with (
         run.log.stage("learned matching"),
         opened as posers,
-        posers.ahead(PairWork.MATCH, posers.poser(views), views, bundled(pairs, posers.num_together)) as ahead,
+        posers.matching(posers.poser(views), views, pairs) as ahead,
     ):
         num_done = 0
         for done in ahead.all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +12,8 @@ from interpose_sfm._compat import StrEnum
 from interpose_sfm.bridging.factory import NO_BRIDGING, create_generators
 from interpose_sfm.clips.protocol import GeneratorContext
 from interpose_sfm.engines.factory import create_engine
-from interpose_sfm.engines.protocol import Engine
-from interpose_sfm.matching.ahead import TOGETHER, Ahead, PairJob
+from interpose_sfm.engines.protocol import Engine, WorkerDiedError
+from interpose_sfm.matching.ahead import TOGETHER, Ahead, PairJob, bundled
 from interpose_sfm.matching.cache import LearnedCache, PhotoViews
 from interpose_sfm.options import EngineOptions, FallbackOptions
 from interpose_sfm.pairs.pair_pose import PairPoser
@@ -24,6 +24,9 @@ from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.run_stores import open_stores
 from interpose_sfm.video_models.protocol import GenerationContext
+
+MIN_AT_ONCE = 2  # pairs that several threads are begun for
+MIN_TO_SEND = 16  # pairs that are sent to other processes, which load torch and the networks first
 
 ENGINE_NAME = "engine"
 """Folder in which an engine keeps its files, if it needs any, beside the stores."""
@@ -118,10 +121,22 @@ class Posers:
             self.options.bridging.relay_frames,
         )
 
-    @property
-    def num_together(self) -> int:
-        """Pairs that are matched at once: on a GPU of this process several, which one does not fill."""
-        return TOGETHER if self.engine.shares_memory and self.cache.options.device != "cpu" else 1
+    def matching(self, poser: PairPoser, views: PhotoViews, pairs: Iterable[ImagePair]) -> Ahead:
+        """Have the engine match pairs before the poser is asked for them; arguments as of `ahead`."""
+        is_on_gpu = self.engine.shares_memory and self.cache.options.device != "cpu"
+        return self.ahead(PairWork.MATCH, poser, views, bundled(pairs, TOGETHER if is_on_gpu else 1))
+
+    def fetch(self, poser: PairPoser, views: PhotoViews, pairs: Sequence[ImagePair]) -> Sequence[ImagePair]:
+        """Have the engine match all of some pairs, where that pays.
+
+        Returns:
+            Those that the poser may be asked for: all but those whose workers died.
+        """
+        if len(pairs) < (MIN_AT_ONCE if self.engine.shares_memory else MIN_TO_SEND):
+            return pairs
+        with self.matching(poser, views, pairs) as ahead:
+            died = {pair for done in ahead.all() if isinstance(done.error, WorkerDiedError) for pair in done.job.pairs}
+        return [pair for pair in pairs if pair not in died]
 
     def ahead(self, work: PairWork, poser: PairPoser, views: PhotoViews, jobs: Iterable[PairJob]) -> Ahead:
         """Have the engine do some work with pairs before the poser is asked for it.

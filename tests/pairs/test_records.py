@@ -306,6 +306,24 @@ def test_the_ends_of_links_are_matched_with_their_best_neighbours() -> None:
     assert matching.asked == [pairs[0], pairs[2], weak_one]
 
 
+def test_pairs_are_had_matched_at_once_and_those_that_cannot_be_are_left_out() -> None:
+    pairs = [ImagePair(f"{a}.jpg", f"{b}.jpg") for a, b in itertools.combinations("abc", 2)]
+    graph = replace(GRAPH, verified={pair: 100 - index for index, pair in enumerate(pairs)})
+    untried = [PairRecord(weak("a", "d")), PairRecord(weak("b", "d"))]
+    matching = Matching({pair: link_between(pair.a[0], pair.b[0]) for pair in [*pairs, *(r.pair for r in untried)]})
+    fetched: list[list[ImagePair]] = []
+
+    def fetch(wanted: Sequence[ImagePair]) -> Sequence[ImagePair]:
+        fetched.append(list(wanted))
+        return wanted[1:]  # the worker of the first one died
+
+    source = FurtherLinks(untried, graph, matching, no_hold, LIMITS, fetch=fetch)
+    assert [offer.pair for offer in source.candidates(*SIDES)] == [untried[1].pair]
+    assert [offer.pair for offer in source.support([link_between("b", "d")])] == [pairs[2]]
+    assert fetched == [[r.pair for r in untried], [pairs[0], pairs[2]]]
+    assert matching.asked == [untried[1].pair, pairs[2]]
+
+
 # ---------------------------------------------------------------- what a pose network is asked for
 
 

@@ -13,7 +13,7 @@ import pytest
 from geometry_scenes import DatabaseOptions, all_rows, arc, cloud, link_of, observe, true_model, write_database
 from interpose_sfm.engines.local import in_threads
 from interpose_sfm.engines.protocol import Done, WorkerDiedError
-from interpose_sfm.matching.ahead import Ahead, PairJob
+from interpose_sfm.matching.ahead import Ahead, bundled
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pairs.decide import Findings
 from interpose_sfm.pairs.records import PairRecord
@@ -21,7 +21,6 @@ from interpose_sfm.products import ImagePair, LinkDecision, LinkVerdict, ViewGra
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.fallback import Base, Extension
-from interpose_sfm.workflows.posers import PairWork
 
 OPTIONS = ReconstructOptions(generator="none")
 NAMES = tuple(f"{view}.jpg" for view in range(6))
@@ -48,7 +47,7 @@ def test_needless_pairs_of_photos_that_their_links_could_not_place_are_matched_a
     matched: list[int] = []
     monkeypatch.setattr(fallback.FallbackRun, "match_pair", lambda _, index: matched.append(index))
     ahead = Ahead(in_threads(lambda: lambda _: None, (), 1))
-    posers: Any = SimpleNamespace(poser=lambda _: None, ahead=lambda *_: ahead, num_together=1, take_placements=False)
+    posers: Any = SimpleNamespace(poser=lambda _: None, matching=lambda *_: ahead, take_placements=False)
     run = fallback.FallbackRun(base, graph_of([(3, 4), (2, 4), (1, 5), (0, 1)]), posers, OPTIONS, RunLog())
     accepted = LinkDecision(LinkVerdict.ACCEPTED, "", link_of(SCENE, NAMES, 3, 4))
     run.records = [
@@ -66,11 +65,11 @@ def test_a_pair_that_no_worker_survives_is_told_and_the_others_are_matched(
     matched: list[int] = []
     monkeypatch.setattr(fallback.FallbackRun, "match_pair", lambda _, index: matched.append(index))
 
-    def ahead(work: PairWork, poser: object, views: object, jobs: Iterable[PairJob]) -> Ahead:
+    def matching(poser: object, views: object, pairs: Iterable[ImagePair]) -> Ahead:
         died = WorkerDiedError("2 workers died of it")
-        return Ahead(Done(job, error=died if job.pairs[0].b == NAMES[5] else None) for job in jobs)
+        return Ahead(Done(job, error=died if job.pairs[0].b == NAMES[5] else None) for job in bundled(pairs, 1))
 
-    posers: Any = SimpleNamespace(poser=lambda _: None, ahead=ahead, num_together=1, take_placements=False)
+    posers: Any = SimpleNamespace(poser=lambda _: None, matching=matching, take_placements=False)
     run = fallback.FallbackRun(base, graph_of([(3, 4), (1, 5), (2, 4)]), posers, OPTIONS, RunLog())
     run.match_weak_pairs()
     assert matched == [0, 2]
