@@ -89,11 +89,11 @@ def test_a_point_cloud_that_cannot_be_written_is_an_error(original: Base, tmp_pa
 def test_the_outliers_are_those_of_open3d(tmp_path: Path) -> None:
     open3d = pytest.importorskip("open3d")
     random = np.random.default_rng(3)
-    points = np.r_[random.normal(0, 1, (500, 3)), random.normal(0, 9, (40, 3))]
+    points = np.r_[random.normal(0, 1, (500, 3)), random.normal(0, 9, (400, 3))]
     model = model_of_points(points, [1, 2, 200])
     cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points))
     _, expected = cloud.remove_statistical_outlier(nb_neighbors=16, std_ratio=2.0)
-    assert point_cloud.write_point_cloud(model, tmp_path / "points.ply") == len(expected) < 530
+    assert point_cloud.write_point_cloud(model, tmp_path / "points.ply") == len(expected) < 890
     written = open3d.io.read_point_cloud(tmp_path / "points.ply")
     np.testing.assert_array_equal(np.sort(np.asarray(written.points), 0), np.sort(points[expected], 0))
     np.testing.assert_allclose(np.asarray(written.colors), np.tile(np.array([1, 2, 200]) / 255, (len(expected), 1)))
