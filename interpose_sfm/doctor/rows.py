@@ -54,6 +54,7 @@ class CheckKind(StrEnum):
     GENERATOR = "generator"
     POSE_ESTIMATOR = "pose estimator"
     RETRIEVER = "retriever"
+    ENGINE = "engine"
     COMMAND_LINE = "command line"
 
 
