@@ -26,6 +26,7 @@ COMMAND_FLAGS = {
 }
 PIPELINE_FLAGS = {
     *("data", "score", "frames-per-clip", "models", "pairs", "unseen", "work", "collections", "parts"),
+    "mapanything-dir",
     *("known-cameras", "list-kind", "lists", "merge", "only-clips", "sfm", "shard", "size", "spoiled", "write-only"),
 }
 

@@ -63,6 +63,8 @@ logger = logging.getLogger(__name__)
 UNCONFIRMED = "the models that it would join do not confirm it"
 """Why a link that was matched late is not accepted. It is no contradiction that others would have to answer."""
 
+MAX_GROUPS = 40  # pairs, best matches first, that a pose network sees among others: eight views take five times two
+
 TRIES_ONCE_CONNECTED = 3  # a photo that is connected is still matched with so many others, to close cycles
 
 
@@ -256,6 +258,7 @@ class FallbackRun:
     ) -> None:
         self._base, self._graph, self._posers = base, graph, posers
         self._options, self._limits, self._log = options, options.consensus, log
+        self._grouped: set[ImagePair] = set()
         self.records = [PairRecord(weak) for weak in graph.weak_pairs]
         self._index = {record.pair: index for index, record in enumerate(self.records)}
         self._see(refined_cameras(base.database_path, base.models))
@@ -314,7 +317,7 @@ class FallbackRun:
                 if pair is None:
                     return
                 begun.add(pair)
-                yield PairJob((pair,), tuple(photos_beside(self._graph, pair)))
+                yield PairJob((pair,), self._beside(pair))
 
         with (
             self._log.stage("pose network"),
@@ -329,12 +332,18 @@ class FallbackRun:
                 self._log.tell("pose network", done, total, f"{pair.a}, {pair.b}")
                 try:
                     ahead.wait(pair)
-                    proposed = self.poser.propose(pair, photos_beside(self._graph, pair))
+                    proposed = self.poser.propose(pair, self._beside(pair))
                 except WorkerDiedError as error:
                     self._log.warnings.append(f"the pose network was not asked for {pair.a} and {pair.b}: {error}")
                     proposed = ()
                 self._add(self._index[pair], proposed=proposed)
             self._log.tell("pose network", total, total)
+
+    def _beside(self, pair: ImagePair) -> tuple[str, ...]:
+        """Photos that a pose network sees besides, of the pairs that it is asked for first."""
+        if len(self._grouped) < MAX_GROUPS:
+            self._grouped.add(pair)
+        return photos_beside(self._graph, pair) if pair in self._grouped else ()
 
     def bridge(self) -> None:
         """Stages 5 to 7: spend the budget of clips on the pairs that would connect what is still apart."""

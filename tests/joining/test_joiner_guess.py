@@ -73,12 +73,15 @@ def guessed(link: Link, error: float = 1.0, spread: float = 0.1) -> Link:
     )
 
 
-def seen_with(link: Link, beside: Sequence[int], turn_deg: float = 0.0, far: float = 1.0) -> Link:
+def seen_with(
+    link: Link, beside: Sequence[int], turn_deg: float = 0.0, far: float = 1.0, around_deg: float = 0.0
+) -> Link:
     """The link with the poses that a network has of its ends and of photos beside, in baselines.
 
     Args:
-        turn_deg: By which those beside are turned, each about an axis of its own.
+        turn_deg: By which those beside are turned where they are, each about an axis of its own.
         far: By what factor those beside are moved away from the first photo.
+        around_deg: By which they are moved around it.
     """
     a, b = NAMES.index(link.pair.a), NAMES.index(link.pair.b)
     unit, told = baseline(a, b), {}
@@ -86,7 +89,9 @@ def seen_with(link: Link, beside: Sequence[int], turn_deg: float = 0.0, far: flo
         pose = geometry.relative_pose(SCENE.cam_from_world[view], SCENE.cam_from_world[a])
         if view in beside:
             axis = geometry.unit_vectors(np.random.default_rng(view).normal(size=3))
-            pose = Pose(geometry.rotation_exp(np.radians(turn_deg) * axis) @ pose.rotation, far * pose.translation)
+            turn = geometry.rotation_exp(np.radians(turn_deg) * axis)
+            x_in_a = far * geometry.rotation_exp([0.0, np.radians(around_deg), 0.0]) @ pose.inverse().translation
+            pose = Pose(turn @ pose.rotation, -turn @ pose.rotation @ x_in_a)
         told[NAMES[view]] = Pose(pose.rotation, pose.translation / unit)
     return dataclasses.replace(link, guessed_poses=told)
 
@@ -223,12 +228,15 @@ def test_a_single_photo_is_placed_by_those_beside_its_neighbour(database: Path, 
     assert length == pytest.approx(baseline(3, 4), rel=0.03)
 
 
-@pytest.mark.parametrize(("turn_deg", "far", "is_told"), [(3.0, 1.0, True), (12.0, 1.0, False), (3.0, 1.3, True)])
+@pytest.mark.parametrize(
+    ("turn_deg", "far", "around_deg", "is_told"),
+    [(3.0, 1.0, 3.0, True), (12.0, 1.0, 0.0, False), (0.0, 1.0, 40.0, False), (3.0, 1.3, 0.0, True)],
+)
 def test_photos_beside_tell_nothing_where_the_network_has_them_elsewhere(
-    database: Path, turn_deg: float, far: float, is_told: bool
+    database: Path, turn_deg: float, far: float, around_deg: float, is_told: bool
 ) -> None:
     """A turn is seen. That all of them are too far away is not: the length is too short then by as much."""
-    link = seen_with(bare(3, 4), (0, 1, 2), turn_deg, far)
+    link = seen_with(bare(3, 4), (0, 1, 2), turn_deg, far, around_deg)
     length = baseline_length(piece(database, LEFT), NAMES[3], link, CAMERAS).length
     assert (length is not None) is is_told
     if length is not None and far == 1.0:

@@ -305,6 +305,15 @@ def test_a_network_is_not_believed_against_the_photos_own_matches(
     assert done.sizes == [4, 4]
 
 
+def test_photos_beside_are_shown_for_so_many_pairs_only(
+    tmp_path: Path, network: Callable[..., Network], proposer: type[KnownProposer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network({pair: doubtful(pair) for pair in ((3, 4), (2, 4), (3, 5))})
+    monkeypatch.setattr(fallback, "MAX_GROUPS", 2)
+    run(base_of(tmp_path), tmp_path / "run")
+    assert [len(views) for views in proposer.asked] == [2, 8, 2, 8, 2]
+
+
 def test_a_network_is_asked_for_what_matches_leave_open_and_can_judge(
     tmp_path: Path, network: Callable[..., Network], proposer: type[KnownProposer]
 ) -> None:
