@@ -10,8 +10,8 @@ import pytest
 
 from interpose_sfm.clips.files import INDEX_NAME, index_clips
 from interpose_sfm.products import ImagePair
+from interpose_sfm.retrieval.pair_list import read_pair_file
 from interpose_sfm.video_models.prompts import read_prompt_file
-from interpose_sfm.workflows.make_clips import read_pair_file
 
 PROMPTS = json.dumps({"format": 1, "pairs": [{"a": "a.jpg", "b": "b.jpg", "prompts": [{"text": "a wall"}]}]})
 CLIPS = json.dumps([{"a": "a.jpg", "b": "b.jpg", "clips": ["pan.mp4"]}])
