@@ -137,6 +137,26 @@ def test_a_misplaced_photo_is_taken_out_if_it_is_thin_and_told_if_not(
     assert [word in warning and "5.jpg" in warning for warning in log.warnings] == [True]
 
 
+def test_photos_of_given_poses_stay_and_nothing_is_mapped_again(workspace: Workspace) -> None:
+    """Though the photo is thin and its matches refute it, and lifted limits would find all six."""
+    second, log = mapping(workspace, ARC, 20), RunLog()
+    model = true_model(second.database_path, ARC, NAMES, (0, 1, 2, 5))
+    misplace(model, "5.jpg")
+    given = replace(second, given=frozenset({"0.jpg", "5.jpg"}))
+    found = base_models.believed([model], given, OPTIONS, 0, log).models
+    assert [reconstruction.registered_names(m) for m in found] == [frozenset({"0.jpg", "1.jpg", "2.jpg", "5.jpg"})]
+    assert log.timings_s == {}
+    assert ["is probably broken" in warning and "5.jpg" in warning for warning in log.warnings] == [True]
+
+
+def test_a_model_of_given_poses_stays_however_few_its_photos_and_points(workspace: Workspace) -> None:
+    second, log = mapping(workspace, TURNED), RunLog()
+    model = true_model(second.database_path, TURNED, NAMES, range(2))
+    found = base_models.believed([model], replace(second, given=frozenset(NAMES[:2])), OPTIONS, 0, log)
+    assert found.models == (model,)
+    assert found.one_place == frozenset(NAMES[2:])
+
+
 def test_a_broken_model_is_replaced_where_a_second_mapping_gives_a_whole_one(workspace: Workspace) -> None:
     second, log = mapping(workspace, ARC), RunLog()
     model = true_model(second.database_path, ARC, NAMES, range(6))
