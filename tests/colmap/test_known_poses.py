@@ -45,13 +45,17 @@ def test_what_nerfstudio_reads_gives_the_model_back(model: str, tmp_path: Path) 
         assert geometry.pixel_to_ray(pixels, view.camera) == pytest.approx(rays, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["binary", "text", "0"])
+@pytest.mark.parametrize("kind", ["binary", "text", "0", "old binary", "old text"])
 def test_colmap_models_are_read_as_they_are(kind: str, tmp_path: Path) -> None:
+    """Also those of three files, as COLMAP wrote them before it knew rigs."""
     source = make_source(tmp_path, "FULL_OPENCV").model
     folder = tmp_path / "given"
     target = folder / "0" if kind == "0" else folder
     target.mkdir(parents=True)
-    source.write_text(target) if kind == "text" else source.write_binary(target)
+    source.write_text(target) if "text" in kind else source.write_binary(target)
+    if "old" in kind:
+        for name in ("rigs", "frames"):
+            (target / f"{name}.{'txt' if 'text' in kind else 'bin'}").unlink()
     known = dict(read_known_poses(folder).views)
     truth, cameras = poses(source), model_cameras(source)
     assert sorted(known) == sorted(NAMES)
