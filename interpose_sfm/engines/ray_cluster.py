@@ -77,9 +77,11 @@ class RayEngine(Engine):
         import ray
 
         if not ray.is_initialized():
-            address = self._options.ray_address or None
-            own = None if address else max(os.cpu_count() or 1, math.ceil(self._options.engine_workers * cpus))
-            ray.init(address, num_cpus=own, include_dashboard=False if own else None, log_to_driver=False)
+            if self._options.ray_address:
+                ray.init(self._options.ray_address, log_to_driver=False)
+            else:  # with as many cores as workers are wanted
+                cores = max(os.cpu_count() or 1, math.ceil(self._options.engine_workers * cpus))
+                ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
             self._is_ours = True
         return ray
 

@@ -133,6 +133,24 @@ def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(engine
 
 @pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_a_ray_of_our_own_has_room_for_all_workers_and_ends(tmp_path: Path) -> None:
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(engine_workers)
+    ray.shutdown()
+    engine = create_engine(EngineOptions(engine="ray", engine_workers=3), tmp_path)
+    try:
+        done = engine.map(Squares(tmp_path / "notes", time_s=2.0), range(6))
+        assert next(done).error is None
+        assert sorted(each.value or 0 for each in done)[-1] >= 16
+        assert noted(tmp_path / "notes", "worker") == 3
+    finally:
+        engine.close()
+    assert not ray.is_initialized()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 def test_a_machine_that_joins_late_is_used(tmp_path: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster
