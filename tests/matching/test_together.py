@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from facade_views import OPTIONS
+from interpose_sfm.engines.local import in_threads
 from interpose_sfm.matching import lightglue
-from interpose_sfm.matching.ahead import TOGETHER, MatchingTogether
+from interpose_sfm.matching.ahead import TOGETHER, Ahead, bundled
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import MAX_TOGETHER, LearnedMatcher, batches
 from interpose_sfm.matching.together import match_together
@@ -124,10 +125,9 @@ def test_what_was_matched_together_is_kept_and_not_matched_again(
 def test_pairs_that_come_next_are_matched_with_the_present_one() -> None:
     pairs = [ImagePair("a", str(number)) for number in range(12)]
     computed: list[tuple[ImagePair, ...]] = []
-    with MatchingTogether(computed.append) as ahead:
-        assert ahead.num_ahead == TOGETHER - 1
-        for index, pair in enumerate(pairs):
-            ahead.begin(pairs[index : index + 1 + ahead.num_ahead])
+    with Ahead(in_threads(lambda: lambda job: computed.append(job.pairs), bundled(pairs, TOGETHER), 1)) as ahead:
+        ahead.wait(pairs[0])
+        assert computed == [tuple(pairs[:8])]
+        for pair in (*pairs, ImagePair("x", "y")):  # nobody has begun the last one
             ahead.wait(pair)
-        ahead.wait(ImagePair("x", "y"))  # nobody has begun it
     assert computed == [tuple(pairs[:8]), tuple(pairs[8:])]
