@@ -222,7 +222,8 @@ def told(found: Figures) -> str:
 
 
 def _twice(drivers: Figures) -> str:
-    return "none" if sum(drivers["made"]) == drivers["wanted"] else "some"
+    late = "all were there when one of the two looked, and " if 0 in drivers["made"] else ""
+    return f"{late}{'none' if sum(drivers['made']) == drivers['wanted'] else 'some'}"
 
 
 def _same(first: Mapping[str, Sequence[Sequence[float]]], other: Mapping[str, Sequence[Sequence[float]]]) -> str:
