@@ -493,7 +493,7 @@ def document(figures: Figures) -> str:
         steps = ", ".join(f"{what} {mib:.0f}" for what, mib in figures["libraries"].items())
         parts.append(
             f"Peak of a process with one thread after each step, in MiB: {steps}. So what learned matching takes is "
-            "for the most part its libraries, and the features of a photo while they are found, in each thread. Runs "
+            "for the most part its libraries, and the features of a photo while they are found, of two at a time. Runs "
             "without weak pairs load neither torch nor open3d."
         )
     parts.append(f"## Not run\n\n{not_run(figures)}")

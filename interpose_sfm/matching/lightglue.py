@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MAX_EXTRACTIONS = (
+    2  # at once: a photo takes 1.3 GB at 1024 px while its features are found, five times what a pair takes
+)
 MAX_TOGETHER = 16  # pairs in one forward pass: with 2048 key points each, these fill a GPU
 BYTES_OF_2048 = 300_000_000  # of a pair of 2048 key points each, as measured on a CPU
 
@@ -48,6 +51,7 @@ class LearnedMatcher:
         self._options = options.on_device()
         self._networks: tuple[Any, Any] | None = None
         self._loading = threading.Lock()
+        self._extracting = threading.BoundedSemaphore(MAX_EXTRACTIONS)
 
     def _load(self) -> tuple[Any, Any]:
         """The two networks, loaded at the first use."""
@@ -67,7 +71,7 @@ class LearnedMatcher:
         extractor, _ = self._load()
         height, width = image.shape[:2]
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
-        with torch.inference_mode():
+        with self._extracting, torch.inference_mode():
             output = extractor.extract(
                 pixels.to(self._options.device), resize=min(self._options.learned_max_image_px, max(height, width))
             )

@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,7 +14,7 @@ from PIL import Image
 
 from facade_views import OPTIONS
 from interpose_sfm import geometry
-from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
+from interpose_sfm.matching.lightglue import MAX_EXTRACTIONS, LearnedMatcher, weights_id
 from interpose_sfm.products import Features, Matches, View
 from interpose_sfm.storage.content_keys import image_key
 from interpose_sfm.synthetic import Viewpoint, center_in_world, orbit
@@ -208,3 +210,30 @@ def test_the_scene_is_what_the_tests_take_it_for(views: list[tuple[View, np.ndar
     poses = orbit(Viewpoint(-20, 10, 2.0, target), Viewpoint(-10, 10, 2.3, target), 2)
     rays = [np.subtract(center_in_world(pose), target) for pose in poses]
     assert 5 < float(geometry.direction_angle_deg(*rays)) < 12
+
+
+def test_few_photos_take_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads match: the features of a photo take most of it while they are found."""
+    import torch
+
+    under_way, most = [], []
+
+    class Extractor:
+        def extract(self, pixels: torch.Tensor, resize: int) -> dict[str, torch.Tensor]:
+            under_way.append(1)
+            most.append(len(under_way))
+            time.sleep(0.05)
+            under_way.pop()
+            found = {"keypoints": torch.zeros(1, 1, 2), "descriptors": torch.zeros(1, 1, 8)}
+            return {**found, "keypoint_scores": torch.zeros(1, 1)}
+
+    matcher = LearnedMatcher(OPTIONS)
+    monkeypatch.setattr(LearnedMatcher, "_load", lambda _: (Extractor(), None))
+    picture = np.zeros((8, 8, 3), np.uint8)
+    threads = [threading.Thread(target=matcher.extract, args=(picture,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 6
+    assert max(most) == MAX_EXTRACTIONS
