@@ -6,7 +6,8 @@ of yaw that the paper states say something of them. Pictures are small and subse
 
 Usage: python pipelines/relay_frames.py [--data DIR] [--rows DATASET/EXAMPLE:MODEL ...] [--write-only]
 
-Every row is kept in the work folder when it is done, and so are features and matches, which both ways share.
+Every row is kept in the work folder when it is done, and so are features and matches, which both ways share. The
+document ends with ``relay_frames_notes.md`` from the folder of the results, if it is there.
 """
 
 from __future__ import annotations
@@ -185,7 +186,9 @@ def document(rows: Sequence[Row]) -> str:
                 f"| {row['row']} | {choice} | {item['verdict']} | {yaw} | {item['hypotheses']} of {item['asked']} | "
                 f"{item['inliers_of_all']} | {agreement} | {focal} |"
             )
-    return "\n".join([*lines, ""])
+    path = RESULT.with_name(f"{RESULT.stem}_notes.md")
+    notes = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return "\n".join([*lines, "", notes]) if notes else "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
