@@ -28,7 +28,7 @@ def reconstruct_views(
     edges: Mapping[tuple[int, int], tuple[Matches, TwoView]],
     seed: int,
     *,
-    finds_focal: bool = False,
+    finds_focal_of: Sequence[int] = (),
 ) -> pycolmap.Reconstruction | None:
     """Place views and triangulate their tracks.
 
@@ -39,7 +39,8 @@ def reconstruct_views(
         features, intrinsics: Of every view.
         edges: (i, j) with i < j -> matches and the two-view geometry that verified them.
         seed: Equal seeds give equal results.
-        finds_focal: All views share the first one's camera, number 1, whose focal length is adjusted as well.
+        finds_focal_of: Number of every view's camera, from 1 on, whose focal length is adjusted as well; each begins as
+            that of its first view. Without, every view has a camera of its own, which stays.
 
     Returns:
         The model, or None where no pair can start one.
@@ -47,7 +48,8 @@ def reconstruct_views(
     import pycolmap
 
     with TemporaryDirectory() as folder:
-        cache = _database_cache(Path(folder) / "views.db", features, intrinsics, edges, is_shared=finds_focal)
+        numbers = finds_focal_of or range(1, len(features) + 1)
+        cache = _database_cache(Path(folder) / "views.db", features, intrinsics, edges, numbers)
     mapper = pycolmap.IncrementalMapper(cache)
     model = pycolmap.Reconstruction()
     mapper.begin_reconstruction(model)
@@ -66,10 +68,13 @@ def reconstruct_views(
         return None
     _grow(mapper, options, triangulation)
     adjustment = pycolmap.BundleAdjustmentOptions(
-        refine_focal_length=finds_focal, refine_principal_point=False, refine_extra_params=False, print_summary=False
+        refine_focal_length=bool(finds_focal_of),
+        refine_principal_point=False,
+        refine_extra_params=False,
+        print_summary=False,
     )
     # A focal length that is far off moves every point: what was dropped for it is looked at again.
-    rounds = FOCAL_ROUNDS if finds_focal else 2
+    rounds = FOCAL_ROUNDS if finds_focal_of else 2
     mapper.iterative_global_refinement(rounds, 0.001, options, adjustment, triangulation, True)
     mapper.end_reconstruction(discard=False)
     return model
@@ -140,16 +145,17 @@ def _database_cache(
     features: Sequence[Features],
     intrinsics: Sequence[Intrinsics],
     edges: Mapping[tuple[int, int], tuple[Matches, TwoView]],
-    *,
-    is_shared: bool,
+    camera_numbers: Sequence[int],
 ) -> pycolmap.DatabaseCache:
     import pycolmap
 
     with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
-        for index, (view_features, camera) in enumerate(zip(features, intrinsics, strict=True)):
+        written = set()
+        views = zip(features, intrinsics, camera_numbers, strict=True)
+        for index, (view_features, camera, camera_id) in enumerate(views):
             image_id = index + 1
-            camera_id = 1 if is_shared else image_id
-            if camera_id == image_id:
+            if camera_id not in written:
+                written.add(camera_id)
                 database.write_camera(geometry.to_colmap_camera(camera, camera_id), use_camera_id=True)
                 rig = pycolmap.Rig(rig_id=camera_id)
                 rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, camera_id))

@@ -69,6 +69,18 @@ def test_a_wrong_focal_length_is_put_right(factor: float) -> None:
     assert scale * factor == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.parametrize(("zoom", "is_told"), [(1.0, True), (1.02, True), (1.2, False), (1.4, False)])
+def test_a_clip_that_zooms_says_nothing_by_itself(zoom: float, is_told: bool) -> None:
+    still = shot()
+    zooms = np.linspace(1.0, zoom, len(TURN_DEG))
+    middle_px = np.array(still.features[0].size_px) / 2
+    zoomed = [
+        replace(seen, keypoints_px=middle_px + share * (seen.keypoints_px - middle_px))
+        for seen, share in zip(still.features, zooms, strict=True)
+    ]
+    assert (Film([replace(still, features=tuple(zoomed))], [1.0]).scale() is not None) is is_told
+
+
 def test_most_clips_win_over_one_that_errs() -> None:
     """Every clip is off by a factor of its own; where only one differs it is left out."""
     scale = Film([shot(1), shot(2), shot(3)], [1.3, 1.3, 0.8]).scale()
