@@ -79,6 +79,7 @@ def test_a_device_is_kept_by_its_name(
 ) -> None:
     """What a run on the CPU has computed serves one that chooses the CPU by itself, and none on a GPU."""
     assert OPTIONS.device == "cpu"
+    forbidden.setattr("interpose_sfm.options.devices._has_driver", lambda: has_cuda)
     forbidden.setattr("torch.cuda.is_available", lambda: has_cuda)
     forbidden.setattr("torch.cuda.device_count", lambda: int(has_cuda))
     with open_stores(store_dir) as stores:

@@ -112,7 +112,7 @@ def test_without_a_name_matches_place_frames_and_a_free_network_that_is_here_pro
     assert estimators.create_estimators("auto", builtin)[1] is None
 
 
-@pytest.mark.parametrize(("name", "proposes"), [("matcher", False), ("dust3r", False), ("da3", True)])
+@pytest.mark.parametrize(("name", "proposes"), [("matcher", False), ("dust3r", True), ("da3", True)])
 def test_an_estimator_that_is_named_proposes_if_it_can(builtin: EstimatorContext, name: str, proposes: bool) -> None:
     try:
         estimator, proposer = estimators.create_estimators(name, builtin)

@@ -23,6 +23,7 @@ from geometry_scenes import DatabaseOptions, all_rows, arc, camera, cloud, obser
 from hook_scene import QUICK, dump, listing
 from interpose_sfm.colmap import databases, incremental_mapper
 from interpose_sfm.options import InterposeOptions
+from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.storage.stores import StoreError
 from interpose_sfm.workflows import drop_in_run, fallback
 
@@ -273,6 +274,7 @@ def test_photos_beyond_pillows_limit(mapped: Mapped, once: Mapped, side_px: int,
     huge = Mapped(mapped.folder, models)
     monkeypatch.setattr(incremental_mapper, "incremental_mapping", lambda *_, **__: models)
     monkeypatch.setattr(fallback.FallbackRun, "match_pair", lambda *_: None)
+    monkeypatch.setattr(PairPoser, "fetch_matches", lambda *_: None)
     resize(huge, side_px)
     assert huge.call() is models
     assert "failed" not in caplog.text
