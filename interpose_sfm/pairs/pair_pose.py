@@ -258,7 +258,7 @@ class PairPoser:
         )
         scale = clip_calibration.focal_scale(frames, context)
         if scale is None:
-            return a, b, ["focal lengths: the clips do not agree on them"], True
+            return a, b, ["focal lengths: the clips do not tell them, or do not agree"], True
         a, b = (replace(v, intrinsics=replace(v.intrinsics, focal_px=scale * v.intrinsics.focal_px)) for v in (a, b))
         return a, b, [f"focal lengths: {scale:.2f} times the guess, by the clips"], False
 
