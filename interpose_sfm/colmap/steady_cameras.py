@@ -70,22 +70,30 @@ def mapped_again(
 
 
 def refined(model: pycolmap.Reconstruction, options: CallerOptions) -> pycolmap.Reconstruction:
-    """A model whose distortion was held, adjusted with it where more than few photos make sense of that."""
+    """A model whose distortion was held, adjusted with it where more than few photos make sense of that.
+
+    Cameras that the caller holds constant stay.
+    """
     import pycolmap
 
     if model.num_reg_images() <= FEW_PHOTOS:
         return model
     pipeline = incremental_mapper.mapper_options(options, 0)
     adjusted = pycolmap.Reconstruction(model)
-    pycolmap.bundle_adjustment(
-        adjusted,
-        pycolmap.BundleAdjustmentOptions(
-            print_summary=False,
-            refine_focal_length=pipeline.ba_refine_focal_length,
-            refine_principal_point=pipeline.ba_refine_principal_point,
-            refine_extra_params=True,
-        ),
+    config = pycolmap.BundleAdjustmentConfig()
+    for image in adjusted.images.values():
+        if image.has_pose:
+            config.add_image(image.image_id)
+    for camera_id in pipeline.constant_cameras:
+        config.set_constant_cam_intrinsics(camera_id)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    adjustment = pycolmap.BundleAdjustmentOptions(
+        print_summary=False,
+        refine_focal_length=pipeline.ba_refine_focal_length,
+        refine_principal_point=pipeline.ba_refine_principal_point,
+        refine_extra_params=True,
     )
+    pycolmap.create_default_bundle_adjuster(adjustment, config, adjusted).solve()
     adjusted.update_point_3d_errors()
     is_sane = not _is_bogus(adjusted, pipeline)
     change_deg = reconstruction.largest_change_deg(model, adjusted)

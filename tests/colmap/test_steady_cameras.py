@@ -87,3 +87,11 @@ def test_distortion_is_refined_at_last_where_photos_determine_it(guessed: Base, 
     few = with_camera(guessed.model, NAMES[:3], 0.0)
     few.camera(1).model, few.camera(1).params = pycolmap.CameraModelId.OPENCV, camera.params
     assert steady_cameras.refined(few, OPTIONS) is few
+
+
+def test_cameras_that_the_caller_holds_are_never_refined(guessed: Base) -> None:
+    four = with_camera(guessed.model, NAMES[:4], 0.0)
+    camera = four.camera(1)
+    camera.model, camera.params = pycolmap.CameraModelId.OPENCV, np.array([700.0, 700.0, 400.0, 300.0, *[0.0] * 4])
+    held = CallerOptions(num_threads=1, pipeline={"constant_cameras": {1}})
+    assert list(steady_cameras.refined(four, held).camera(1).params) == list(camera.params)
