@@ -308,6 +308,9 @@ class FallbackRun:
         """Stage 4 at last: ask a pose network, if there is one, for the pairs whose photos nothing connects yet."""
         if not self.poser.can_propose:
             return
+        # Chosen before any is asked for: an engine that works ahead looks at other pairs than one that does not.
+        best = [record.pair for record in left_open(self.records, self._graph)]
+        self._grouped.update(best[: MAX_GROUPS - len(self._grouped)])
 
         def wanted() -> Iterator[PairJob]:
             begun: set[ImagePair] = set()
@@ -340,9 +343,7 @@ class FallbackRun:
             self._log.tell("pose network", total, total)
 
     def _beside(self, pair: ImagePair) -> tuple[str, ...]:
-        """Photos that a pose network sees besides, of the pairs that it is asked for first."""
-        if len(self._grouped) < MAX_GROUPS:
-            self._grouped.add(pair)
+        """Photos that a pose network sees besides, of the pairs that matched best."""
         return photos_beside(self._graph, pair) if pair in self._grouped else ()
 
     def bridge(self) -> None:

@@ -35,6 +35,8 @@ from gps_noise import positions_of
 from hook_scene import assert_equal_models, dump
 from interpose_sfm.colmap import reconstruction
 from interpose_sfm.geometry import link_errors_deg, relative_pose
+from interpose_sfm.matching.ahead import Ahead, PairJob
+from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import (
     BaseOptions,
@@ -44,6 +46,7 @@ from interpose_sfm.options import (
     ReconstructOptions,
     ViewGraphOptions,
 )
+from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose import factory as estimators
 from interpose_sfm.products import (
     DepthSamples,
@@ -61,6 +64,7 @@ from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.content_keys import image_key
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.fallback import TRIES_ONCE_CONNECTED, Base, Extension
+from interpose_sfm.workflows.posers import PairWork, Posers
 from interpose_sfm.workflows.run_report import run_report
 from known_proposer import KnownProposer
 
@@ -312,6 +316,32 @@ def test_photos_beside_are_shown_for_so_many_pairs_only(
     monkeypatch.setattr(fallback, "MAX_GROUPS", 2)
     run(base_of(tmp_path), tmp_path / "run")
     assert [len(views) for views in proposer.asked] == [2, 8, 2, 8, 2]
+
+
+@pytest.mark.long
+def test_photos_beside_are_shown_for_the_same_pairs_whether_or_not_an_engine_works_ahead(
+    tmp_path: Path, network: Callable[..., Network], proposer: type[KnownProposer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best pair, (2, 3), closes the gap of the third, (1, 3), which one that works ahead has seen by then."""
+    sides = ([0, 1, 2], [3, 4, 5], [6, 7])
+    apart = [pair for one, other in itertools.combinations(sides, 2) for pair in itertools.product(one, other)]
+    monkeypatch.setitem(globals(), "ACROSS", apart)
+    network({pair: doubtful(pair) for pair in ((2, 3), (1, 3), (4, 6))})
+    monkeypatch.setattr(fallback, "MAX_GROUPS", 3)
+    proposer.answers = {**answer((2, 3)), **answer((1, 3))}
+    base = base_of(tmp_path, sides=sides)
+    run(base, tmp_path / "one")
+    asked = list(proposer.asked)
+    ahead = Posers.ahead
+
+    def eager(self: Posers, work: PairWork, poser: PairPoser, views: PhotoViews, jobs: Iterable[PairJob]) -> Ahead:
+        return ahead(self, work, poser, views, list(jobs))
+
+    monkeypatch.setattr(Posers, "ahead", eager)
+    proposer.asked.clear()
+    run(base, tmp_path / "other")
+    assert proposer.asked == asked
+    assert len(asked) > 1
 
 
 def test_a_network_is_asked_for_what_matches_leave_open_and_can_judge(
