@@ -86,27 +86,30 @@ def run(jobs: Iterable[Job], work: Path, options: StudyOptions) -> Iterator[Row]
     for job in jobs:
         path = folder / job.file_name(options)
         inputs = inputs_of(job, options)
-        if path.is_file() and is_current(path, inputs):
+        truth = None if job.pair.b_from_a is None else pose_of(job.pair.b_from_a)
+        if path.is_file() and is_current(path, inputs, truth):
             continue
         row = made(job, work, options) | {"inputs": inputs}
         atomic_write_json(path, row)
         yield row
 
 
-def is_current(path: Path, inputs: str) -> bool:
-    """Whether a row is whole and made of these inputs; older ones that do not tell are believed.
+def is_current(path: Path, inputs: str, truth: object) -> bool:
+    """Whether a row is whole, of these inputs and held against this truth; older ones that do not tell are believed.
 
     One that failed is not: what it lacked may be there now.
     """
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
-        return isinstance(row, dict) and "error" not in row and row.get("inputs", inputs) == inputs
+        if not isinstance(row, dict) or "error" in row:
+            return False
+        return bool(row.get("inputs", inputs) == inputs and row.get("truth", truth) == truth)
     except ValueError:
         return False
 
 
 def inputs_of(job: Job, options: StudyOptions) -> str:
-    """Key of all that a row depends on, but for the version of the package."""
+    """Key of all that a row depends on, but for the version of the package and the truth, which it holds itself."""
     try:
         photos = [] if job.photos is None else [file_sha256(path) for path in job.photos]
         clips = job.source.key(job.pair)
@@ -157,7 +160,7 @@ def collect(folders: Sequence[Path]) -> list[Row]:
     """The rows of several work folders, in the order of their names; equal ones count once.
 
     Raises:
-        ValueError: Two rows of one name were made of different inputs.
+        ValueError: Two rows of one name were made of different inputs, or held against different truths.
     """
     found: dict[str, tuple[Path, Row]] = {}
     for folder in folders:
@@ -168,8 +171,9 @@ def collect(folders: Sequence[Path]) -> list[Row]:
                 logger.warning("%s is no whole file and is left out; run its shard again", path)
                 continue
             known = found.setdefault(path.name, (path, row))
-            if known[1].get("inputs") != row.get("inputs"):
+            if any(known[1].get(key) != row.get(key) for key in ("inputs", "truth")):
                 raise ValueError(
-                    f"{known[0]} and {path} were made of different photos, clips or options; remove one of them"
+                    f"{known[0]} and {path} were made of different photos, clips or options, or have different true "
+                    "poses; remove one of them"
                 )
     return [found[name][1] for name in sorted(found)]

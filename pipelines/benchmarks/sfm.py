@@ -54,6 +54,11 @@ class SfmJob:
         """Key of what its row depends on."""
         return content_key(self.way, [(photo.name, file_sha256(photo.path)) for photo in self.photos])
 
+    @property
+    def truth(self) -> str:
+        """Key of the true poses that its row is held against."""
+        return content_key([(photo.name, photo.cam_from_world) for photo in self.photos])
+
 
 def sfm_jobs(scenes: Iterable[Scene], ways: Sequence[str] = WAYS) -> list[SfmJob]:
     """All sets of all scenes in all ways; a scene without sets is one of all its photos."""
@@ -72,9 +77,9 @@ def run_sfm(jobs: Iterable[SfmJob], work: Path) -> Iterator[Row]:
     for job in jobs:
         path = work / "rows" / job.file_name
         inputs = job.inputs
-        if path.is_file() and is_current(path, inputs):
+        if path.is_file() and is_current(path, inputs, job.truth):
             continue
-        row = reconstructed(job) | {"inputs": inputs}
+        row = reconstructed(job) | {"inputs": inputs, "truth": job.truth}
         atomic_write_json(path, row)
         yield row
 

@@ -122,6 +122,19 @@ def test_a_list_of_pairs_is_held_against_the_photos(tmp_path: Path, data: Path, 
     assert "1 photos or scenes of the data set could not be read" in (tmp_path / "results" / "benchmark.md").read_text()
 
 
+def test_a_row_is_made_anew_where_the_truth_was_mended(tmp_path: Path, data: Path, run: Run) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    chosen = ("--number", "20", "--only", "castle/0000/0002", "fountain/0000/0002")
+    run(*words(copy, tmp_path / "work", *chosen))
+    cameras = copy / "castle" / "cameras.json"
+    truth = json.loads(cameras.read_text())
+    truth["0002.jpg"]["center"][1] += 0.5
+    cameras.write_text(json.dumps(truth))
+    said = run(*words(copy, tmp_path / "work", *chosen))
+    assert said.count(" true: ") == 1
+    assert "castle/0000/0002 true: " in said
+
+
 def test_rows_that_contradict_one_another_are_refused(tmp_path: Path) -> None:
     for name, inputs in (("one", "x"), ("two", "x"), ("three", "y")):
         (tmp_path / name / "rows").mkdir(parents=True)
@@ -131,6 +144,10 @@ def test_rows_that_contradict_one_another_are_refused(tmp_path: Path) -> None:
     assert len(collect([tmp_path / "one", tmp_path / "two"])) == 1
     with pytest.raises(ValueError, match="different photos, clips or options"):
         collect([tmp_path / "one", tmp_path / "three"])
+    row = {"pair": "a/b/c", "model": "true", "inputs": "x", "truth": {"yaw_deg": 1.0}}
+    (tmp_path / "two" / "rows" / "r.json").write_text(json.dumps(row))
+    with pytest.raises(ValueError, match="different true poses"):
+        collect([tmp_path / "one", tmp_path / "two"])
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", ""])
@@ -313,6 +330,10 @@ def test_sets_of_a_scene_are_jobs_of_every_way(data: Path) -> None:
         ("all", "plain", 5),
         ("all", "default", 5),
     ]
+    first = castle.photos[0]
+    moved = replace(first, cam_from_world=geometry.relative_pose(first.cam_from_world, castle.photos[1].cam_from_world))
+    other = sfm.sfm_jobs([replace(castle, photos=(moved, *castle.photos[1:]))], ["plain"])[0]
+    assert other.truth != sfm.sfm_jobs([castle], ["plain"])[0].truth
     jobs = sfm.sfm_jobs([replace(castle, sets={"minimal-0": ("0000.jpg", "0002.jpg", "0004.jpg")})], ["plain"])
     assert [photo.name for photo in jobs[0].photos] == ["0000.jpg", "0002.jpg", "0004.jpg"]
 
