@@ -120,7 +120,8 @@ def _camera(values: Mapping[str, Any], place: str) -> Intrinsics:
             f"{height_px}"
         )
     coefficients = {key: number(key, 0.0) for key in _KEYS}
-    model, distortion = _distortion(str(values.get("camera_model", "OPENCV")), coefficients, place)
+    by_flag = "OPENCV_FISHEYE" if values.get("is_fisheye") else "OPENCV"  # instant-ngp names no model
+    model, distortion = _distortion(str(values.get("camera_model", by_flag)), coefficients, place)
     return Intrinsics(
         width_px,
         height_px,

@@ -137,6 +137,21 @@ def test_fields_of_other_programs_are_understood(tmp_path: Path) -> None:
     assert camera.distortion[4] == 0.01
 
 
+@pytest.mark.parametrize(("flag", "model"), [(True, "OPENCV_FISHEYE"), (False, "PINHOLE")])
+def test_fisheyes_of_instant_ngp_are_fisheyes(flag: bool, model: str, tmp_path: Path) -> None:
+    """It has a flag in the place of the name of a model."""
+    path, _ = exported(tmp_path, "OPENCV_FISHEYE" if flag else "PINHOLE")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    expected = read_known_poses(path).views[0][1].camera
+    document.pop("camera_model", None)
+    for frame in document["frames"]:
+        frame.pop("camera_model", None)
+    path.write_text(json.dumps(document | {"is_fisheye": flag}), encoding="utf-8")
+    camera = read_known_poses(path).views[0][1].camera
+    assert camera == expected
+    assert camera.model == model
+
+
 def test_what_is_no_file_of_poses_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"known-poses must be a transforms.json or a folder with a COLMAP model"):
         read_known_poses(tmp_path / "missing")
