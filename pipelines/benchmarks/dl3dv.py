@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,7 @@ from interpose_sfm.products import Intrinsics
 
 NAME = "transforms.json"
 SCALED = ("images_2", "images_4", "images_8")
+DISTORTION = {"OPENCV": ("k1", "k2", "p1", "p2"), "PINHOLE": ()}
 
 
 def folders(data: Path) -> list[Path]:
@@ -50,13 +52,18 @@ def _photo(folder: Path, name: str, frame: Mapping[str, Any]) -> scenes.ScenePho
 
 
 def _camera(frame: Mapping[str, Any], size_px: tuple[int, int]) -> Intrinsics | None:
-    """By nerfstudio's keys, in the size of the file; distortion is left out, since it is that of full photos."""
+    """By nerfstudio's keys, in the size of the file; distortion, of rays, is that of every size."""
     if "fl_x" not in frame:
         return None
     scale_x, scale_y = size_px[0] / float(frame["w"]), size_px[1] / float(frame["h"])
     focal_y = float(frame.get("fl_y", frame["fl_x"]))
     center_px = (float(frame["cx"]) * scale_x, float(frame["cy"]) * scale_y)
-    return scenes.pinhole(size_px, (float(frame["fl_x"]) * scale_x, focal_y * scale_y), center_px)
+    camera = scenes.pinhole(size_px, (float(frame["fl_x"]) * scale_x, focal_y * scale_y), center_px)
+    kind = frame.get("camera_model", "OPENCV")
+    if kind not in DISTORTION:
+        raise ValueError(f"got the camera model {kind}, expected one of {', '.join(DISTORTION)}")
+    coefficients = tuple(float(frame.get(key, 0.0)) for key in DISTORTION[kind])
+    return replace(camera, model=kind, distortion=coefficients) if any(coefficients) else camera
 
 
 LOADER = scenes.Loader(folders, scene, f"SCENE/{NAME} and the photos in SCENE/images or SCENE/images_2, _4, _8")

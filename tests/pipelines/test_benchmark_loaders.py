@@ -193,6 +193,25 @@ def test_dl3dv_cameras_may_stand_with_the_frames(tmp_path: Path) -> None:
     assert second.camera is None
 
 
+def test_dl3dv_photos_that_are_scaled_down_keep_their_distortion(tmp_path: Path) -> None:
+    data_sets.dl3dv(tmp_path / "scene", data_sets.true_poses(2), "images_4", 4)
+    path = tmp_path / "scene" / "transforms.json"
+    document = json.loads(path.read_text())
+    document["frames"][1]["camera_model"] = "EQUIRECTANGULAR"
+    path.write_text(json.dumps(document | {"k1": 0.05, "k2": -0.01, "p1": 0.002, "p2": -0.001}))
+    scene = loaded("dl3dv", tmp_path)
+    camera = scene.photos[0].camera
+    assert camera is not None
+    assert (camera.model, camera.distortion) == ("OPENCV", (0.05, -0.01, 0.002, -0.001))
+    assert camera.focal_px == pytest.approx(data_sets.FOCAL_PX)
+    full_px = np.array([[100.0, 60.0]])
+    whole = geometry.to_colmap_camera(camera)
+    whole.rescale(*(4 * side for side in data_sets.SIZE_PX))
+    seen = geometry.pixel_to_ray(full_px, geometry.from_colmap_camera(whole, is_trusted=True))
+    assert geometry.pixel_to_ray(full_px / 4, camera) == pytest.approx(seen, abs=1e-9)
+    assert "got the camera model EQUIRECTANGULAR" in scene.left_out["images/frame_00001.png"]
+
+
 def test_navi_takes_multiview_scenes_alone_and_checks_quaternions(tmp_path: Path) -> None:
     folder = written("navi", tmp_path)
     data_sets.navi(tmp_path / "cup" / "wild_set", data_sets.true_poses())
