@@ -51,7 +51,10 @@ def main() -> int:
         if not arguments.write_only:
             for row in reconstruct(arguments) if arguments.sfm else study_pairs(arguments):
                 print(summary(row), flush=True)
-        rows = collect([arguments.work, *arguments.merge])
+        found = collect([arguments.work, *arguments.merge])
+        rows = [row for row in found if is_by_options(row, arguments)]
+        if len(rows) < len(found):
+            print(f"{len(found) - len(rows)} rows there are by other options and do not count", flush=True)
         if arguments.name == PAGE:
             page_document.write(arguments.result, rows)
         else:
@@ -156,7 +159,8 @@ def data_set_jobs(arguments: argparse.Namespace) -> Iterator[Job]:
         camera, problem = known_camera(a, b) if arguments.known_cameras else (None, "")
         for source in sources:
             if source.has(pair):
-                yield Job(pair, source, photos, {}, camera, missing(pair, scenes.get(pair.scene)) or problem)
+                why_not = missing(pair, scenes.get(pair.scene)) or problem
+                yield Job(pair, source, photos, {}, camera, arguments.known_cameras, why_not)
 
 
 def photos_of(pair: BenchmarkPair, scenes: Mapping[str, Scene]) -> tuple[ScenePhoto | None, ScenePhoto | None]:
@@ -238,6 +242,16 @@ def known_camera(a: ScenePhoto | None, b: ScenePhoto | None) -> tuple[Intrinsics
 
 
 # ---------------------------------------------------------------- what is said
+
+
+def is_by_options(row: Row, arguments: argparse.Namespace) -> bool:
+    """Whether a row was made by the estimator, frames and cameras of this run: tables are of one kind of rows."""
+    asked = {
+        "estimator": arguments.pose_estimator,
+        "frames_per_clip": arguments.frames_per_clip,
+        "known_cameras": arguments.known_cameras,
+    }
+    return all(row.get(key, value) == value for key, value in asked.items())
 
 
 def num_left_out(work: Path) -> int:

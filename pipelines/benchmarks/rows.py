@@ -47,7 +47,8 @@ class Job:
         source: Of its clips.
         photos: Paths of A and B; None where the data folder has them not.
         extra: What the row says beyond the study.
-        camera: The true one of both photos, if they are to be known.
+        camera: The true one of both photos, if they are to be known and it can be told.
+        known_cameras: Whether they are to be known.
         problem: Why it cannot be made, known beforehand.
     """
 
@@ -56,11 +57,12 @@ class Job:
     photos: tuple[Path, Path] | None
     extra: Mapping[str, object]
     camera: Intrinsics | None = None
+    known_cameras: bool = False
     problem: str = ""
 
     def file_name(self, options: StudyOptions) -> str:
         """Of its row."""
-        known = "_known" if self.camera is not None else ""
+        known = "_known" if self.known_cameras else ""
         return f"{self.pair.slug}_{self.source.name}_{options.pose_estimator}_{options.frames_per_clip}{known}.json"
 
 
@@ -127,7 +129,7 @@ def made(job: Job, work: Path, options: StudyOptions) -> Row:
         "truth": None if pair.b_from_a is None else pose_of(pair.b_from_a),
         "yaw_deg": None if pair.b_from_a is None else pair.yaw_deg,
         "overlap": None if pair.b_from_a is None else pair.overlap,
-        "known_cameras": job.camera is not None,
+        "known_cameras": job.known_cameras,
         "estimator": options.pose_estimator,
         "frames_per_clip": options.frames_per_clip,
         **job.extra,

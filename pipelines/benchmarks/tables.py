@@ -69,7 +69,7 @@ def short(row: Row) -> Row:
     """What the document needs of a row."""
     found = {key: row[key] for key in KEPT if key in row}
     if "error" in row or SFM_KEY in row:
-        return {key: value for key, value in row.items() if key != "inputs"} if SFM_KEY in row else found
+        return {key: value for key, value in row.items() if key not in ("inputs", "truth")} if SFM_KEY in row else found
     chosen = {key: {k: v for k, v in choice.items() if k != "yaw_deg"} for key, choice in row["strategies"].items()}
     return (
         found

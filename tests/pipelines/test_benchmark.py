@@ -255,12 +255,32 @@ def test_cameras_may_be_told(tmp_path: Path, run: Run) -> None:
     result = tmp_path / "results" / "benchmark.md"
     command = ("imb", "--data", tmp_path / "data", "--number", 1, "--work", tmp_path / "work", "--result", result)
     run(*command, "--known-cameras")
-    run(*command)
+    said = run(*command)
+    assert "1 rows there are by other options and do not count" in said
+    (counted,) = json.loads(result.with_name("benchmark_imb.json").read_text())["rows"]
+    assert counted["known_cameras"] is False
     guessed, known = sorted(rows_in(tmp_path / "work").values(), key=lambda row: bool(row["known_cameras"]))
     assert (known["known_cameras"], guessed["known_cameras"]) == (True, False)
     assert (known["model"], guessed["model"]) == ("none", "none")
     assert "error" not in known
     assert "## Image Matching Benchmark" in result.read_text()
+
+
+def test_cameras_that_cannot_be_told_leave_the_rows_of_guessed_ones(tmp_path: Path, data: Path, run: Run) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    for scene in ("castle", "fountain"):
+        cameras = json.loads((copy / scene / "cameras.json").read_text())
+        for camera in cameras.values():
+            camera.pop("K", None)
+        (copy / scene / "cameras.json").write_text(json.dumps(cameras))
+    run(*words(copy, tmp_path / "work", "--only", "castle/0000/0002", "--number", 20))
+    before = rows_in(tmp_path / "work")
+    run(*words(copy, tmp_path / "work", "--only", "castle/0000/0002", "--number", 20, "--known-cameras"))
+    after = rows_in(tmp_path / "work")
+    assert [after[name] for name in before] == list(before.values())
+    (added,) = (row for name, row in after.items() if name not in before)
+    assert added["known_cameras"] is True
+    assert added["error"] == "the data set does not tell the cameras of both photos"
 
 
 def test_cameras_that_differ_cannot_be_told(data: Path) -> None:
