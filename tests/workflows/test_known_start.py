@@ -108,6 +108,11 @@ def test_cameras_are_scaled_to_photos_of_their_shape_only() -> None:
     half = Intrinsics(320, 240, 250.0, 160.0, 120.0, (), True, "PINHOLE")
     views, _ = known_start.known_views(known_as("a.jpg", "b.jpg", camera=half), Path("/photos"), photo_set)
     assert views["a.jpg"].camera == CAMERA
+    whole = Intrinsics(1600, 1190, 1250.0, 800.0, 595.0, (), True, "PINHOLE")  # of whole pixels, so not quite alike
+    views, _ = known_start.known_views(known_as("a.jpg", "b.jpg", camera=whole), Path("/photos"), photo_set)
+    scaled = geometry.to_colmap_camera(whole)
+    scaled.rescale(640, 480)
+    assert geometry.to_colmap_camera(views["a.jpg"].camera).params == pytest.approx(scaled.params)
     lying = Intrinsics(480, 640, 500.0, 240.0, 320.0, (), True, "PINHOLE")
     with pytest.raises(ValueError, match=r"a.jpg has 640 x 480 px upright, its known camera 480 x 640; --keep-orient"):
         found(known_as("a.jpg", "b.jpg", camera=lying), photo_set)

@@ -162,6 +162,17 @@ def test_known_poses_and_depths_are_told_by_the_rules_of_the_published_code() ->
     assert "depth_z" not in given_names(Told(CAMERA, replace(placed(0), depths=DepthSamples())), Told())[0]
 
 
+def test_known_poses_are_told_as_world_from_cam_and_of_depths_in_a_pixel_the_nearest() -> None:
+    recorder = Recorder()
+    MapAnythingNetwork(recorder, "recorder").guess(pictures(2), [Told(CAMERA, placed(number)) for number in range(2)])
+    for number, view in enumerate(recorder.given):
+        pose = placed(number).cam_from_model
+        matrix, depths = view["camera_poses"][0].numpy(), view["depth_z"][0].numpy()
+        np.testing.assert_allclose(pose.rotation @ matrix[:3, 3] + pose.translation, 0.0, atol=1e-5)  # the centre
+        np.testing.assert_allclose(matrix[:3, :3], pose.rotation.T, atol=1e-6)
+        assert {(int(y), int(x)): depths[y, x] for y, x in np.argwhere(depths)} == {(20, 10): 2.0, (83, 100): 8.0}
+
+
 @needs_code
 def test_known_poses_reach_the_network_in_the_frame_of_the_first_picture(module: Any) -> None:
     turned, moved = [], []
