@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
@@ -39,9 +41,10 @@ class SlurmEngine(Engine):
 
         Args:
             options: Cluster, partition, time limit, and how many workers.
-            folder: For the files by which submitit and its jobs talk; on a disk that all machines see.
+            folder: For the files by which submitit and its jobs talk; on a disk that all machines see. Runs that share
+                a store share it, so each has a folder of its own there.
         """
-        self._options, self._folder = options, Path(folder)
+        self._options, self._folder = options, Path(folder) / f"{os.getpid()}-{secrets.token_hex(4)}"
         self._has_failed = False
 
     def map(
@@ -86,6 +89,8 @@ class SlurmEngine(Engine):
         """Remove the files of jobs, unless one of them died."""
         if not self._has_failed:
             shutil.rmtree(self._folder, ignore_errors=True)
+            with suppress(OSError):  # another run has files there, or there is none
+                self._folder.parent.rmdir()
 
     def _executor(self, gpus: float, cpus: float) -> Any:
         import submitit

@@ -131,6 +131,23 @@ def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(engine
     assert noted(tmp_path / "notes", "job 2") == 2
 
 
+def test_runs_that_share_a_store_leave_the_files_of_each_others_jobs_alone(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(engine_workers)
+    options = EngineOptions(engine="slurm", engine_workers=2, slurm_cluster="local", slurm_minutes=5)
+    first, second = (create_engine(options, tmp_path / "engine") for _ in range(2))
+    with contextlib.closing(first.map(Squares(tmp_path / "notes", time_s=0.5), range(3))) as results:
+        found = [next(results)]
+        second.close()
+        found += results
+    assert sorted(each.value or 0 for each in found) == [0, 1, 4]
+    assert [each.error for each in found] == [None] * 3
+    first.close()
+    assert not (tmp_path / "engine").exists()
+
+
 @pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 def test_a_ray_of_our_own_has_room_for_all_workers_and_ends(tmp_path: Path) -> None:
