@@ -54,7 +54,12 @@ class Engine(Backend, Protocol):
     """True where workers are threads of this process. Otherwise `map` sends them jobs, results and what makes a worker
     by pickle, and they share nothing with this process but its disk."""
 
-    def __init__(self, options: EngineOptions, folder: Path) -> None: ...
+    def __init__(self, options: EngineOptions, folder: Path) -> None:
+        """Begin nothing, and write nothing: one is built at the start of a run to see whether the options will do.
+
+        Raises:
+            ValueError: They will not.
+        """
 
     @abstractmethod
     def map(

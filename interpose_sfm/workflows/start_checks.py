@@ -15,7 +15,7 @@ from interpose_sfm.clips.video import UnreadableClipError, stream_frames
 from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.cameras import check_camera
 from interpose_sfm.colmap.known_poses import read_known_poses
-from interpose_sfm.engines.factory import ENGINES
+from interpose_sfm.engines.factory import create_engine
 from interpose_sfm.options import FallbackOptions, MatchingMethod, ReconstructOptions
 from interpose_sfm.options.devices import AUTO as AUTO_DEVICE
 from interpose_sfm.options.devices import check_device
@@ -39,7 +39,7 @@ def check_options(options: FallbackOptions) -> None:
         ValueError: An unknown name, a device that is not there, a file or folder that cannot be used.
         MissingDependencyError: A backend needs what is not installed.
     """
-    ENGINES.resolve(options.execution.engine)
+    create_engine(options.execution, Path())
     check_generator(options.generator, options.bridging, options.generation)
     name = options.pose_estimator
     if name != AUTO and not POSE_ESTIMATORS.resolve(name).has_weights(options.estimator_options.get(name)):
