@@ -62,6 +62,11 @@ def store_key(*parts: str) -> str:
     return json.dumps(parts, ensure_ascii=False)
 
 
+def has_store(path: Path) -> bool:
+    """Whether there is a store; one that was killed before its first end has parts and no file yet."""
+    return path.is_file() or any(path.with_name(f"{path.name}.parts").glob("*.h5"))
+
+
 class Store(ABC, Generic[_T]):
     """A mapping on disk from text keys to products of one type, for several processes and threads.
 
@@ -153,12 +158,12 @@ class Store(ABC, Generic[_T]):
         """Take over the items of another store of this kind that this one does not have.
 
         Args:
-            path: Its file, which nobody has open for writing; without it there is nothing to take.
+            path: Its file; what a killed run has left beside it counts. Without either there is nothing to take.
 
         Returns:
             How many they were.
         """
-        if not Path(path).exists():
+        if not has_store(path):
             return 0
         with type(self)(path) as other:
             lacking = sorted(set(other.keys()) - set(self.keys()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from interpose_sfm.clips.record import read_record, record_path
 from interpose_sfm.storage.atomic import atomic_write_bytes
 from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.storage.stores import has_store
 from interpose_sfm.storage.workspace import CLIPS_NAME, Workspace, is_output_folder
 from interpose_sfm.video_models.clip_store import ClipStore
 
@@ -44,7 +45,7 @@ def merge_outputs(output: Path, sources: Sequence[Path]) -> MergeResult:
     """
     sources = [Path(source) for source in sources]
     for source in sources:
-        if not (is_output_folder(source) or (source / "features.h5").is_file()):
+        if not (is_output_folder(source) or has_store(source / "features.h5")):
             raise ValueError(f"got {source}, expected the output folder or the store of a run")
     workspace = Workspace(Path(output))
     with workspace.locked():

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from bridging_scene import pan
 from interpose_sfm.cli import main as cli
 from interpose_sfm.matching.lightglue import LearnedMatcher
+from interpose_sfm.products import Features, Matches
 from interpose_sfm.storage.run_stores import open_stores
 from interpose_sfm.workflows.merge_stores import merge_outputs
 
@@ -90,6 +93,20 @@ def test_an_engine_finds_the_same_matches(
     assert code == 0
     assert found["failed"] == {}
     assert matches_in(tmp_path / "by engine") == matches_in(tmp_path / "whole")
+
+
+def test_what_a_killed_run_had_matched_is_merged(tmp_path: Path) -> None:
+    """Its items are parts still, and there is no file."""
+    matches = Matches(np.array([[1, 2]], np.uint32), np.array([0.5], np.float32))
+    features = Features(np.zeros((0, 2)), np.zeros((0, 8), np.float32), np.zeros(0, np.float32), (4, 3))
+    with open_stores(tmp_path) as stores:
+        stores.features.put("a.jpg", features)
+        stores.matches.put("a", matches)
+        for kind in ("features", "matches"):  # as a kill leaves them
+            shutil.copytree(tmp_path / f"{kind}.h5.parts", tmp_path / "copy" / f"{kind}.h5.parts")
+    assert not list((tmp_path / "copy").glob("*.h5"))
+    assert merge_outputs(tmp_path / "out", [tmp_path / "copy"]).num_matches == 1
+    assert matches_in(tmp_path / "out") == {"a": [[1, 2]]}
 
 
 def test_nothing_to_merge_is_an_error(tmp_path: Path) -> None:
