@@ -195,15 +195,18 @@ class ClipStore:
         with self._saving:
             finished = {key for key, clips in self._all().items() if clips}
             under_way = sum(price for key, price in set_aside.items() if key not in finished)
-            for path in sorted((self.folder / _TASKS).glob("*.json")):
-                task = Task(path)
-                if path.stem not in set_aside and path.stem not in finished and task.read():
+            for task in self.tasks():
+                if task.key not in set_aside and task.key not in finished and task.read():
                     under_way += task.estimate_usd
             return sum(self._costs.values()) + under_way
 
     def task(self, key: str, estimate_usd: float = 0.0) -> Task:
         """The notes about a clip under way."""
         return Task(self.folder / _TASKS / f"{key}.json", estimate_usd)
+
+    def tasks(self) -> tuple[Task, ...]:
+        """All notes that there are."""
+        return tuple(Task(path) for path in sorted((self.folder / _TASKS).glob("*.json")))
 
     def _all(self) -> dict[str, list[StoredClip]]:
         """Every clip that has a record, by key; of two with one key the first by name first."""
@@ -278,6 +281,17 @@ class Task:
 
     path: Path
     price_usd: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Of the clip."""
+        return self.path.stem
+
+    def take(self, other: Task) -> None:
+        """Take over the notes of another store, if this one has none."""
+        if not self.path.exists():
+            self.path.parent.mkdir(exist_ok=True)
+            atomic_write_bytes(self.path, other.path.read_bytes())
 
     def read(self) -> dict[str, str]:
         """The notes of the last `write`; empty before the first.

@@ -66,7 +66,10 @@ def merge_outputs(output: Path, sources: Sequence[Path]) -> MergeResult:
 
 
 def _take_clips(folder: Path, source: Path) -> int:
-    """Copy the clips that a folder of generated clips does not have, under free names."""
+    """Copy the clips that a folder of generated clips does not have, under free names.
+
+    Notes about clips under way come along: a service that was asked for one has been paid, and must not be asked again.
+    """
     if not source.is_dir():
         return 0
     store, others = ClipStore(folder, ()), ClipStore(source, ())
@@ -77,9 +80,13 @@ def _take_clips(folder: Path, source: Path) -> int:
             found = others.find(record.key)
             if found is None or store.find(record.key) is not None:
                 continue
-            number = int(found.path.stem.removesuffix("_ba").rpartition("_")[2])
-            store.save(read_record(record_path(found.path)), found.path.read_bytes(), number)
+            number = found.path.stem.removesuffix("_ba").rpartition("_")[2]
+            number = number if number.isdecimal() else "0"  # somebody has renamed it
+            store.save(read_record(record_path(found.path)), found.path.read_bytes(), int(number))
             num_taken += 1
+        for task in others.tasks():
+            if store.find(task.key) is None:
+                store.task(task.key).take(task)
         prompts = source / "prompts.json"
         if prompts.is_file() and not (folder / prompts.name).exists():
             atomic_write_bytes(folder / prompts.name, prompts.read_bytes())

@@ -22,6 +22,7 @@ from PIL import Image
 import crossfade
 import interpose_sfm
 from bridging_scene import pan
+from clip_records import VIDEO, A, B, record
 from crossfade import made
 from interpose_sfm.bridging import factory
 from interpose_sfm.cli import main as cli
@@ -29,7 +30,9 @@ from interpose_sfm.engines.slurm import SlurmEngine
 from interpose_sfm.options import GenerationOptions, ReconstructOptions
 from interpose_sfm.products import ClipState
 from interpose_sfm.retrieval.pair_list import read_pair_file
+from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.synthetic import SampleTruth
+from interpose_sfm.video_models.clip_store import ClipStore
 from interpose_sfm.workflows.make_clips import bridge_photos
 from interpose_sfm.workflows.merge_stores import merge_outputs
 from paths import HELPERS, ROOT
@@ -445,6 +448,28 @@ def test_shares_together_are_all_clips(photos: Path, log: Path, tmp_path: Path) 
     assert merge_outputs(tmp_path / "1", [tmp_path / "2"]).num_clips == 0
     again = run(photos, "--generator=crossfade", *wanted, "--output", tmp_path / "1")[1]
     assert {clip["state"] for clip in again["clips"]} == {"exists"}
+
+
+def test_a_clip_that_was_paid_for_and_not_fetched_is_known_after_a_merge(tmp_path: Path) -> None:
+    """Else the service would be asked, and paid, once more."""
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        with Workspace(folder).locked():
+            pass
+    here, there = (ClipStore(folder / "clips", (A, B)) for folder in folders)
+    with here.locked(), there.locked():
+        here.save(record("made here"), VIDEO, 0)
+        here.task("both", 1.0).write({"state": "created", "task": "ours"})
+        there.save(record("made there"), VIDEO, 0).path.rename(there.folder / "a__b_best.mp4")
+        (there.folder / "a__b_0.json").rename(there.folder / "a__b_best.json")
+        for key in ("made here", "both", "there"):
+            there.task(key, 2.0).write({"state": "created", "task": "theirs"})
+    assert merge_outputs(folders[0], folders[1:]).num_clips == 1
+    merged = ClipStore(folders[0] / "clips", (A, B))
+    notes = {task.key: task.read()["task"] for task in merged.tasks()}
+    assert notes == {"both": "ours", "there": "theirs"}
+    assert merged.spent_usd() == pytest.approx(2 * 0.5 + 1.0 + 2.0)
+    assert merged.find("made there") is not None
 
 
 @pytest.mark.parametrize("wrong", ["0/3", "4/3", "1", "a/b", "1/0"])
