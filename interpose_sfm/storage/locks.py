@@ -158,11 +158,12 @@ def claimed(path: Path, *, wait: bool = True) -> Iterator[bool]:
         Whether it is held; always true after waiting.
     """
     lock = SharedLock(path)
-    is_held = lock.try_alone()
-    while not is_held and wait:
-        time.sleep(_LOOK_S)
-        is_held = lock.try_alone()
+    is_held = False
     try:
+        is_held = lock.try_alone()
+        while not is_held and wait:
+            time.sleep(_LOOK_S)
+            is_held = lock.try_alone()
         yield is_held
     finally:
         lock.release(remove=is_held)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from interpose_sfm.storage.locks import acquire_lock
+from interpose_sfm.storage.locks import acquire_lock, claimed
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from processes import kill, start
 
@@ -110,6 +110,22 @@ def test_a_file_system_without_locks_is_warned_of(
     with Workspace(tmp_path / "run").locked() as workspace:
         assert workspace.work_dir.is_dir()
     assert "do not start a second run there" in caplog.text
+
+
+def test_who_is_interrupted_while_it_waits_for_a_claim_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("interpose_sfm.storage.locks.time.sleep", interrupt)
+    with claimed(tmp_path / "claim"):
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(KeyboardInterrupt), claimed(tmp_path / "claim"):
+            pytest.fail("two have one claim")
+        assert len(os.listdir("/proc/self/fd")) == len(before)
+        assert (tmp_path / "claim").exists()
+    assert not (tmp_path / "claim").exists()
 
 
 RACER = """
