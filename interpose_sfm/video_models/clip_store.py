@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,10 @@ logger = logging.getLogger(__name__)
 _TASKS = "tasks"
 _NAMING = "naming.claim"  # by who chooses the name of a file
 _MAX_USD = 1e6
+_CLEANING_S, _LOOK_S = (
+    5.0,
+    0.05,
+)  # how long another process may clean up, and how often it is looked whether it still does
 _UNNAMED = "clip-"  # begins the names of clips whose photos no file name can tell apart
 
 
@@ -101,8 +106,11 @@ class ClipStore:
         try:
             if lock.try_alone():
                 self._clean_up()
-            if not lock.try_share():
-                raise self._busy(lock.holder())
+            deadline = time.monotonic() + _CLEANING_S
+            while not lock.try_share():  # by who is cleaning up, or by who spends and stays
+                if time.monotonic() > deadline:
+                    raise self._busy(lock.holder())
+                time.sleep(_LOOK_S)
             yield
         finally:
             lock.release()
@@ -129,9 +137,9 @@ class ClipStore:
             self._clips = None
 
     def _clean_up(self) -> None:
-        """Remove what a killed process left half written; only while nobody else is there."""
+        """Remove what a killed process left half written or claimed; only while nobody else is there."""
         for folder in (self.folder, self.folder / _TASKS):
-            for leftover in folder.glob(f"{TEMP_PREFIX}*"):
+            for leftover in (*folder.glob(f"{TEMP_PREFIX}*"), *folder.glob("*.claim")):
                 leftover.unlink(missing_ok=True)
         self._clips = None  # others may have finished some
         self._list_unnamed()

@@ -209,7 +209,7 @@ def test_a_healthy_folder_is_read_without_a_word(tmp_path: Path, caplog: pytest.
 # ---------------------------------------------------------------- several writers
 
 
-def test_several_may_write_where_nobody_spends(tmp_path: Path) -> None:
+def test_several_may_write_where_nobody_spends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = store(tmp_path), store(tmp_path)
     with first.shared(), second.shared():
         with first.making("0" * 64, wait=False) as is_mine, second.making("0" * 64, wait=False) as is_theirs:
@@ -217,8 +217,37 @@ def test_several_may_write_where_nobody_spends(tmp_path: Path) -> None:
             assert not is_theirs
         with pytest.raises(WorkspaceBusyError), store(tmp_path).locked():
             pytest.fail("who spends is not alone")
+    monkeypatch.setattr("interpose_sfm.video_models.clip_store._CLEANING_S", 0.1)
     with first.locked(), pytest.raises(WorkspaceBusyError, match="process"), second.shared():
         pytest.fail("somebody is spending")
+
+
+def test_who_begins_while_another_cleans_up_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cleans, goes_on = threading.Event(), threading.Event()
+
+    def clean_up(_: ClipStore) -> None:
+        cleans.set()
+        goes_on.wait(60)
+
+    def share() -> None:
+        with store(tmp_path).shared():
+            pass
+
+    monkeypatch.setattr(ClipStore, "_clean_up", clean_up)
+    first = threading.Thread(target=share)
+    first.start()
+    assert cleans.wait(60)
+    threading.Timer(0.3, goes_on.set).start()
+    with store(tmp_path).shared():
+        assert goes_on.is_set()
+    first.join()
+
+
+def test_claims_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / f"{'0' * 64}.claim").touch()
+    with store(tmp_path).shared():
+        assert not list((tmp_path / "tasks").iterdir())
 
 
 def test_names_are_chosen_by_one_at_a_time(tmp_path: Path) -> None:

@@ -288,7 +288,8 @@ def test_memory_is_freed(tmp_path: Path) -> None:
     assert bench.prompts.num_closed == 1
 
 
-def test_two_runs_exclude_each_other(tmp_path: Path) -> None:
+def test_two_runs_exclude_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interpose_sfm.video_models.clip_store._CLEANING_S", 0.1)
     bench = Bench(tmp_path)
     with bench.generator.store.locked(), pytest.raises(WorkspaceBusyError):
         Bench(tmp_path).prepare(1)
