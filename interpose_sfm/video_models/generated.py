@@ -316,6 +316,10 @@ class GeneratedClips(VideoGenerator):
             finally:
                 self.close()
                 self._store.look_again()
+            for plan in missing:
+                if self._store.find(plan.key) is None and plan.key not in self._failures:
+                    detail = f"it was made elsewhere, and is not in {self._store.folder}, which all machines must see"
+                    self._failures[plan.key] = Failure(ClipStatus.GENERATION_FAILED, detail)
 
     def _make_all(self, missing: Sequence[ClipPlan], is_paid: bool, *, wait: bool) -> list[ClipPlan]:
         """Make clips, by the engine if they cost nothing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from crossfade import CrossFade, made
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.mp4 import encode_mp4
 from interpose_sfm.clips.protocol import BudgetError, check_clip, clip_requests
+from interpose_sfm.engines.local import LocalEngine
+from interpose_sfm.engines.protocol import Done
 from interpose_sfm.options import Fit, GenerationOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, ImagePair
 from interpose_sfm.storage.workspace import WorkspaceBusyError
 from interpose_sfm.video_models.devices import worker_devices
-from interpose_sfm.video_models.generated import MAX_CLIPS, ClipPrompt, GeneratedClips
+from interpose_sfm.video_models.generated import MAX_CLIPS, ClipPlan, ClipPrompt, GeneratedClips, Making
 from interpose_sfm.video_models.protocol import ClipTask, GenerationError, MadeVideo, TaskJournal
 
 A, B = "a.jpg", "b.jpg"
@@ -319,6 +321,26 @@ def test_a_failure_is_a_status_and_is_tried_again_by_the_next_run(
     again = Bench(tmp_path)
     again.prepare()
     assert [task.prompt for task in again.tasks] == ["a long description of the scene"] * 2
+
+
+class OtherDisk(LocalEngine):
+    """An engine whose workers see none of this machine's folders, as on a cluster without a shared disk."""
+
+    shares_memory = False
+
+    def map(  # type: ignore[override]
+        self, make_worker: object, jobs: Sequence[ClipPlan], *, gpus: float = 0.0, cpus: float = 1.0
+    ) -> Generator[Done[ClipPlan, Making], None, None]:
+        yield from (Done(job, Making()) for job in jobs)
+
+
+def test_clips_that_workers_leave_on_a_disk_of_their_own_are_failures(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.generator._context = dataclasses.replace(bench.context, engine=OtherDisk(), image_dir=tmp_path)
+    bench.prepare(2)
+    clip = bench.clip(1)
+    assert clip.status is ClipStatus.GENERATION_FAILED
+    assert "all machines must see" in clip.detail
 
 
 def test_a_refusal_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
