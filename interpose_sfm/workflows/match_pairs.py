@@ -13,7 +13,9 @@ from interpose_sfm.engines.shard import Shard
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.products import ImagePair, Intrinsics, PhotoSet
+from interpose_sfm.retrieval.pair_list import EXPECTED as PAIRS_EXPECTED
 from interpose_sfm.run_log import Progress, RunLog
+from interpose_sfm.storage.texts import check_file
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.named_pairs import named_pairs
 from interpose_sfm.workflows.posers import opened_posers
@@ -74,6 +76,8 @@ def match_photos(
     workspace = workspace_of(photo_dir, output)
     photo_dir = Path(photo_dir)
     check_run(photo_dir, workspace, options)
+    if isinstance(pairs, Path):
+        check_file(pairs, "pair file", PAIRS_EXPECTED)
     with workspace.locked():
         run = PhotoRun(workspace, with_device(options), RunLog(progress))
         # 1. photos -> images

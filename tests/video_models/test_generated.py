@@ -336,9 +336,9 @@ class OtherDisk(LocalEngine):
 
 def test_clips_that_workers_leave_on_a_disk_of_their_own_are_failures(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.generator._context = dataclasses.replace(bench.context, engine=OtherDisk(), image_dir=tmp_path)
-    bench.prepare(2)
-    clip = bench.clip(1)
+    remote = dataclasses.replace(bench.context, engine=OtherDisk(), image_dir=tmp_path)
+    generator = GeneratedClips("crossfade", lambda _: bench.models[0], ["cpu"], remote, bench.prompts)
+    clip = generator.generate(PAIR, REQUESTS[1])
     assert clip.status is ClipStatus.GENERATION_FAILED
     assert "all machines must see" in clip.detail
 

@@ -18,6 +18,7 @@ from interpose_sfm.cli import main as cli
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.products import Features, Matches
 from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.workflows.match_pairs import match_photos
 from interpose_sfm.workflows.merge_stores import merge_outputs
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
@@ -68,6 +69,12 @@ def test_shares_together_are_all_matches(
     assert merge_outputs(tmp_path / "1", [tmp_path / "2"]).num_matches == 0
     monkeypatch.setattr(LearnedMatcher, "match", lambda *_: pytest.fail("a pair is matched twice"))
     assert run(*arguments, tmp_path / "1")[0] == 0
+
+
+def test_a_pair_file_that_is_not_there_is_told_before_anything_is_made(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no pair file .*none\.txt; expected a text file"):
+        match_photos(photos, tmp_path / "out", pairs=tmp_path / "none.txt")
+    assert not (tmp_path / "out").exists()
 
 
 def test_several_outputs_may_have_one_store(photos: Path, pair_file: Path, tmp_path: Path) -> None:
