@@ -9,6 +9,7 @@ from pathlib import Path
 
 from interpose_sfm.bridging.factory import NO_BRIDGING
 from interpose_sfm.colmap.cameras import refined_cameras
+from interpose_sfm.engines.protocol import WorkerDiedError
 from interpose_sfm.engines.shard import Shard
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import ReconstructOptions
@@ -69,6 +70,7 @@ def match_photos(
 
     Raises:
         ValueError: Bad input.
+        BaseException: What matching a pair raised, such as an OSError on a full disk; what was matched by then is kept.
         WorkspaceBusyError: Another run works in the output folder.
     """
     start = time.monotonic()
@@ -118,6 +120,8 @@ def _match(pairs: Sequence[ImagePair], views: PhotoViews, photo_set: PhotoSet, r
         for done in ahead.all():
             num_done += len(done.job.pairs)
             run.log.tell("learned matching", num_done, len(pairs))
+            if done.error is not None and not isinstance(done.error, WorkerDiedError):
+                raise done.error
             if done.error is not None:
                 failed.update({f"{pair.a} {pair.b}": str(done.error) for pair in done.job.pairs})
     return failed

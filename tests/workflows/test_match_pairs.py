@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import shutil
@@ -75,6 +76,20 @@ def test_a_pair_file_that_is_not_there_is_told_before_anything_is_made(photos: P
     with pytest.raises(ValueError, match=r"there is no pair file .*none\.txt; expected a text file"):
         match_photos(photos, tmp_path / "out", pairs=tmp_path / "none.txt")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_ends_the_command_and_is_told_once(
+    photos: Path, pair_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def extract(*_: object) -> Features:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LearnedMatcher, "extract", extract)
+    arguments = map(str, (photos, "--pair-file", pair_file, FAST, "--output", tmp_path / "out"))
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        assert cli.main(["match", *arguments]) == 3
+    assert err.getvalue().count("No space left on device") == 1
 
 
 def test_several_outputs_may_have_one_store(photos: Path, pair_file: Path, tmp_path: Path) -> None:
