@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from interpose_sfm.products import ImagePair
 from interpose_sfm.storage.atomic import atomic_write_json
 from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.locks import claimed
 from interpose_sfm.storage.texts import read_text
 from interpose_sfm.video_models.captioners import Caption, Captioner, create_captioner, one_line
 from interpose_sfm.video_models.generated import ClipPrompt
@@ -119,6 +120,7 @@ class PairPrompts:
             return PairEntry(pair, prompts_of(Caption("", "")), captioner.name)
         images = [self._context.load_image(name) for name in (pair.a, pair.b)]
         photos = tuple(content_key(image) for image in images)
+        self._known = None  # other processes may have asked meanwhile
         known = self._written().get(pair)
         if known is not None and known.captioner == captioner.name and known.photos == photos:
             return known
@@ -144,14 +146,30 @@ class PairPrompts:
     def _save(self) -> None:
         if self._path is None or self._context.is_dry_run or not self._used:
             return
-        entries = {**self._written(), **self._used}
-        if entries == self._written():
-            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(
-            self._path, {"format": FILE_FORMAT, "pairs": [_as_json(e) for _, e in sorted(entries.items())]}
-        )
-        self._known = entries
+        with claimed(self._path.with_suffix(".claim")):  # other processes may write theirs, which stay
+            self._known = None
+            entries = {**self._written(), **self._used}
+            if entries != self._written():
+                _write(self._path, entries)
+                self._known = entries
+
+
+def take_prompts(path: Path, other: Path) -> None:
+    """Add the prompts of another prompt file, if it exists, for pairs that this one does not have.
+
+    Raises:
+        ValueError: One of the two is no such file.
+    """
+    if not other.is_file():
+        return
+    with claimed(path.with_suffix(".claim")):
+        entries = read_prompt_file(path) if path.is_file() else {}
+        _write(path, {**read_prompt_file(other), **entries})
+
+
+def _write(path: Path, entries: Mapping[ImagePair, PairEntry]) -> None:
+    atomic_write_json(path, {"format": FILE_FORMAT, "pairs": [_as_json(e) for _, e in sorted(entries.items())]})
 
 
 def _as_json(entry: PairEntry) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interpose_sfm.clips.record import read_record, record_path
-from interpose_sfm.storage.atomic import atomic_write_bytes
 from interpose_sfm.storage.run_stores import open_stores
 from interpose_sfm.storage.stores import has_store
 from interpose_sfm.storage.workspace import CLIPS_NAME, Workspace, is_output_folder
 from interpose_sfm.video_models.clip_store import ClipStore
+from interpose_sfm.video_models.prompts import FILE_NAME as PROMPTS_NAME
+from interpose_sfm.video_models.prompts import take_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,5 @@ def _take_clips(folder: Path, source: Path) -> int:
         for task in others.tasks():
             if store.find(task.key) is None:
                 store.task(task.key).take(task)
-        prompts = source / "prompts.json"
-        if prompts.is_file() and not (folder / prompts.name).exists():
-            atomic_write_bytes(folder / prompts.name, prompts.read_bytes())
+        take_prompts(folder / PROMPTS_NAME, source / PROMPTS_NAME)
     return num_taken

@@ -17,7 +17,14 @@ from interpose_sfm.clips.files import index_clips
 from interpose_sfm.products import ImageArray, ImagePair
 from interpose_sfm.video_models import prompts
 from interpose_sfm.video_models.captioners import Caption
-from interpose_sfm.video_models.prompts import FILE_NAME, NEGATIVE, PairPrompts, prompts_of, read_prompt_file
+from interpose_sfm.video_models.prompts import (
+    FILE_NAME,
+    NEGATIVE,
+    PairPrompts,
+    prompts_of,
+    read_prompt_file,
+    take_prompts,
+)
 from interpose_sfm.video_models.protocol import GenerationContext
 
 PHOTOS = {name: texture(seed, 64, 48) for seed, name in enumerate(("a.jpg", "b.jpg", "c.jpg"))}
@@ -106,6 +113,38 @@ def test_other_photos_of_the_same_names_are_described_anew(tmp_path: Path, clerk
     PairPrompts(scene(tmp_path)).prompts(AB)
     PairPrompts(scene(tmp_path, {**PHOTOS, "b.jpg": PHOTOS["c.jpg"]})).prompts(AB)
     assert len(clerk.asked) == 2
+
+
+def test_two_runs_with_one_store_share_what_the_captioner_says(tmp_path: Path, clerk: Clerk) -> None:
+    first, second = PairPrompts(scene(tmp_path)), PairPrompts(scene(tmp_path))
+    both = second.prompts(AB), first.prompts(BC)
+    assert second.prompts(BC) == both[1]
+    assert first.prompts(AB) == both[0]
+    assert len(clerk.asked) == 2
+    first.close()
+    assert sorted(read_prompt_file(tmp_path / FILE_NAME)) == [AB, BC]
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_one_run_writes_beside_another_and_takes_nothing_away(tmp_path: Path, clerk: Clerk) -> None:
+    first, second = PairPrompts(scene(tmp_path)), PairPrompts(scene(tmp_path))
+    first.prompts(AB)
+    second.prompts(BC)
+    first.prompts(ImagePair("a.jpg", "c.jpg"))
+    assert len(read_prompt_file(tmp_path / FILE_NAME)) == 3
+
+
+def test_prompts_of_another_store_are_taken_over_and_ours_stay(tmp_path: Path, clerk: Clerk) -> None:
+    for folder, pairs in (("a", [AB]), ("b", [AB, BC])):
+        run = PairPrompts(scene(tmp_path / folder))
+        for pair in pairs:
+            run.prompts(pair)
+        run.close()
+    ours, theirs = (read_prompt_file(tmp_path / folder / FILE_NAME) for folder in ("a", "b"))
+    assert ours[AB] != theirs[AB]
+    take_prompts(tmp_path / "a" / FILE_NAME, tmp_path / "b" / FILE_NAME)
+    take_prompts(tmp_path / "a" / FILE_NAME, tmp_path / "nowhere" / FILE_NAME)
+    assert read_prompt_file(tmp_path / "a" / FILE_NAME) == {AB: ours[AB], BC: theirs[BC]}
 
 
 def test_another_captioner_is_asked_again(tmp_path: Path, clerk: Clerk) -> None:
