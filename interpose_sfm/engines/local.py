@@ -21,6 +21,7 @@ MAX_THREADS = 4  # a pair of 2048 key points takes some 300 MB
 NUM_WAITING = 1  # jobs that are taken ahead, so that no thread waits while the caller looks at a result
 
 _LOOK_S = 0.2  # how often the waiting thread lets a signal through
+_GRACE_S = 0.1  # for threads that are at their end: stopped in a callback of Python's own, they would complain
 _PATIENCE_S = 60.0  # a step of a large model on a slow device
 _END = object()
 
@@ -118,9 +119,12 @@ def in_threads(
         _drain(waiting)
         for _ in threads:
             waiting.put(_END)
-        if not is_complete:
-            at_work.stop()
-        _wait_for(threads)
+        try:
+            _join(threads, _GRACE_S)
+        finally:
+            if not is_complete:
+                at_work.stop()
+            _wait_for(threads)
 
 
 def _done(worker: Worker[J, R], job: J) -> Done[J, R]:
@@ -199,10 +203,14 @@ def _drain(waiting: queue.SimpleQueue[Any]) -> None:
 
 def _wait_for(threads: Iterable[threading.Thread]) -> None:
     """Wait a while for threads that are to end; what is left ends with the process."""
-    deadline = time.monotonic() + _PATIENCE_S
+    _join(threads, _PATIENCE_S)
     for thread in threads:
-        if thread.ident is None:  # an interrupt may come before all are started
-            continue
-        thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
             logger.warning("%s does not stop; it ends with the process", thread.name)
+
+
+def _join(threads: Iterable[threading.Thread], time_s: float) -> None:
+    deadline = time.monotonic() + time_s
+    for thread in threads:
+        if thread.ident is not None:  # an interrupt may come before all are started
+            thread.join(max(0.0, deadline - time.monotonic()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -117,3 +119,21 @@ def test_workers_that_fail_at_once_are_told_once(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValueError, match="no weights"):
         list(in_threads(fail, range(8), 4))  # type: ignore[arg-type]
     assert not told
+
+
+def test_a_thread_that_is_about_to_end_is_not_stopped() -> None:
+    """It might be in a callback of Python's own by then, which swallows the stop and complains."""
+    numbers, stopped = itertools.count(), list[BaseException]()
+
+    def broken() -> Callable[[int], int]:
+        try:
+            for _ in range(5 * next(numbers)):
+                time.sleep(0.002)
+        except BaseException as error:
+            stopped.append(error)
+            raise
+        raise FileNotFoundError("no weights")
+
+    with pytest.raises(FileNotFoundError):
+        list(in_threads(broken, range(4), 2))
+    assert not stopped
