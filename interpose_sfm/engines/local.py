@@ -32,6 +32,11 @@ class LocalEngine(Engine):
     name = "local"
     shares_memory: ClassVar[bool] = True
 
+    @classmethod
+    def probe(cls) -> str:
+        """See `Backend.probe`."""
+        return "threads of the process that is started"
+
     def __init__(self, options: EngineOptions | None = None, folder: Path | None = None) -> None:
         """Begin nothing.
 

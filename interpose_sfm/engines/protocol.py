@@ -61,6 +61,15 @@ class Engine(Backend, Protocol):
             ValueError: They will not.
         """
 
+    @classmethod
+    def check(cls, options: EngineOptions) -> None:
+        """Look at the start of a run whether one could work here; makes and asks nothing.
+
+        Raises:
+            ValueError: It could not; the message says why, and what to do.
+        """
+        return
+
     @abstractmethod
     def map(
         self, make_worker: Callable[[], Worker[J, R]], jobs: Iterable[J], *, gpus: float = 0.0, cpus: float = 1.0

@@ -8,6 +8,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
@@ -35,6 +36,11 @@ class RayEngine(Engine):
 
     name = "ray"
     requires: ClassVar[Mapping[str, str]] = {"ray": "pip install 'interpose_sfm[ray]'"}
+
+    @classmethod
+    def probe(cls) -> str:
+        """See `Backend.probe`."""
+        return f"ray {metadata.version('ray')}"
 
     def __init__(self, options: EngineOptions, folder: Path) -> None:
         """Start nothing yet.
@@ -78,12 +84,22 @@ class RayEngine(Engine):
 
         if not ray.is_initialized():
             if self._options.ray_address:
-                ray.init(self._options.ray_address, log_to_driver=False)
+                self._join(ray, self._options.ray_address)
             else:  # with as many cores as workers are wanted
                 cores = max(os.cpu_count() or 1, math.ceil(self._options.engine_workers * cpus))
                 ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
             self._is_ours = True
         return ray
+
+    @staticmethod
+    def _join(ray: Any, address: str) -> None:
+        try:
+            ray.init(address, log_to_driver=False)
+        except ConnectionError as error:  # which names an option of Ray's own command
+            raise ConnectionError(
+                f"got no Ray cluster at --ray-address {address}; start one with "
+                "`ray start --head`, or leave --ray-address out for a Ray on this machine alone"
+            ) from error
 
 
 class _WorkerActor:

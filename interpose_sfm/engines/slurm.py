@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Generic
@@ -35,6 +36,21 @@ class SlurmEngine(Engine):
 
     name = "slurm"
     requires: ClassVar[Mapping[str, str]] = {"submitit": "pip install 'interpose_sfm[slurm]'"}
+
+    @classmethod
+    def check(cls, options: EngineOptions) -> None:
+        """See `Engine.check`; the executors that need no Slurm work anywhere."""
+        if options.slurm_cluster == "slurm" and shutil.which("srun") is None:
+            raise ValueError(
+                "engine slurm: got a machine without srun, expected one of a Slurm cluster, such as its login node; "
+                "or leave --engine out to work on this machine alone"
+            )
+
+    @classmethod
+    def probe(cls) -> str:
+        """See `Backend.probe`."""
+        cls.check(EngineOptions())
+        return f"submitit {metadata.version('submitit')}"
 
     def __init__(self, options: EngineOptions, folder: Path) -> None:
         """Submit nothing yet.

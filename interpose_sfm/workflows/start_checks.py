@@ -15,7 +15,6 @@ from interpose_sfm.clips.video import UnreadableClipError, stream_frames
 from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.cameras import check_camera
 from interpose_sfm.colmap.known_poses import read_known_poses
-from interpose_sfm.engines.factory import create_engine
 from interpose_sfm.options import FallbackOptions, MatchingMethod, ReconstructOptions
 from interpose_sfm.options.devices import AUTO as AUTO_DEVICE
 from interpose_sfm.options.devices import check_device
@@ -36,10 +35,10 @@ def check_options(options: FallbackOptions) -> None:
     """Look at what options name: backends, devices, files and folders. Makes nothing, and loads no weights.
 
     Raises:
-        ValueError: An unknown name, a device that is not there, a file or folder that cannot be used.
+        ValueError: An unknown name, a device or cluster that is not there, a file or folder that cannot be used.
         MissingDependencyError: A backend needs what is not installed.
     """
-    create_engine(options.execution, Path())
+    ENGINES.resolve(options.execution.engine).check(options.execution)
     check_generator(options.generator, options.bridging, options.generation)
     name = options.pose_estimator
     if name != AUTO and not POSE_ESTIMATORS.resolve(name).has_weights(options.estimator_options.get(name)):

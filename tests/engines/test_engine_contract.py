@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import engine_workers
 from engine_workers import Squares, broken_maker, noted
 from interpose_sfm.engines.factory import ENGINES, create_engine
 from interpose_sfm.engines.protocol import Engine, WorkerDiedError
-from interpose_sfm.options import EngineOptions, FallbackOptions
+from interpose_sfm.options import EngineOptions, FallbackOptions, ReconstructOptions
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.workflows.start_checks import check_options
 
@@ -202,3 +203,31 @@ def test_an_engine_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(MissingDependencyError, match=rf"pip install 'interpose_sfm\[{name}\]'"):
             create_engine(EngineOptions(engine=name), tmp_path)
     assert set(ENGINES.builtin) == {"local", "ray", "slurm"}
+
+
+def test_slurm_is_asked_for_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told at the start of a run and by the doctor, not by a defect after COLMAP has mapped."""
+    pytest.importorskip("submitit")
+    options = ReconstructOptions(execution=EngineOptions(engine="slurm"))
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(ValueError, match="a machine without srun"):
+        check_options(options)
+    with pytest.raises(ValueError, match="a machine without srun"):
+        ENGINES.resolve("slurm").probe()
+    check_options(replace(options, execution=EngineOptions(engine="slurm", slurm_cluster="local")))
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    check_options(options)
+    assert "submitit" in ENGINES.resolve("slurm").probe()
+
+
+def test_a_ray_cluster_that_is_not_there_is_told_by_our_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def init(address: str, **_: object) -> None:
+        raise ConnectionError(f"no {address}: set the `--address` flag")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    engine = create_engine(EngineOptions(engine="ray", ray_address="auto"), tmp_path)
+    with pytest.raises(ConnectionError, match="got no Ray cluster at --ray-address auto"):
+        next(engine.map(Squares(tmp_path / "notes"), range(1)))
