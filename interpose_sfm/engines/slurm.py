@@ -59,15 +59,7 @@ class SlurmEngine(Engine):
             options: Cluster, partition, time limit, and how many workers.
             folder: For the files by which submitit and its jobs talk; on a disk that all machines see. Runs that share
                 a store share it, so each has a folder of its own there.
-
-        Raises:
-            ValueError: This machine has no Slurm.
         """
-        if options.slurm_cluster == "slurm" and shutil.which("srun") is None:  # what submitit looks for, only later
-            raise ValueError(
-                "option engine: got 'slurm', but there is no srun on this machine; start on a machine from which jobs "
-                "of Slurm are submitted, or choose another engine"
-            )
         self._options, self._folder = options, Path(folder) / f"{os.getpid()}-{secrets.token_hex(4)}"
         self._has_failed = False
 
