@@ -112,7 +112,7 @@ def index_clips(
 def check_any_clip_dir(folders: Sequence[Path]) -> None:
     """Raise a ValueError if the generator ``clips`` is given no folder."""
     if not folders:
-        raise ValueError("the generator 'clips' needs a folder with clips: set clip_dirs")
+        raise ValueError("the generator 'clips' needs a folder with clips: name one by --clips (in Python: clip_dirs)")
 
 
 def check_clip_dir(folder: Path) -> None:

@@ -117,6 +117,7 @@ def _match(pairs: Sequence[ImagePair], views: PhotoViews, photo_set: PhotoSet, r
         posers.matching(posers.poser(views), views, pairs) as ahead,
     ):
         num_done = 0
+        run.log.tell("learned matching", num_done, len(pairs))
         for done in ahead.all():
             num_done += len(done.job.pairs)
             run.log.tell("learned matching", num_done, len(pairs))

@@ -41,9 +41,11 @@ def merge_outputs(output: Path, sources: Sequence[Path]) -> MergeResult:
         sources: Output folders or stores of other runs on the same photos; they stay as they are.
 
     Raises:
-        ValueError: A source that is neither.
+        ValueError: A source that is neither, or none at all.
         WorkspaceBusyError: Another run works in the output folder.
     """
+    if not sources:
+        raise ValueError(f"got no folder to merge into {output}, expected one or more after it")
     sources = [Path(source) for source in sources]
     for source in sources:
         if not (is_output_folder(source) or has_store(source / "features.h5")):

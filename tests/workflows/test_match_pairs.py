@@ -17,6 +17,7 @@ from PIL import Image
 from bridging_scene import pan
 from interpose_sfm.cli import main as cli
 from interpose_sfm.matching.lightglue import LearnedMatcher
+from interpose_sfm.options import MatchingOptions, ReconstructOptions
 from interpose_sfm.products import Features, Matches
 from interpose_sfm.storage.run_stores import open_stores
 from interpose_sfm.workflows.match_pairs import match_photos
@@ -134,3 +135,22 @@ def test_what_a_killed_run_had_matched_is_merged(tmp_path: Path) -> None:
 def test_nothing_to_merge_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected the output folder"):
         merge_outputs(tmp_path / "out", [tmp_path / "nowhere"])
+    assert cli.main(["merge", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pair_file_that_is_not_there_is_told_before_anything_is_made(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = cli.main(["match", str(photos), "--output", str(tmp_path / "out"), "--pair-file", str(tmp_path / "no.txt")])
+    assert code == 2
+    assert "there is no pair file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_stage_is_told_before_the_first_pair_is_done(photos: Path, pair_file: Path, tmp_path: Path) -> None:
+    """Otherwise its time is shown as that of the stage before it."""
+    told: list[tuple[str, int, int]] = []
+    options = ReconstructOptions(matching=MatchingOptions(max_keypoints=256))
+    match_photos(photos, tmp_path / "out", options, pair_file, progress=lambda *how_far: told.append(how_far))
+    assert [done for stage, done, _ in told if stage == "learned matching"] == list(range(6))
