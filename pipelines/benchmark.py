@@ -120,6 +120,12 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--generator makes clips in the folder that --clips names; name one")
     if arguments.only_clips and not arguments.generator:
         parser.error("--only-clips needs the --generator that makes them")
+    for option in ("size", "number"):
+        if (number := getattr(arguments, option)) is not None and number < 1:
+            parser.error(f"got --{option} {number}, expected 1 or more")
+    for folder in [*arguments.merge, *(() if arguments.generator else arguments.clips)]:
+        if not folder.is_dir():
+            parser.error(f"there is no folder {folder}, which --merge or --clips names")
     if arguments.sfm and arguments.name == PAGE:
         parser.error("the page has pairs of photos only, which --sfm cannot reconstruct")
     arguments.work = arguments.work or ROOT / "build" / "benchmark" / arguments.name

@@ -90,6 +90,18 @@ def without_seconds(document: Path) -> tuple[str, str]:
     return document.read_text(), json.dumps(rows)
 
 
+@pytest.mark.parametrize(
+    "wrong", [("--size", "0"), ("--number", "-1"), ("--clips", "nowhere"), ("--merge", "nowhere"), ("--kinds", "foo")]
+)
+def test_wrong_arguments_leave_the_document_as_it_is(
+    tmp_path: Path, data: Path, run: Run, wrong: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*words(data, tmp_path / "work", *wrong))
+    assert ended.value.code == 2
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_file_that_is_damaged_costs_one_row(tmp_path: Path, data: Path, run: Run) -> None:
     copy = shutil.copytree(data, tmp_path / "data")
     run(*words(copy, tmp_path / "work", "--write-only"))  # nothing there: a document without figures
