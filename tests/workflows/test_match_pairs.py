@@ -73,7 +73,7 @@ def test_shares_together_are_all_matches(
     assert run(*arguments, tmp_path / "1")[0] == 0
 
 
-def test_a_pair_file_that_is_not_there_is_told_before_anything_is_made(photos: Path, tmp_path: Path) -> None:
+def test_match_photos_refuses_a_pair_file_that_is_not_there(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no pair file .*none\.txt; expected a text file"):
         match_photos(photos, tmp_path / "out", pairs=tmp_path / "none.txt")
     assert not (tmp_path / "out").exists()
