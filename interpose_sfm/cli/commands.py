@@ -215,7 +215,7 @@ class _Merge(Command):
 
     Attributes:
         output: Output folder of a run, or a new one.
-        sources: Output folders of other runs on the same photos, which stay as they are.
+        sources: Output folders of other runs on the same photos, which keep what they hold.
     """
 
     output: Annotated[Positional[Path], tyro.conf.arg(metavar="OUTPUT")]

@@ -150,12 +150,17 @@ class PhotoLedger:
             overwrite: Whether images of other photos may give way.
 
         Raises:
-            ValueError: The folder holds images of other photos, or files of something else under the names of these.
+            ValueError: The folder holds images of photos that this one lacks, or files of something else under the
+                names of these.
         """
-        if not overwrite and self._is_of_others(files, photo_dir):
+        lacking = () if overwrite else self._lacking(files, photo_dir)
+        if lacking:
+            which = (
+                f"{len(lacking)} of them, such as {lacking[0]}" if len(lacking) < len(self._earlier) else "all of them"
+            )
             raise ValueError(
-                f"{self.image_dir.parent} is the output of the photos in {self._photo_dir}, and {photo_dir} has none "
-                "of them; choose another output folder, or replace what is there with --overwrite"
+                f"{self.image_dir.parent} is the output of the photos in {self._photo_dir}, and {photo_dir} lacks "
+                f"{which}; choose another output folder, or replace what is there with --overwrite"
             )
         self._remove(self._names - files.keys())
         for name, path in files.items():
@@ -165,11 +170,13 @@ class PhotoLedger:
         self._names, self._photo_dir = set(files), str(photo_dir.resolve())
         self._write()
 
-    def _is_of_others(self, files: dict[str, Path], photo_dir: Path) -> bool:
-        """Whether the last run was of another folder, and none of its photos is in this one."""
-        if not self._earlier or self._photo_dir == str(photo_dir.resolve()):
-            return False
-        return not any(name in files and record.is_of(files[name]) for name, record in self._earlier.items())
+    def _lacking(self, files: dict[str, Path], photo_dir: Path) -> tuple[str, ...]:
+        """Photos of the last run that another folder has not; none where the folder is the same: there they may go."""
+        if self._photo_dir == str(photo_dir.resolve()):
+            return ()
+        return tuple(
+            name for name, record in self._earlier.items() if name not in files or not record.is_of(files[name])
+        )
 
     def remember(self, name: str, record: PhotoRecord) -> None:
         """Note a photo that is in its place; every so often on disk, for a run that follows a killed one."""

@@ -38,7 +38,7 @@ def merge_outputs(output: Path, sources: Sequence[Path]) -> MergeResult:
 
     Args:
         output: Output folder of a run, or a new one.
-        sources: Output folders or stores of other runs on the same photos; they stay as they are.
+        sources: Output folders or stores of other runs on the same photos; they keep what they hold.
 
     Raises:
         ValueError: A source that is neither, or none at all.

@@ -280,6 +280,21 @@ def test_an_output_of_other_photos_is_not_replaced_unasked(folder: Path) -> None
     assert names_of(photo_set) == files_in(image_dir) == ["a.jpg"]
 
 
+def test_an_output_is_not_replaced_unasked_by_that_of_some_of_its_photos(folder: Path) -> None:
+    """A model of all photos would give way to one of a few."""
+    put(folder, "a.jpg", "sub/b.jpg")
+    image_dir = collect(folder).image_dir
+    some = folder.parent / "some"
+    some.mkdir()
+    shutil.copy(folder / "a.jpg", some / "a.jpg")
+    with pytest.raises(ValueError, match=r"some lacks 1 of them, such as sub/b\.jpg; .*--overwrite"):
+        collect(some, image_dir.parent)
+    assert files_in(image_dir) == ["a.jpg", "sub/b.jpg"]
+    assert names_of(collect_photos(some, image_dir, OPTIONS, overwrite=True)) == ["a.jpg"]
+    put(some, "c.jpg")
+    assert names_of(collect(some, image_dir.parent)) == ["a.jpg", "c.jpg"]
+
+
 def test_originals_survive_when_a_link_becomes_a_conversion(folder: Path) -> None:
     """Earlier versions linked the image to the original: writing into it would destroy the photo."""
     put(folder, "a.jpg")
