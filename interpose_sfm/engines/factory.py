@@ -32,7 +32,7 @@ def create_engine(options: EngineOptions, folder: Path) -> Engine:
         folder: For its files, if it needs any.
 
     Raises:
-        ValueError: Unknown name, the message lists the known ones; or an engine that cannot work on this machine.
+        ValueError: Unknown name; the message lists the known ones.
         MissingDependencyError: Something it needs is not installed; the message holds the pip command.
     """
     return ENGINES.resolve(options.engine)(options, folder)

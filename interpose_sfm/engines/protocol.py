@@ -55,11 +55,7 @@ class Engine(Backend, Protocol):
     by pickle, and they share nothing with this process but its disk."""
 
     def __init__(self, options: EngineOptions, folder: Path) -> None:
-        """Begin nothing, and write nothing: one is built at the start of a run to see whether the options will do.
-
-        Raises:
-            ValueError: They will not.
-        """
+        """Begin nothing, and write nothing."""
 
     @classmethod
     def check(cls, options: EngineOptions) -> None:

@@ -80,13 +80,4 @@ def _with_two_focals(photo: Intrinsics) -> Intrinsics:
 def _frame_intrinsics(photo: Intrinsics, frame_from_photo: FrameMapping, clip: Clip) -> Intrinsics:
     """The camera of a frame that shows a photo scaled and shifted."""
     height_px, width_px = clip.frames[0].shape[:2]
-    scale_x, scale_y = frame_from_photo.scale
-    return replace(
-        photo,
-        width_px=width_px,
-        height_px=height_px,
-        focal_px=photo.focal_px * (scale_x + photo.aspect * scale_y) / (1.0 + photo.aspect),
-        aspect=photo.aspect * scale_y / scale_x,
-        cx_px=scale_x * photo.cx_px + frame_from_photo.offset_px[0],
-        cy_px=scale_y * photo.cy_px + frame_from_photo.offset_px[1],
-    )
+    return photo.scaled((width_px, height_px), frame_from_photo.scale, frame_from_photo.offset_px)

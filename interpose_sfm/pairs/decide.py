@@ -29,8 +29,6 @@ MAX_GUESSED_TURN_DEG = 25.0
 """A turn errs in proportion to the focal length. Clips of photos without EXIF put it at two thirds of COLMAP's guess in
 the median (docs/results/interpose_pairs.md), so that wider turns err by more than a cycle of links is allowed to."""
 
-_GIVEN_OUT = (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
@@ -98,7 +96,7 @@ def decide_alone(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
         return LinkDecision(LinkVerdict.NO_GEOMETRY, matched.two_view.status.value)
     verdict, detail = judge(matched.link, limits)
     turn_deg = float(geometry.rotation_angle_deg(matched.link.b_from_a.rotation))
-    if findings.guessed_focal and turn_deg > MAX_GUESSED_TURN_DEG and verdict in _GIVEN_OUT:
+    if findings.guessed_focal and turn_deg > MAX_GUESSED_TURN_DEG and verdict.tells_pose:
         verdict = LinkVerdict.UNSURE_POSE
         detail = (
             f"a turn of {turn_deg:.0f} degrees errs with the focal lengths, which are a guess: neither EXIF nor a clip "
@@ -163,7 +161,7 @@ def pixels_believe(bridged: PairOutcome, limits: ConsensusOptions) -> bool:
     A pure rotation does as well.
     """
     found = decide_proposed((), replace(bridged, link=None), limits)
-    return found is not None and found.verdict in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
+    return found is not None and found.verdict.tells_pose
 
 
 def _witnessed(link: Link, agreeing: Mapping[str, tuple[str, ...]]) -> str:

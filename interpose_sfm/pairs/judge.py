@@ -222,7 +222,7 @@ def _found_alone(found: JudgedProposal, limits: ConsensusOptions) -> tuple[LinkV
     verdict, detail = judge(own, limits)
     if _leads_there(own, pose, verdict):
         return verdict, f"the photos' own matches lead there as well: {detail}"
-    if verdict in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY):
+    if verdict.tells_pose:
         away_deg = turn_between_deg(own.b_from_a, pose)
         return LinkVerdict.RIVAL, f"the photos' own matches lead elsewhere, {away_deg:.0f} degrees away: {detail}"
     return None
@@ -231,7 +231,7 @@ def _found_alone(found: JudgedProposal, limits: ConsensusOptions) -> tuple[LinkV
 def is_settled_alone(found: JudgedProposal, limits: ConsensusOptions) -> bool:
     """Whether the photos' own matches settle the pair where a proposal leads: another one would lead there or fail."""
     decided = _found_alone(found, limits)
-    return decided is not None and decided[0] in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
+    return decided is not None and decided[0].tells_pose
 
 
 def _leads_there(own: Link, pose: Pose, verdict: LinkVerdict) -> bool:

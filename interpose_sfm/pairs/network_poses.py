@@ -20,7 +20,6 @@ from interpose_sfm.products import (
     ImagePair,
     JudgedProposal,
     Link,
-    LinkVerdict,
     Pose,
     PoseHypothesis,
     PoseProposal,
@@ -31,8 +30,6 @@ from interpose_sfm.products import (
 )
 
 MAX_DISTANCE_TO_GUESS_DEG = 10.0  # of a network's pose from the link's, in rotation and in direction
-
-_SETTLED = (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
 
 
 class NetworkPoses:
@@ -73,7 +70,7 @@ class NetworkPoses:
             return ()
         judged = self._judged(pair, a, b, self._asked(pair, ()), self._network.name)
         beside = self._as_many_as_it_sees(beside)
-        if not beside or any(judge_proposed(found, self._limits)[0] in _SETTLED for found in judged):
+        if not beside or any(judge_proposed(found, self._limits)[0].tells_pose for found in judged):
             return judged
         source = f"{self._network.name} with {len(beside)} photos beside"
         return judged + self._judged(pair, a, b, self._asked(pair, beside), source)

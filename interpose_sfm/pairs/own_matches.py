@@ -21,6 +21,7 @@ class OwnMatches:
 
     def __init__(self, cache: LearnedCache, seed: int) -> None:
         self._cache, self._seed = cache, seed
+        self._last: tuple[object, PairMatch] | None = None
 
     @property
     def _least(self) -> float:
@@ -33,8 +34,12 @@ class OwnMatches:
         return (features_a, a.intrinsics, features_b, b.intrinsics), matches
 
     def matched(self, pair: ImagePair, a: View, b: View) -> PairMatch:
-        """What they find by themselves under the cameras of the views."""
-        return pair_link(pair, *self.seen(a, b), self._seed, self._least)
+        """What they find by themselves under the cameras of the views; that of the last pair is not sought again."""
+        asked = pair, a.key, a.intrinsics, b.key, b.intrinsics
+        last = self._last
+        if last is None or last[0] != asked:
+            self._last = last = asked, pair_link(pair, *self.seen(a, b), self._seed, self._least)
+        return last[1]
 
     def judged(
         self, pair: ImagePair, proposals: Sequence[PoseProposal], a: View, b: View

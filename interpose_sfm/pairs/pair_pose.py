@@ -174,17 +174,18 @@ class PairPoser:
         options = replace(self._choosing, allow_pair_only=False)
         is_warped = generator.kind is GeneratorKind.WARPED  # along the photos' own matches, which are no judges then
         whole: tuple[PoseHypothesis, ...] = ()
+        offered: tuple[PoseProposal, ...] = ()
+        choice = consistency.choose(pair, whole, None, options)
         proposals: tuple[JudgedProposal, ...] = ()
         for number, (name, views) in enumerate(clips.items(), start=1):
             whole += self._whole(pair, name, a, views, b)
-            offered = self._proposals(consistency.choose(pair, whole, None, options), a, is_guess, imagined_by)
+            choice = consistency.choose(pair, whole, None, options)
+            offered = self._proposals(choice, a, is_guess, imagined_by)
             own = [proposal for proposal in offered if proposal.source == name and not is_warped]
             proposals += self._own.judged(pair, own, a, b)
             if number < len(clips) and any(is_settled_alone(found, self._limits) for found in proposals):
                 tried.append(f"{len(clips) - number} more not asked: the photos' own matches settle the pair")
                 break
-        choice = consistency.choose(pair, whole, None, options)
-        offered = self._proposals(choice, a, is_guess, imagined_by)
         outcome = PairOutcome(choice, None, tuple(tried), flags, whole, pair_only, proposals)
         if not pixels_believe(outcome, self._limits):
             hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))

@@ -134,7 +134,7 @@ def left_open(records: Sequence[PairRecord], graph: ViewGraph) -> list[PairRecor
         for record in records
         if record.findings.matched is not None
         and record.findings.proposed is None
-        and record.verdict not in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
+        and not record.verdict.tells_pose
         and component[record.pair.a] is not component[record.pair.b]
     ]
     return sorted(is_open, key=lambda record: -_strength(record))

@@ -46,14 +46,15 @@ def focal_scale(clips: Sequence[Sequence[View]], context: EstimatorContext) -> f
         clip is believed if its halves agree within `MAX_DRIFT`.
     """
     scales: dict[int, float] = {}
+    verified = VerifiedEdges(context)
     for index, frames in enumerate(clips):
-        scales.update((index, scale) for scale in _clip_scales(frames, context))
+        scales.update((index, scale) for scale in _clip_scales(frames, context, verified))
         if 2 * len(_agreeing(scales)) > len(clips):
             break
     near = _agreeing(scales)
     told = [round(scale, 3) for scale in scales.values()]
     logger.info("focal lengths by %d of %d clips: times %s", len(scales), len(clips), told)
-    if 2 * len(near) <= len(scales) or (len(near) == 1 and not _is_steady(clips[next(iter(near))], context)):
+    if 2 * len(near) <= len(scales) or (len(near) == 1 and not _is_steady(clips[next(iter(near))], context, verified)):
         return None
     return _middle(near.values())
 
@@ -70,18 +71,21 @@ def _agreeing(scales: Mapping[int, float]) -> dict[int, float]:
     return {index: scale for index, scale in scales.items() if 1 / MAX_RATIO <= scale / middle <= MAX_RATIO}
 
 
-def _is_steady(frames: Sequence[View], context: EstimatorContext) -> bool:
+def _is_steady(frames: Sequence[View], context: EstimatorContext, verified: VerifiedEdges) -> bool:
     """Whether both halves of a clip agree on a focal length: a clip may zoom, and then its frames share no camera."""
-    halves = _clip_scales(frames, context, num_cameras=2)
+    halves = _clip_scales(frames, context, verified, num_cameras=2)
     return bool(halves) and max(halves) <= MAX_DRIFT * min(halves)
 
 
-def _clip_scales(frames: Sequence[View], context: EstimatorContext, num_cameras: int = 1) -> list[float]:
+def _clip_scales(
+    frames: Sequence[View], context: EstimatorContext, verified: VerifiedEdges, *, num_cameras: int = 1
+) -> list[float]:
     """By how much the focal lengths have to be multiplied, of every camera in turn; empty where the clip is silent.
 
     Args:
         frames: Of one clip, in order.
         context: Features, matches and seed.
+        verified: What was verified before.
         num_cameras: So many parts of the clip have a camera each.
     """
     chosen = sorted({round(index) for index in np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES))})
@@ -89,7 +93,7 @@ def _clip_scales(frames: Sequence[View], context: EstimatorContext, num_cameras:
         return []
     camera = frames[chosen[len(chosen) // 2]].intrinsics
     views = [replace(frames[index], intrinsics=camera) for index in chosen]
-    edges = usable(VerifiedEdges(context).between(views, with_ends=False))
+    edges = usable(verified.between(views, with_ends=False))
     features = [context.features(view) for view in views]
     numbers = [1 + num_cameras * index // len(views) for index in range(len(views))]
     model = reconstruct_views(features, [camera] * len(views), edges, context.seed, finds_focal_of=numbers)

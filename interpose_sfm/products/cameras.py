@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from interpose_sfm.products.arrays import FloatArray
 
@@ -30,6 +30,27 @@ class Intrinsics:
     is_trusted: bool = False
     model: str = "SIMPLE_RADIAL"
     aspect: float = 1.0
+
+    def scaled(
+        self, size_px: tuple[int, int], scale: tuple[float, float], offset_px: tuple[float, float] = (0.0, 0.0)
+    ) -> Intrinsics:
+        """The camera of the picture scaled, and then shifted.
+
+        Args:
+            size_px: Width and height of the new picture.
+            scale: Along x and y.
+            offset_px: Added to what is scaled.
+        """
+        along_x, along_y = scale
+        return replace(
+            self,
+            width_px=size_px[0],
+            height_px=size_px[1],
+            focal_px=self.focal_px * (along_x + self.aspect * along_y) / (1.0 + self.aspect),
+            aspect=self.aspect * along_y / along_x,
+            cx_px=along_x * self.cx_px + offset_px[0],
+            cy_px=along_y * self.cy_px + offset_px[1],
+        )
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ class LinkVerdict(StrEnum):
     CONTRADICTED = "contradicted by other links"
     DROPPED = "contradicted by the adjusted model"
 
+    @property
+    def tells_pose(self) -> bool:
+        """Whether the pose is believed: that of a link, or a pure rotation, which links nothing."""
+        return self in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY)
+
 
 PAIR_ALONE = "pair"
 

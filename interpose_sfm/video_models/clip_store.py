@@ -35,10 +35,8 @@ logger = logging.getLogger(__name__)
 _TASKS = "tasks"
 _NAMING = "naming.claim"  # by who chooses the name of a file
 _MAX_USD = 1e6
-_CLEANING_S, _LOOK_S = (
-    5.0,
-    0.05,
-)  # how long another process may clean up, and how often it is looked whether it still does
+_CLEANING_S = 5.0  # how long another process may clean up
+_LOOK_S = 0.05  # how often it is looked whether it still does
 _UNNAMED = "clip-"  # begins the names of clips whose photos no file name can tell apart
 
 

@@ -102,15 +102,7 @@ def _fitted(camera: Intrinsics, photo: Photo) -> Intrinsics:
             f"{photo.name} has {size[0]} x {size[1]} px upright, its known camera {camera.width_px} x "
             f"{camera.height_px}{remedy}"
         )
-    return replace(
-        camera,
-        width_px=size[0],
-        height_px=size[1],
-        focal_px=camera.focal_px * (along_x + along_y * camera.aspect) / (1 + camera.aspect),
-        aspect=camera.aspect * along_y / along_x,
-        cx_px=camera.cx_px * along_x,
-        cy_px=camera.cy_px * along_y,
-    )
+    return camera.scaled(size, (along_x, along_y))
 
 
 def _has_baseline(poses: Sequence[Pose]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import scenes
+from interpose_sfm.colmap.transforms_json import OPENCV_FROM_OPENGL
 from interpose_sfm.products import Intrinsics
 
 NAME = "transforms.json"
@@ -42,7 +43,7 @@ def _photo(folder: Path, name: str, frame: Mapping[str, Any]) -> scenes.ScenePho
     if matrix.shape not in ((4, 4), (3, 4)):
         raise ValueError(f"transform_matrix has the shape {matrix.shape}, expected 4x4")
     world_from_opengl = scenes.checked_pose(matrix[:3, :3], matrix[:3, 3])
-    world_from_cam = scenes.checked_pose(world_from_opengl.rotation @ scenes.OPENCV_FROM_OPENGL.T, matrix[:3, 3])
+    world_from_cam = scenes.checked_pose(world_from_opengl.rotation @ OPENCV_FROM_OPENGL.T, matrix[:3, 3])
     file_name = PurePosixPath(name.replace("\\", "/")).name
     try:
         path = scenes.find_photo(name, folder)

@@ -23,9 +23,6 @@ PICTURES = (".jpg", ".png", ".jpeg", ".tif", ".tiff", ".webp", ".ppm")
 WHOLE_SCENE = "scene"
 """Key of `Scene.left_out` for what costs a whole scene."""
 
-OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
-"""x_in_opencv_cam from x_in_opengl_cam: x to the right in both, y down instead of up, z forward instead of backward."""
-
 _QUATERNION_TOLERANCE = 1e-2  # of its length from one: files round it, and wrong columns are off by more
 _ROTATION_TOLERANCE = 1e-3
 
