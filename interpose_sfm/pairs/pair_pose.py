@@ -250,6 +250,8 @@ class PairPoser:
         if not self.has_guessed_focal(pair) or not clips or not self._estimator.traits.trusts_focal_lengths:
             return a, b, [], False
         frames = [frame_views(clip, a, b) for clip in clips]
+        # What lies between does not tell it if it is a frame or two: with the photos, whose camera it has, it does.
+        frames = [[a, *views, b] if len(views) < MIN_WHOLE_FRAMES else views for views in frames]
         context = EstimatorContext(
             features=self._cache.features,
             matches=self._cache.matches,

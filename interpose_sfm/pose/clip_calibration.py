@@ -8,6 +8,7 @@ what most of them agree on is believed.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,12 +19,13 @@ from interpose_sfm.colmap.calibration import MAX_FOCAL_FACTOR
 from interpose_sfm.pose.edges import VerifiedEdges, usable
 from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
-from interpose_sfm.products import View
+from interpose_sfm.products import Features, Intrinsics, View
 
 logger = logging.getLogger(__name__)
 
 MAX_FRAMES = 13
-"""Frames that a clip is calibrated by: with a turn of 60 degrees they lie five apart, which matches well."""
+"""Frames that a clip is calibrated by: with a turn of 60 degrees they lie five apart, which matches well. Of 14 to 26
+frames it is every other one, whose matches serve the poses as well."""
 
 MIN_SHARE = 0.75  # of the frames: a model of fewer has broken apart, and its focal length is that of a part
 MIN_TURN_DEG = 5.0  # focal length and depth cannot be told apart without a turn
@@ -37,7 +39,8 @@ def focal_scale(clips: Sequence[Sequence[View]], context: EstimatorContext) -> f
     """By how much the focal lengths that the frames state have to be multiplied.
 
     Args:
-        clips: Frames of every clip, in order; those of one clip are of one size and share a camera.
+        clips: Frames of every clip, in order. Those of one clip share a camera: what they state differs as their
+            sizes do, and errs by one factor.
         context: Features, matches and seed.
 
     Returns:
@@ -88,13 +91,12 @@ def _clip_scales(
         verified: What was verified before.
         num_cameras: So many parts of the clip have a camera each.
     """
-    chosen = sorted({round(index) for index in np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES))})
-    if len(chosen) < 3:
+    views = frames[:: max(1, math.ceil(len(frames) / MAX_FRAMES))]
+    if len(views) < 3:
         return []
-    camera = frames[chosen[len(chosen) // 2]].intrinsics
-    views = [replace(frames[index], intrinsics=camera) for index in chosen]
+    camera = views[len(views) // 2].intrinsics
     edges = usable(verified.between(views, with_ends=False))
-    features = [context.features(view) for view in views]
+    features = [_seen_by(camera, view.intrinsics, context.features(view)) for view in views]
     numbers = [1 + num_cameras * index // len(views) for index in range(len(views))]
     model = reconstruct_views(features, [camera] * len(views), edges, context.seed, finds_focal_of=numbers)
     if model is None:
@@ -109,3 +111,12 @@ def _clip_scales(
     if not all(1 / MAX_FOCAL_FACTOR < focal_px / longer_px < MAX_FOCAL_FACTOR for focal_px in focals_px):
         return []
     return [focal_px / float(camera.focal_px) for focal_px in focals_px]
+
+
+def _seen_by(camera: Intrinsics, own: Intrinsics, features: Features) -> Features:
+    """Features where a camera would have them that differs in focal length and principal point from their own."""
+    if own == camera:
+        return features
+    old_px, new_px = (2.0 * c.focal_px / (1.0 + c.aspect) * np.array([1.0, c.aspect]) for c in (own, camera))
+    from_middle_px = features.keypoints_px - (own.cx_px, own.cy_px)
+    return replace(features, keypoints_px=from_middle_px * new_px / old_px + (camera.cx_px, camera.cy_px))

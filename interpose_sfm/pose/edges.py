@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from interpose_sfm.matching import verification
 from interpose_sfm.pose.protocol import EstimatorContext
@@ -30,8 +30,23 @@ class VerifiedEdges:
         """
         last = len(views) - 1
         wanted = {(i, j) for i in range(last) for j in range(i + 1, min(i + MAX_STEP, last) + 1)}
-        if with_ends:
-            wanted.add((0, last))
+        return self._of(views, wanted | {(0, last)} if with_ends else wanted - {(0, last)})
+
+    def through(self, views: Sequence[View]) -> Edges:
+        """As `between` without the ends, but no more is matched once nothing can lead from the first view to the last.
+
+        That is where no usable edge leads over the gap between two neighbours.
+        """
+        last = len(views) - 1
+        steps = self._of(views, {(i, i + 1) for i in range(last)})
+        gaps = [i for i, _ in steps.keys() - usable(steps).keys()]
+        for i in sorted(gaps):
+            over = {(k, k + 2) for k in (i - 1, i) if k >= 0 and k + 2 <= last} - {(0, last)}
+            if not usable(self._of(views, over)):
+                return steps
+        return self.between(views, with_ends=False)
+
+    def _of(self, views: Sequence[View], wanted: Collection[tuple[int, int]]) -> Edges:
         keys = {(i, j): (views[i].key, views[j].key, views[i].intrinsics, views[j].intrinsics) for i, j in wanted}
         missing = sorted(step for step in wanted if keys[step] not in self._verified)
         self._context.prepare([(views[i], views[j]) for i, j in missing])

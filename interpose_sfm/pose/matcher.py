@@ -51,9 +51,7 @@ class MatcherEstimator(PoseEstimator):
         if len(views) < 2:
             raise ValueError(f"got {len(views)} views, expected at least A and B")
         last = len(views) - 1
-        edges = self._edges.between(views, with_ends=last == 1)
-        features = [self._context.features(view) for view in views]
-        edges = {key: edge for key, edge in edges.items() if key != (0, last) or last == 1}
+        edges = self._edges.between(views) if last == 1 else self._edges.through(views)
         way = _best_way(usable(edges), last)
         if way is None:
             status = edges[0, 1][1].status if last == 1 else PoseStatus.DISCONNECTED
@@ -63,6 +61,7 @@ class MatcherEstimator(PoseEstimator):
             return ViewPoses(status, _only_first(len(views)), evidence=evidence_alone)
         evidence = Evidence.of_weakest(edges[step][1].evidence for step in way)
         assert evidence is not None
+        features = [self._context.features(view) for view in views]
         if all(edges[step][1].status is PoseStatus.ROTATION_ONLY for step in way):
             return _rotation_only(views, way, edges, features, evidence)
         if last == 1:

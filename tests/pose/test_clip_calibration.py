@@ -81,6 +81,23 @@ def test_a_clip_that_zooms_says_nothing_by_itself(zoom: float, is_told: bool) ->
     assert (Film([replace(still, features=tuple(zoomed))], [1.0]).scale() is not None) is is_told
 
 
+@pytest.mark.parametrize("factor", [0.65, 1.0, 1.5])
+def test_views_of_several_sizes_share_a_camera(factor: float) -> None:
+    """Two photos and the one frame between them, which is smaller and cut out of their middle."""
+    scene = shot(azimuths_deg=(0, 20, 40))
+    large = [camera.scaled((1600, 1200), (2.0, 2.1), (31.0, -17.0)) for camera in scene.intrinsics]
+    ends = [
+        replace(seen, keypoints_px=seen.keypoints_px * (2.0, 2.1) + (31.0, -17.0), size_px=(1600, 1200))
+        for seen in scene.features
+    ]
+    features = (ends[0], scene.features[1], ends[2])
+    cameras = (large[0], scene.intrinsics[1], large[2])
+    film = Film([replace(scene, features=features, intrinsics=cameras)], [factor])
+    scale = film.scale()
+    assert scale is not None
+    assert scale * factor == pytest.approx(1.0, abs=0.03)
+
+
 def test_most_clips_win_over_one_that_errs() -> None:
     """Every clip is off by a factor of its own; where only one differs it is left out."""
     scale = Film([shot(1), shot(2), shot(3)], [1.3, 1.3, 0.8]).scale()
