@@ -1,14 +1,13 @@
 """The focal length of photos that say nothing of it, from the clips between them.
 
 All frames of a clip share one camera, and it moves: a reconstruction of the frames alone settles its focal length, as
-self-calibration does for any film. What a video model imagines is no photograph, so every clip is asked by itself, and
-what most of them agree on is believed.
+self-calibration does for any film. What a video model imagines is no photograph, so every clip is asked by itself, in
+several ways, and what most of these agree on, and then most of the clips, is believed.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -23,9 +22,12 @@ from interpose_sfm.products import Features, Intrinsics, View
 
 logger = logging.getLogger(__name__)
 
-MAX_FRAMES = 13
-"""Frames that a clip is calibrated by: with a turn of 60 degrees they lie five apart, which matches well. Of 14 to 26
-frames it is every other one, whose matches serve the poses as well."""
+MIN_HALF = 5
+"""So many views are calibrated by themselves when a clip is calibrated once more by every other one of its views.
+
+What a video model imagines is only nearly rigid: where a clip does not settle the focal length, the one half of its
+frames puts it up to four times as high as the other.
+"""
 
 MIN_SHARE = 0.75  # of the frames: a model of fewer has broken apart, and its focal length is that of a part
 MIN_TURN_DEG = 5.0  # focal length and depth cannot be told apart without a turn
@@ -51,7 +53,9 @@ def focal_scale(clips: Sequence[Sequence[View]], context: EstimatorContext) -> f
     scales: dict[int, float] = {}
     verified = VerifiedEdges(context)
     for index, frames in enumerate(clips):
-        scales.update((index, scale) for scale in _clip_scales(frames, context, verified))
+        scale = _clip_scale(frames, context, verified)
+        if scale is not None:
+            scales[index] = scale
         if 2 * len(_agreeing(scales)) > len(clips):
             break
     near = _agreeing(scales)
@@ -76,22 +80,34 @@ def _agreeing(scales: Mapping[int, float]) -> dict[int, float]:
 
 def _is_steady(frames: Sequence[View], context: EstimatorContext, verified: VerifiedEdges) -> bool:
     """Whether both halves of a clip agree on a focal length: a clip may zoom, and then its frames share no camera."""
-    halves = _clip_scales(frames, context, verified, num_cameras=2)
+    halves = _scales(frames, context, verified, num_cameras=2)
     return bool(halves) and max(halves) <= MAX_DRIFT * min(halves)
 
 
-def _clip_scales(
-    frames: Sequence[View], context: EstimatorContext, verified: VerifiedEdges, *, num_cameras: int = 1
+def _clip_scale(frames: Sequence[View], context: EstimatorContext, verified: VerifiedEdges) -> float | None:
+    """What most ways to calibrate a clip agree on: by all of its frames, and by every other one of them.
+
+    Those are the ways in which its poses are sought as well, so that nothing is matched for this alone.
+    """
+    ways = [frames]
+    if len(frames) >= 2 * MIN_HALF:
+        ways += [frames[::2], frames[1::2]]
+    scales = [scale for way in ways for scale in _scales(way, context, verified)]
+    near = _agreeing(dict(enumerate(scales)))
+    return _middle(near.values()) if 2 * len(near) > len(ways) else None
+
+
+def _scales(
+    views: Sequence[View], context: EstimatorContext, verified: VerifiedEdges, *, num_cameras: int = 1
 ) -> list[float]:
-    """By how much the focal lengths have to be multiplied, of every camera in turn; empty where the clip is silent.
+    """By how much the focal lengths have to be multiplied, of every camera in turn; empty where the views are silent.
 
     Args:
-        frames: Of one clip, in order.
+        views: Of one clip, in order.
         context: Features, matches and seed.
         verified: What was verified before.
         num_cameras: So many parts of the clip have a camera each.
     """
-    views = frames[:: max(1, math.ceil(len(frames) / MAX_FRAMES))]
     if len(views) < 3:
         return []
     camera = views[len(views) // 2].intrinsics

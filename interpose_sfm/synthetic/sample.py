@@ -62,7 +62,7 @@ class SampleOptions:
     """
 
     seed: int = 0
-    width_px: int = 800
+    width_px: int = 640
     photos_per_group: int = 5
     step_deg: float = 8.0
     gap_deg: float = 74.0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from geometry_scenes import Scene, arc, cloud, observe
-from interpose_sfm.pose.clip_calibration import MAX_RATIO, focal_scale
+from interpose_sfm.pose.clip_calibration import MAX_RATIO, MIN_HALF, focal_scale
 from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import Features, Matches, View
 from interpose_sfm.synthetic.cameras import look_at
@@ -118,6 +118,19 @@ def test_no_clip_is_asked_once_most_agree() -> None:
     assert scale is not None
     assert scale * 1.3 == pytest.approx(1.0, abs=0.03)
     assert asked == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(("zoom", "is_told"), [(1.0, True), (1.3, False)])
+def test_a_clip_whose_frames_put_it_in_two_places_says_nothing(zoom: float, is_told: bool) -> None:
+    """Every other frame has a focal length of its own: no camera is that of all frames, nor do two ways agree."""
+    scene = shot(azimuths_deg=np.linspace(0, 50, 2 * MIN_HALF).tolist())
+    middle_px = np.array(scene.features[0].size_px) / 2
+    seen = [
+        replace(seen, keypoints_px=middle_px + (zoom if number % 2 else 1.0) * (seen.keypoints_px - middle_px))
+        for number, seen in enumerate(scene.features)
+    ]
+    film = Film([replace(scene, features=tuple(seen))] * 2, [1.2, 1.2], reach=4)
+    assert (film.scale() is not None) is is_told
 
 
 def test_clips_that_contradict_one_another_say_nothing() -> None:
