@@ -9,7 +9,8 @@ spoiled clips made of photos), or a data set that you have: ``cambridge``, ``sca
 
 Each pair and way is a row in the work folder when it is done: a run that was stopped goes on, shards run on several
 machines, and ``--merge`` takes their work folders together. A file that cannot be used costs one row, with its reason.
-The documents are written over all that is there.
+The document is written over all rows that are there, into the work folder; ``--result`` names another place, such as
+that of the published one.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from interpose_sfm.products import Intrinsics
 from interpose_sfm.storage.atomic import atomic_write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "docs" / "results" / "benchmark.md"
 LEFT_OUT = "left_out.json"
+KINDS = (*ideal_clips.KINDS, ideal_clips.ALL)
 PAGE, STRECHA = "interpose-page", "strecha"
 BESIDE = {PAGE: "interpose_pairs", STRECHA: "strecha"}  # in the data folder that the other pipelines have, too
 
@@ -59,6 +60,7 @@ def main() -> int:
             page_document.write(arguments.result, rows)
         else:
             tables.write(arguments.result, arguments.name, rows, command_of(arguments), num_left_out(arguments.work))
+        print(f"written to {arguments.result}", flush=True)
     except ValueError as error:
         raise SystemExit(f"benchmark: {error}") from None
     return 0
@@ -92,8 +94,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--max-cost", type=float, metavar="USD", help="that a paid service may take for all clips")
     parser.add_argument("--only-clips", action="store_true", help="make clips, and estimate nothing")
-    kinds = (*ideal_clips.KINDS, ideal_clips.ALL)
-    parser.add_argument("--kinds", nargs="+", choices=kinds, default=list(kinds), help="of ideal clips (strecha)")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of ideal clips (strecha)")
     parser.add_argument("--spoiled", type=int, metavar="N", help="of the pairs get spoiled clips, too; all by default")
     parser.add_argument("--only", nargs="+", default=[], metavar="PAIR", help="names of pairs")
     parser.add_argument("--models", nargs="+", choices=page_videos.MODELS, default=list(page_videos.MODELS))
@@ -109,7 +110,7 @@ def parse_arguments() -> argparse.Namespace:
         "--merge", type=Path, nargs="+", default=[], metavar="WORK", help="work folders of other shards"
     )
     parser.add_argument("--write-only", action="store_true", help="study nothing, write what is there")
-    parser.add_argument("--result", type=Path, help="document to write")
+    parser.add_argument("--result", type=Path, help="document to write; in the folder of the rows by default")
     arguments = parser.parse_args()
     if arguments.data is None:
         if arguments.name not in BESIDE:
@@ -129,7 +130,8 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.sfm and arguments.name == PAGE:
         parser.error("the page has pairs of photos only, which --sfm cannot reconstruct")
     arguments.work = arguments.work or ROOT / "build" / "benchmark" / arguments.name
-    arguments.result = arguments.result or (page_document.RESULT if arguments.name == PAGE else RESULT)
+    document = page_document.RESULT.name if arguments.name == PAGE else "benchmark.md"
+    arguments.result = arguments.result or arguments.work / document
     return arguments
 
 
@@ -288,6 +290,8 @@ def command_of(arguments: argparse.Namespace) -> str:
         if value is not None:
             words.append(f"--{name.replace('_', '-')} {value}")
     words += ["--known-cameras"] if arguments.known_cameras else []
+    words += [f"--kinds {' '.join(arguments.kinds)}"] if tuple(arguments.kinds) != KINDS else []
+    words += [f"--only {' '.join(arguments.only)}"] if arguments.only else []
     return " ".join(words)
 
 

@@ -27,7 +27,8 @@ COMMAND_FLAGS = {
 PIPELINE_FLAGS = {
     *("data", "score", "frames-per-clip", "models", "pairs", "unseen", "work", "collections", "parts"),
     "mapanything-dir",
-    *("known-cameras", "list-kind", "lists", "merge", "only-clips", "sfm", "shard", "size", "spoiled", "write-only"),
+    *("known-cameras", "list-kind", "lists", "merge", "only-clips", "result", "sfm", "shard", "size", "spoiled"),
+    "write-only",
 }
 
 

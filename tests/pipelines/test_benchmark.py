@@ -24,6 +24,7 @@ from benchmarks.scenes import Scene, load_scenes
 from interpose_sfm import geometry
 from interpose_sfm.bridging import factory
 from interpose_sfm.storage.content_keys import file_sha256
+from paths import ROOT
 
 Run = Callable[..., str]
 SIZE_PX = (96, 72)
@@ -88,6 +89,21 @@ def without_seconds(document: Path) -> tuple[str, str]:
     for row in rows["rows"]:
         row.pop("seconds", None)
     return document.read_text(), json.dumps(rows)
+
+
+def test_a_run_writes_its_document_into_its_work_folder(tmp_path: Path, data: Path, run: Run) -> None:
+    """However few of the pairs it is of: the published one is written where it is named."""
+    published = ROOT / "docs" / "results" / "benchmark.md"
+    before = published.read_bytes()
+    command = ("strecha", "--data", data, "--work", tmp_path, "--kinds", "true", "--only", "castle/0000/0002")
+    said = run(*command)
+    assert published.read_bytes() == before
+    assert said.endswith(f"written to {tmp_path / 'benchmark.md'}\n")
+    text = (tmp_path / "benchmark.md").read_text()
+    assert "--kinds true --only castle/0000/0002`" in text
+    assert "| true | 1 |" in text
+    page = run("interpose-page", "--data", data, "--work", tmp_path / "page", "--write-only")
+    assert page == f"written to {tmp_path / 'page' / 'interpose_pairs.md'}\n"
 
 
 @pytest.mark.parametrize(
