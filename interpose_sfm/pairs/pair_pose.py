@@ -252,14 +252,7 @@ class PairPoser:
         frames = [frame_views(clip, a, b) for clip in clips]
         # What lies between does not tell it if it is a frame or two: with the photos, whose camera it has, it does.
         frames = [[a, *views, b] if len(views) < MIN_WHOLE_FRAMES else views for views in frames]
-        context = EstimatorContext(
-            features=self._cache.features,
-            matches=self._cache.matches,
-            prepare=self._cache.prepare,
-            seed=self._seed,
-            min_match_score=self._cache.options.min_match_score,
-        )
-        scale = clip_calibration.focal_scale(frames, context)
+        scale = clip_calibration.focal_scale(frames, EstimatorContext.of_cache(self._cache, self._seed))
         if scale is None:
             return a, b, ["focal lengths: the clips do not tell them, or do not agree"], True
         a, b = (replace(v, intrinsics=replace(v.intrinsics, focal_px=scale * v.intrinsics.focal_px)) for v in (a, b))

@@ -10,13 +10,16 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.products import Features, Matches, View, ViewPoses
 from interpose_sfm.registry import Backend
+
+if TYPE_CHECKING:
+    from interpose_sfm.matching.cache import LearnedCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,18 @@ class EstimatorContext:
     min_match_score: float = 0.0
     options: object | None = None
     store_dir: Path | None = None
+
+    @classmethod
+    def of_cache(cls, cache: LearnedCache, seed: int, store_dir: Path | None = None) -> EstimatorContext:
+        """That of a run, whose learned features and matches an estimator shares."""
+        return cls(
+            features=cache.features,
+            matches=cache.matches,
+            prepare=cache.prepare,
+            seed=seed,
+            min_match_score=cache.options.min_match_score,
+            store_dir=store_dir,
+        )
 
 
 class PoseEstimator(Backend, Protocol):

@@ -226,14 +226,7 @@ def opened_posers(
     store_dir.mkdir(parents=True, exist_ok=True)
     with open_stores(store_dir) as stores, ExitStack() as at_end:
         cache = LearnedCache(stores.features, stores.matches, options.matching)
-        context = EstimatorContext(
-            features=cache.features,
-            matches=cache.matches,
-            prepare=cache.prepare,
-            seed=options.seed,
-            min_match_score=options.matching.min_match_score,
-            store_dir=store_dir,
-        )
+        context = EstimatorContext.of_cache(cache, options.seed, store_dir)
         estimator, proposer = create_estimators(options.pose_estimator, context, options.estimator_options)
         at_end.callback(estimator.close)
         if proposer is not None and proposer is not estimator:

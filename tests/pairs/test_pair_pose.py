@@ -139,6 +139,18 @@ def test_a_wide_turn_on_a_guessed_focal_length_is_refused(
     assert outcome.choice.b_from_a is not None  # for the report
 
 
+def test_calibration_goes_by_the_matches_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: asked.append(context))
+    bridged(tmp_path, arc_scene(), is_trusted=False)
+    (context,) = asked
+    cache = context.matches.__self__
+    assert isinstance(cache, KnownCache)
+    assert context == EstimatorContext.of_cache(cache, seed=0)
+    assert (context.min_match_score, context.store_dir) == (cache.options.min_match_score, None)
+    assert (context.features, context.prepare) == (cache.features, cache.prepare)
+
+
 def test_a_small_turn_may_rest_on_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: None)
     outcome = bridged(tmp_path, arc_scene(turn_deg=20.0), is_trusted=False)
