@@ -33,7 +33,8 @@ Stamp = tuple[int, ...]
 `cp -p` and `mv` keep the first two of another file, but not the others.
 """
 
-_LEDGER_VERSION = 5
+_LEDGER_VERSION = 6  # raised with what images or records hold: images of another version are laid out anew
+_SAME_RECORDS = (5, 6)  # versions; of 5 the images that were written anew lack the GPS position
 _SAVE_EVERY = 50  # photos
 _WHICH_FILES: dict[str, Any] = {"recursive": True, "image_list": None, "num_frames_target": 0}  # not how they are read
 _CLONE = 0x40049409  # FICLONE of Linux: a copy that shares its blocks until one of both is written to
@@ -115,7 +116,7 @@ class PhotoLedger:
             names, key, photo_dir, earlier = content["names"], content["key"], "", {}
             for name in names:
                 inside(self.image_dir, name)
-            if key["version"] == _LEDGER_VERSION:
+            if key["version"] in _SAME_RECORDS:
                 if content.pop("check") != content_key(content):
                     raise ValueError("it was altered since it was written")
                 photo_dir = content["photo_dir"]

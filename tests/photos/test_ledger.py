@@ -10,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import bad_photos
 from bad_photos import exif, picture, pixels
+from gps_noise import exif_of
 from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos import collect as collect_module
+from interpose_sfm.photos import gps
 from interpose_sfm.photos.collect import collect_photos
-from interpose_sfm.products import SkipReason
+from interpose_sfm.photos.ledger import stamp
+from interpose_sfm.photos.pictures import read_position
+from interpose_sfm.products import GpsPosition, SkipReason
 from interpose_sfm.storage.content_keys import content_key
 from paths import ROOT
 from photo_folders import (
@@ -293,6 +298,29 @@ def test_an_output_is_not_replaced_unasked_by_that_of_some_of_its_photos(folder:
     assert names_of(collect_photos(some, image_dir, OPTIONS, overwrite=True)) == ["a.jpg"]
     put(some, "c.jpg")
     assert names_of(collect(some, image_dir.parent)) == ["a.jpg", "c.jpg"]
+
+
+def test_images_of_an_earlier_version_are_laid_out_anew(folder: Path) -> None:
+    """It wrote pictures without the position that their photos have."""
+    picture("a").save(folder / "a.jpg", exif=exif_of(gps.tags_to_write(GpsPosition(48.5, -2.25, 7.0)), orientation=6))
+    image_dir = collect(folder).image_dir
+    image, path = image_dir / "a.jpg", image_dir.parent / "images.interpose-photos.json"
+    assert read_position(image) is not None
+    with Image.open(image) as written:
+        written.save(image)
+    content = json.loads(path.read_text())
+    del content["check"]
+    content["key"]["version"] = 5
+    content["records"]["a.jpg"]["target_stamp"] = list(stamp(image))
+    path.write_text(json.dumps({**content, "check": content_key(content)}))
+    assert read_position(image) is None
+    others = folder.parent / "others"
+    others.mkdir()
+    put(others, "b.jpg")
+    with pytest.raises(ValueError, match=f"is the output of the photos in {folder}, .*--overwrite"):
+        collect(others, image_dir.parent)
+    collect(folder)
+    assert read_position(image) == GpsPosition(48.5, -2.25, 7.0)
 
 
 def test_originals_survive_when_a_link_becomes_a_conversion(folder: Path) -> None:
