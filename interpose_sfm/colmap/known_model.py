@@ -108,21 +108,35 @@ def _centers(poses: list[Pose]) -> FloatArray:
 # ---------------------------------------------------------------- what the matches say of known poses
 
 
-def doubt(poses: Mapping[str, Pose], database_path: Path) -> str:
+UPSIDE_DOWN = Pose(np.diag([-1.0, -1.0, 1.0]), np.zeros(3))
+"""Axes of a camera whose picture is turned by 180 degrees."""
+
+
+def doubt(poses: Mapping[str, Pose], database_path: Path, turned: Collection[str] = ()) -> str:
     """What COLMAP's matches say against known poses, in a sentence; empty if nothing, or if there are none.
 
     Args:
         poses: cam_from_world.
         database_path: Holds the cameras and the matches.
+        turned: Photos that were made upright by a turn of 180 degrees, after which nobody sees by its size that a pose
+            is that of the picture in the file.
 
     Raises:
-        ValueError: They fit the poses once the axes of the cameras are turned round, from OpenGL's to OpenCV's.
+        ValueError: They fit the poses once turned photos are as their files store them, or once the axes of the cameras
+            are turned round, from OpenGL's to OpenCV's.
     """
-    if _fit(known_model(database_path, poses), database_path):
+    upside_down = sorted(poses.keys() & set(turned))
+    if upside_down and not _fit(poses, database_path, upside_down):
+        as_stored = {name: UPSIDE_DOWN @ pose if name in upside_down else pose for name, pose in poses.items()}
+        if _fit(as_stored, database_path, upside_down):
+            raise ValueError(
+                f"the matches of {len(upside_down)} photos, such as {upside_down[0]}, fit the known poses only if the "
+                "pictures stay upside down, as their files store them; --keep-orientation takes them so"
+            )
+    if _fit(poses, database_path):
         return ""
     flip = Pose(OPENCV_FROM_OPENGL, np.zeros(3))
-    turned = {name: flip @ pose for name, pose in poses.items()}
-    if _fit(known_model(database_path, turned), database_path):
+    if _fit({name: flip @ pose for name, pose in poses.items()}, database_path):
         raise ValueError(
             "the photos' matches fit the known poses only if y and z of every camera are turned round: the file mixes "
             "OpenGL's axes (y up, looking along -z: transforms.json) with OpenCV's (y down, looking along z: COLMAP's "
@@ -131,8 +145,9 @@ def doubt(poses: Mapping[str, Pose], database_path: Path) -> str:
     return "most matches of their photos speak against the known poses; they are kept as they were handed in"
 
 
-def _fit(model: pycolmap.Reconstruction, database_path: Path) -> bool:
-    """Whether the matches of the photos do not speak against their poses, all taken together."""
-    supports = photo_audit.photo_supports(database_path, model).values()
-    total = photo_audit.PhotoSupport(sum(s.num_agreeing for s in supports), sum(s.num_verified for s in supports))
+def _fit(poses: Mapping[str, Pose], database_path: Path, names: Collection[str] | None = None) -> bool:
+    """Whether the matches of some photos, by default of all, do not speak against poses, all taken together."""
+    supports = photo_audit.photo_supports(database_path, known_model(database_path, poses))
+    counted = [support for name, support in supports.items() if names is None or name in names]
+    total = photo_audit.PhotoSupport(sum(s.num_agreeing for s in counted), sum(s.num_verified for s in counted))
     return not total.is_refuted

@@ -39,6 +39,8 @@ from interpose_sfm.workflows.start_checks import check_clips, check_path, check_
 
 logger = logging.getLogger(__name__)
 
+TURNED_BY_180_DEG = 3  # by EXIF
+
 
 def reconstruct(
     photo_dir: Path,
@@ -201,7 +203,10 @@ class PhotoRun:
                         choose_pairs=choose_pairs,
                     )
         if given:
-            doubt = known_model.doubt(given, database_path)
+            turned = [photo.name for photo in photo_set.photos if photo.orientation == TURNED_BY_180_DEG]
+            doubt = known_model.doubt(given, database_path, turned)
+            if doubt and options.photos.keep_orientation:
+                doubt += "; if they are of upright pictures, leave --keep-orientation out"
             self.log.warnings.extend([doubt] if doubt else [])
         if not is_mapped:
             with self.log.stage("mapping"):

@@ -21,6 +21,7 @@ OPTIONS = BaseOptions(num_threads=1)
 OTHER_FRAME = geometry.Similarity(0.3, geometry.rotation_exp([0.3, -0.5, 1.0]), np.array([10.0, -4.0, 3.0]))
 
 FLIP = Pose(np.diag([1.0, -1.0, -1.0]), np.zeros(3))
+UPSIDE_DOWN = Pose(np.diag([-1.0, -1.0, 1.0]), np.zeros(3))
 
 
 def given(views: Sequence[int]) -> dict[str, Pose]:
@@ -85,6 +86,18 @@ def test_matches_tell_of_axes_that_are_turned_round(base: Base) -> None:
     assert known_model.doubt(known, base.database_path) == ""
     with pytest.raises(ValueError, match="only if y and z of every camera are turned round"):
         known_model.doubt({name: FLIP @ pose for name, pose in known.items()}, base.database_path)
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_matches_tell_of_poses_of_pictures_that_are_stored_upside_down(base: Base, number: int) -> None:
+    """By EXIF the photo is turned; its size stays, so that nothing else tells."""
+    upright = given(range(4))
+    stored = dict(list(upright.items())[:number])
+    known = upright | {name: UPSIDE_DOWN @ pose for name, pose in stored.items()}
+    with pytest.raises(ValueError, match=f"matches of {number} photos, such as a.jpg, .*--keep-orientation takes them"):
+        known_model.doubt(known, base.database_path, [*stored, "other.jpg"])
+    assert known_model.doubt(upright, base.database_path, stored) == ""
+    assert "--keep-orientation" not in known_model.doubt(known, base.database_path)
 
 
 def test_matches_tell_of_poses_that_are_wrong(base: Base) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
+from PIL import Image
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap.known_poses import KnownPoses
@@ -22,6 +23,7 @@ from interpose_sfm.options import (
     ConsistencyOptions,
     Mapper,
     MatchingOptions,
+    PhotoOptions,
     ReconstructOptions,
 )
 from interpose_sfm.products import Intrinsics, KnownView, Photo, PhotoSet, Pose
@@ -212,6 +214,31 @@ def test_axes_of_opencv_in_a_transforms_json_are_told(sample: SampleTruth, left:
     turned = write_transforms(tmp_path / "turned.json", sample, sample.groups[0], opengl=False)
     with pytest.raises(ValueError, match="only if y and z of every camera are turned round"):
         reconstruct.reconstruct(left, tmp_path / "out", replace(QUICK, known_poses=turned))
+
+
+def test_poses_of_pictures_that_are_stored_upside_down_are_told(
+    sample: SampleTruth, left: Path, tmp_path: Path
+) -> None:
+    """One photo of four, whose pose is of the file, as programs find it that do not look at EXIF."""
+    photos = shutil.copytree(left, tmp_path / "photos")
+    first, second, *others = sample.groups[0]
+    with Image.open(left / second) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = 3
+        picture.transpose(Image.Transpose.ROTATE_180).save(photos / second, quality=95, exif=exif)
+
+    def run(turned: Sequence[str], name: str, *, keep_orientation: bool) -> Sequence[str]:
+        upside_down = Pose(np.diag([-1.0, -1.0, 1.0]), np.zeros(3))
+        files = {**sample.cam_from_world, **{name: upside_down @ sample.cam_from_world[name] for name in turned}}
+        path = write_transforms(tmp_path / name, replace(sample, cam_from_world=files), sample.groups[0])
+        options = replace(QUICK, known_poses=path, photos=PhotoOptions(keep_orientation=keep_orientation))
+        return reconstruct.reconstruct(photos, tmp_path / f"{name}_out", options).report.warnings
+
+    with pytest.raises(ValueError, match=f"1 photos, such as {second}, .* upside down, .*; --keep-orientation takes"):
+        run([second], "upright", keep_orientation=False)
+    assert not any("speak against" in warning for warning in run([second], "stored", keep_orientation=True))
+    hint = "if they are of upright pictures, leave --keep-orientation out"
+    assert any(hint in warning for warning in run([first, *others], "wrong", keep_orientation=True))
 
 
 @pytest.mark.long
