@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from interpose_sfm import geometry
 from interpose_sfm.products import FloatArray, Intrinsics, KnownView, Pose
@@ -29,7 +30,7 @@ def read_transforms(path: Path) -> list[tuple[str, KnownView]]:
     """Frames in the order of the file: path as it stands there, camera and pose.
 
     Where ``applied_transform`` says how the world was turned, that is undone, so that poses are those of the model that
-    the file was made from. Without a principal point that is the middle.
+    the file was made from. Without a principal point that is the middle, without a size the picture's own.
 
     Raises:
         ValueError: No such file, or one whose cameras or poses cannot be used; the message names the frame.
@@ -46,7 +47,7 @@ def read_transforms(path: Path) -> list[tuple[str, KnownView]]:
     for frame in frames:
         name = frame["file_path"]
         place = f"{path}, {name}"
-        camera = _camera({**document, **frame}, place)
+        camera = _camera({**document, **frame}, path.parent / name, place)
         found.append((name, KnownView(camera, _cam_from_world(frame, world_from_file, place))))
     return found
 
@@ -101,8 +102,11 @@ def _numbers(value: object) -> FloatArray:
         return np.zeros(0)
 
 
-def _camera(values: Mapping[str, Any], place: str) -> Intrinsics:
+def _camera(values: Mapping[str, Any], picture: Path, place: str) -> Intrinsics:
     """The camera of a frame, whose own keys go before those at the top of the file."""
+    if "w" not in values and "h" not in values:
+        width_px, height_px = _size_px(picture, place)
+        values = {**values, "w": width_px, "h": height_px}
 
     def number(key: str, otherwise: float | None = None) -> float:
         value = values.get(key, otherwise)
@@ -133,6 +137,18 @@ def _camera(values: Mapping[str, Any], place: str) -> Intrinsics:
         model=model,
         aspect=along_y_px / along_x_px,
     )
+
+
+def _size_px(picture: Path, place: str) -> tuple[int, int]:
+    """Width and height of a picture as its file stores it."""
+    try:
+        with Image.open(picture) as opened:
+            return opened.size
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{place}: it has no w and h, and its picture does not tell them ({error}); add them to the file, or name "
+            "one that lies where its pictures are"
+        ) from error
 
 
 _KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")

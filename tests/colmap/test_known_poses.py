@@ -137,6 +137,23 @@ def test_fields_of_other_programs_are_understood(tmp_path: Path) -> None:
     assert camera.distortion[4] == 0.01
 
 
+def test_a_size_that_the_file_lacks_is_that_of_the_picture(tmp_path: Path) -> None:
+    path, _ = exported(tmp_path)
+    expected = [view.camera for _, view in read_known_poses(path).views]
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for frame in document["frames"]:
+        del frame["w"], frame["h"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert [view.camera for _, view in read_known_poses(path).views] == expected
+    (path.parent / "images" / "d.png").unlink()
+    with pytest.raises(ValueError, match=r"images/d.png: it has no w and h, .* No such file .*; add them to the file"):
+        read_known_poses(path)
+    document["frames"][1]["w"] = 160
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"images/d.png: expected a number as h, got None"):
+        read_known_poses(path)
+
+
 @pytest.mark.parametrize(("flag", "model"), [(True, "OPENCV_FISHEYE"), (False, "PINHOLE")])
 def test_fisheyes_of_instant_ngp_are_fisheyes(flag: bool, model: str, tmp_path: Path) -> None:
     """It has a flag in the place of the name of a model."""
