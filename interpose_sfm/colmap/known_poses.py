@@ -76,8 +76,7 @@ def _read_model(folder: Path) -> list[tuple[str, KnownView]]:
     try:
         model = pycolmap.Reconstruction()
         if (folder / "images.bin").is_file():
-            if (folder / "frames.bin").is_file():  # COLMAP before 3.12 wrote none
-                check_model(folder)
+            check_model(folder, has_frames=(folder / "frames.bin").is_file())
             model.read_binary(folder)
         else:
             missing = [name for name in _TEXT_FILES if not (folder / name).is_file()]
@@ -85,7 +84,10 @@ def _read_model(folder: Path) -> list[tuple[str, KnownView]]:
                 raise ValueError(f"{', '.join(missing)} is missing")
             model.read_text(folder)
     except (ValueError, LookupError, RuntimeError, OSError) as error:
-        raise ValueError(f"cannot read known poses from the COLMAP model {folder}: {error}") from error
+        raise ValueError(
+            f"cannot read known poses from the COLMAP model {folder}: {error}; copy it again, or have COLMAP write it "
+            "anew"
+        ) from error
     found = []
     for image in sorted(model.images.values(), key=lambda image: image.name):
         if image.has_pose:

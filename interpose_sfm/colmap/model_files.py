@@ -14,21 +14,27 @@ _POSE_BYTES = 7 * 8
 _MAX_NAME_BYTES = 4096
 
 
-def check_model(folder: Path) -> None:
-    """Walk through the five files of a model; takes no more memory than its cameras and images have numbers.
+def check_model(folder: Path, *, has_frames: bool = True) -> None:
+    """Walk through the files of a model; takes no more memory than its cameras and images have numbers.
+
+    Args:
+        folder: Holds them.
+        has_frames: False for a model of COLMAP before 3.12, which wrote neither rigs nor frames.
 
     Raises:
-        ValueError: A file is missing, ends before or after what it announces, or names what no other file holds.
+        ValueError: A file is missing, ends before or after what it announces, or names what no other file holds; the
+            message begins with its name.
         OSError: It cannot be read.
     """
     try:
         camera_ids = _cameras(_Content(folder / "cameras.bin"))
-        rig_ids = _rigs(_Content(folder / "rigs.bin"))
+        rig_ids = _rigs(_Content(folder / "rigs.bin")) if has_frames else set()
         image_ids = _images(_Content(folder / "images.bin"), camera_ids)
-        _frames(_Content(folder / "frames.bin"), rig_ids, image_ids)
+        if has_frames:
+            _frames(_Content(folder / "frames.bin"), rig_ids, image_ids)
         _points(_Content(folder / "points3D.bin"))
-    except (struct.error, LookupError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder} is no whole COLMAP model: {error}") from error
+    except LookupError as error:
+        raise ValueError(str(error)) from error
 
 
 class _Content:
@@ -43,9 +49,9 @@ class _Content:
 
     def take(self, layout: str) -> tuple[int, ...]:
         """Numbers, little-endian."""
-        values = struct.unpack_from(f"<{layout}", self._bytes, self._at)
-        self._at += struct.calcsize(f"<{layout}")
-        return values
+        start = self._at
+        self.skip(struct.calcsize(f"<{layout}"))
+        return struct.unpack_from(f"<{layout}", self._bytes, start)
 
     def skip(self, num_bytes: int) -> None:
         """Pass over bytes that are there."""
@@ -58,19 +64,22 @@ class _Content:
         end = self._bytes.find(b"\0", self._at, self._at + _MAX_NAME_BYTES)
         if end < 0:
             raise LookupError(f"{self._name} has a name without end")
-        name = self._bytes[self._at : end].decode("utf-8")
+        try:
+            name = self._bytes[self._at : end].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise LookupError(f"{self._name} has a name that is no UTF-8") from error
         self._at = end + 1
         return name
+
+    def check(self, what: str, identifier: int, known: Collection[int]) -> None:
+        """Refuse the number of something that is not there."""
+        if identifier not in known:
+            raise LookupError(f"{self._name} names the {what} {identifier}, which there is not")
 
     def finish(self) -> None:
         """Refuse what follows behind the end."""
         if self._at != len(self._bytes):
             raise LookupError(f"{self._name} goes on behind its end")
-
-
-def _known(what: str, identifier: int, known: Collection[int]) -> None:
-    if identifier not in known:
-        raise LookupError(f"there is no {what} {identifier}")
 
 
 def _cameras(content: _Content) -> set[int]:
@@ -82,7 +91,7 @@ def _cameras(content: _Content) -> set[int]:
     (number,) = content.take("Q")
     for _ in range(number):
         camera_id, kind, _, _ = content.take("IiQQ")
-        _known("camera model", kind, kinds.keys())
+        content.check("camera model", kind, kinds.keys())
         ids.add(camera_id)
         content.skip(8 * len(pycolmap.Camera.create_from_model_id(0, kinds[kind], 1.0, 1, 1).params))
     content.finish()
@@ -110,7 +119,7 @@ def _images(content: _Content, camera_ids: set[int]) -> set[int]:
         (image_id,) = content.take("I")
         ids.add(image_id)
         content.skip(_POSE_BYTES)
-        _known("camera", content.take("I")[0], camera_ids)
+        content.check("camera", content.take("I")[0], camera_ids)
         content.take_name()
         content.skip(24 * content.take("Q")[0])  # x, y and the point of every key point
     content.finish()
@@ -121,11 +130,11 @@ def _frames(content: _Content, rig_ids: set[int], image_ids: set[int]) -> None:
     (number,) = content.take("Q")
     for _ in range(number):
         _, rig_id = content.take("II")
-        _known("rig", rig_id, rig_ids)
+        content.check("rig", rig_id, rig_ids)
         content.skip(_POSE_BYTES)
         for _ in range(content.take("I")[0]):
             _, _, image_id = content.take("iIQ")
-            _known("image", image_id, image_ids)
+            content.check("image", image_id, image_ids)
     content.finish()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,20 @@ def test_of_several_models_one_must_be_named(tmp_path: Path) -> None:
     source.write(path.parent)
     with pytest.raises(ValueError, match=r"holds transforms.json and a COLMAP model; name one of them"):
         read_known_poses(path.parent)
-    (tmp_path / "sparse" / "0" / "images.bin").write_bytes(b"\1")
-    with pytest.raises(ValueError, match="cannot read known poses from the COLMAP model"):
-        read_known_poses(tmp_path / "sparse" / "0")
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("name", ["cameras.bin", "images.bin", "points3D.bin"])
+def test_damaged_files_of_a_model_are_named(tmp_path: Path, name: str, is_old: bool) -> None:
+    """Before COLMAP reads them, which believes whatever number they announce."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    make_source(tmp_path, "OPENCV").model.write_binary(folder)
+    if is_old:
+        (folder / "rigs.bin").unlink()
+        (folder / "frames.bin").unlink()
+    content = (folder / name).read_bytes()
+    for damaged in (content[:-1], struct.pack("<Q", 2**60) + content[8:]):
+        (folder / name).write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"model {folder}: {name} ends too early; copy it again, or have COLMAP"):
+            read_known_poses(folder)
