@@ -18,9 +18,8 @@ from interpose_sfm.options import MatchingOptions
 from interpose_sfm.photos.masks import photo_mask
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import Features, FloatArray, Intrinsics, MaskArray, Matches, Placement, View
-from interpose_sfm.storage.content_keys import content_key, view_key
+from interpose_sfm.storage.content_keys import content_key, store_key, view_key
 from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
-from interpose_sfm.storage.stores import store_key
 
 ANY_SCORE = "any score"
 """Part of the key of stored matches: those of earlier versions lack the doubtful ones, and are made again."""

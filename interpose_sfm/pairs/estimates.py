@@ -11,9 +11,8 @@ from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import weights_id
 from interpose_sfm.pose.protocol import PoseEstimator, check_poses
 from interpose_sfm.products import ImagePair, PoseHypothesis, PoseStatus, View, ViewPoses
-from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.content_keys import content_key, store_key
 from interpose_sfm.storage.hypotheses import HypothesisStore
-from interpose_sfm.storage.stores import store_key
 
 
 class Estimates:

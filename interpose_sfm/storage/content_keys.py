@@ -2,13 +2,15 @@
 
 `content_key` is for everything; clips and captions are found by that of the photos they were made of. `image_key` is
 for the pictures of views (`interpose_sfm.products.View`), photos and frames alike: features, matches and hypotheses are
-found by it. Neither may change, since the results of earlier runs are found by both.
+found by it. `store_key` puts keys and names together. None may change, since the results of earlier runs are found by
+them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
@@ -130,3 +132,12 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
+
+
+def store_key(*parts: str) -> str:
+    """One key of several names, such as two photos or a pair and a clip; different parts give different keys.
+
+    Returns:
+        A JSON list, readable in the file.
+    """
+    return json.dumps(parts, ensure_ascii=False)

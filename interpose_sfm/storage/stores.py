@@ -18,7 +18,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
-import json
 import logging
 import os
 import shutil
@@ -51,15 +50,6 @@ _COUNTER = itertools.count()
 
 class StoreError(RuntimeError):
     """A store is in use elsewhere, damaged, or not one of ours; the message says what to do."""
-
-
-def store_key(*parts: str) -> str:
-    """One key of several names, such as two photos or a pair and a clip; different parts give different keys.
-
-    Returns:
-        A JSON list, readable in the file.
-    """
-    return json.dumps(parts, ensure_ascii=False)
 
 
 def has_store(path: Path) -> bool:

@@ -17,9 +17,8 @@ from interpose_sfm.matching import cache as cache_module
 from interpose_sfm.matching.cache import LearnedCache, PhotoViews, Recent, photo_view
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.products import Features, ImageArray, Matches, View
-from interpose_sfm.storage.content_keys import image_key
+from interpose_sfm.storage.content_keys import image_key, store_key
 from interpose_sfm.storage.run_stores import open_stores
-from interpose_sfm.storage.stores import store_key
 
 NAMES = ("a.png", "b.png")
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.content_keys import content_key, store_key
 from processes import start
 
 
@@ -130,3 +130,9 @@ def test_content_key_changes_with_every_bit_of_an_array() -> None:
         changed[i] = np.nextafter(changed[i], np.inf)
         keys.add(content_key(changed))
     assert len(keys) == 51
+
+
+def test_store_keys_of_different_parts_differ() -> None:
+    parts = [("a", "b"), ("b", "a"), ("a,b",), ('a", "b',), ("a", "b", ""), ("a b",), ("ab",), (), ("",), ("a/b",)]
+    assert len({store_key(*each) for each in parts}) == len(parts)
+    assert store_key("ä", "b") == '["ä", "b"]'

@@ -32,10 +32,11 @@ from interpose_sfm.products import (
     ViewPoses,
 )
 from interpose_sfm.storage.atomic import TEMP_PREFIX
+from interpose_sfm.storage.content_keys import store_key
 from interpose_sfm.storage.digests import SealState, break_seal, seal_state
 from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
 from interpose_sfm.storage.hypotheses import HypothesisStore
-from interpose_sfm.storage.stores import Store, StoreError, store_key
+from interpose_sfm.storage.stores import Store, StoreError
 from paths import ROOT
 from sealed import edited
 
@@ -201,12 +202,6 @@ def test_keys_that_hdf5_cannot_hold_are_refused(tmp_path: Path, key: Any) -> Non
             with pytest.raises(ValueError, match="expected text"):
                 call(key)
     assert os.listdir(tmp_path) == []
-
-
-def test_store_keys_of_different_parts_differ() -> None:
-    parts = [("a", "b"), ("b", "a"), ("a,b",), ('a", "b',), ("a", "b", ""), ("a b",), ("ab",), (), ("",), ("a/b",)]
-    assert len({store_key(*each) for each in parts}) == len(parts)
-    assert store_key("ä", "b") == '["ä", "b"]'
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from interpose_sfm.pose.dust3r.network import Encoding, PairNetwork
 from interpose_sfm.pose.point_maps.crops import Crop
 from interpose_sfm.pose.point_maps.maps import PointMaps
 from interpose_sfm.products import View
-from interpose_sfm.storage.stores import store_key
+from interpose_sfm.storage.content_keys import store_key
 
 if TYPE_CHECKING:
     from interpose_sfm.pose.dust3r.stores import NetworkStores
