@@ -8,6 +8,7 @@ Part ``engines`` of ``scale.py``, and the drivers that it starts as processes of
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -44,6 +45,16 @@ ENGINES: Mapping[str, EngineOptions] = {
     "Ray, 2 workers, one killed": EngineOptions(engine="ray", engine_workers=2),
 }
 CLIP_S = 1.0  # that the model of the clips takes for one
+
+
+def subset(data: Path, work: Path) -> Path:
+    """The photos of castle-P30_s4 in a folder below the work folder."""
+    names = json.loads((data / "strecha" / "subsets.json").read_text(encoding="utf-8"))["castle-P30_s4"]["images"]
+    folder = work / "castle-P30_s4"
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        shutil.copyfile(data / "strecha" / "castle-P30" / "images" / name, folder / name)
+    return folder
 
 
 def engines(photo_dir: Path, work: Path, seed: int) -> Figures:

@@ -129,6 +129,11 @@ def write_town(folder: Path, num_photos: int, width_px: int, seed: int = 0) -> T
     return _read(folder)
 
 
+def town_of(work: Path, num_photos: int, width_px: int, seed: int) -> Town:
+    """The town of so many photos, in a folder of its own below the work folder."""
+    return write_town(work / f"town_{num_photos}_{width_px}", num_photos, width_px, seed)
+
+
 def _neighbours(
     poses: dict[str, Pose], block_of: dict[str, int], seen: dict[str, FloatArray], camera: Intrinsics
 ) -> set[ImagePair]:
