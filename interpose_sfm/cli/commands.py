@@ -70,7 +70,11 @@ class _Reconstruct(Command):
             logger.error("no model could be built: %s holds no photo whose name begins with no dot", self.photos)
             return Outcome(FAILED, "", result)
         if not result.model_dirs:
-            logger.error("no model could be built; %s says why for every photo", result.output / "report.json")
+            reasons = {photo.reason for photo in result.report.photos if photo.is_used}
+            shared = f": {reasons.pop()}" if len(reasons) == 1 else ""
+            logger.error(
+                "no model could be built%s; %s says why for every photo", shared, result.output / "report.json"
+            )
             return Outcome(FAILED, "", result)
         exported = export_models(result.output, formats, progress=progress).folder if formats else None
         summary = text.reconstruction(result, time.monotonic() - start, exported)

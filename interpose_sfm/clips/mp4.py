@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from interpose_sfm.clips.video import UnreadableClipError
+from interpose_sfm.clips.video import UnreadableClipError, what_is_wrong
 from interpose_sfm.products import ClipFormat, ImageArray
 
 _CRF = "8"
@@ -64,7 +64,7 @@ def format_of(data: bytes) -> ClipFormat:
             sizes = [(frame.width, frame.height) for frame in container.decode(stream)]
             declared, rate = stream.frames, stream.average_rate
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
-        raise UnreadableClipError(f"not a video that can be decoded: {error}") from error
+        raise UnreadableClipError(f"not a video that can be decoded: {what_is_wrong(error)}") from error
     if not sizes or len(sizes) < declared or len(set(sizes)) != 1:
         raise UnreadableClipError(f"{len(sizes)} of {declared} frames can be decoded, in {len(set(sizes))} sizes")
     width_px, height_px = sizes[0]

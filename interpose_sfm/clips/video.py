@@ -28,6 +28,11 @@ class UnreadableClipError(Exception):
     """A file or folder does not hold a usable clip; the message is one sentence for the report."""
 
 
+def what_is_wrong(error: BaseException) -> str:
+    """What FFmpeg or the system says of an error, without its number and the path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 @dataclass(frozen=True)
 class DecodedClip:
     """The two ends of a clip and frames from between them, in file order, all of one size.
@@ -127,7 +132,7 @@ def _video_frames(path: Path, max_frame_px: int) -> Iterator[ImageArray]:
             if decoded < _MIN_DECODED_SHARE * declared:
                 raise UnreadableClipError(f"cut off: {decoded} of {declared} frames can be decoded")
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
-        raise UnreadableClipError(f"not a video that can be decoded: {error}") from error
+        raise UnreadableClipError(f"not a video that can be decoded: {what_is_wrong(error)}") from error
 
 
 def _rgb(frame: Any, size_px: tuple[int, int]) -> ImageArray:

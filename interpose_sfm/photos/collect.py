@@ -47,8 +47,9 @@ def collect_photos(
 
     Every file is read and decoded once; a file that cannot be used is reported with its reason, never an exception. Of
     photos with equal upright pixels one is kept: one with an EXIF focal length if there is any, then the one nearest to
-    the top folder, then the first by name. Hidden files and folders and the litter of operating systems are passed over
-    quietly, and so is the output folder (the parent of ``image_dir``) where it lies inside ``photo_dir``.
+    the top folder, then the one with the shortest name, since copies are called after what they are copies of, then the
+    first by name. Hidden files and folders and the litter of operating systems are passed over quietly, and so is the
+    output folder (the parent of ``image_dir``) where it lies inside ``photo_dir``.
 
     A ledger beside ``image_dir`` says what was put there, so that a second run redoes only what changed, and removes
     only what an earlier run had put there.
@@ -145,6 +146,7 @@ def check_folders(photo_dir: Path, image_dir: Path) -> None:
 
     Raises:
         ValueError: See `collect_photos`.
+        OSError: The photo folder cannot be read.
     """
     if not photo_dir.exists():
         raise ValueError(f"photo folder does not exist: {photo_dir}; give the folder that holds the photos")
@@ -157,6 +159,8 @@ def check_folders(photo_dir: Path, image_dir: Path) -> None:
     if photo_dir.resolve().is_relative_to(image_dir.resolve()):
         raise ValueError(f"the photos in {photo_dir} lie inside {image_dir}, which this run would fill; "
                          "choose another output folder")  # fmt: skip
+    if photo_dir.is_dir():
+        os.scandir(photo_dir).close()
 
 
 def _process_all(
@@ -217,7 +221,7 @@ def _split_duplicates(
     kept: dict[str, PhotoRecord] = {}
     first_by_pixels: dict[str, str] = {}
     duplicates = []
-    for name in sorted(usable, key=lambda name: (usable[name].focal_px is None, name.count("/"), name)):
+    for name in sorted(usable, key=lambda name: (usable[name].focal_px is None, name.count("/"), len(name), name)):
         record = usable[name]
         first = first_by_pixels.setdefault(record.pixels_sha256, name)
         if first == name:

@@ -122,8 +122,10 @@ def opened_pair(
 def _copy_photos(paths: tuple[Path, Path], folder: Path) -> ImagePair:
     """Copy both files side by side, in sub-folders where their names are the same."""
     for path in paths:
+        if path.is_dir():
+            raise ValueError(f"got the folder {path}, expected an image file; reconstruct takes folders")
         if not path.is_file():
-            raise ValueError(f"got {path}, expected an image file")
+            raise ValueError(f"there is no file {path}, expected an image file")
         if path.name.startswith("."):
             raise ValueError(f"got the hidden file {path}, expected a name that begins with no dot")
     names = [path.name for path in paths]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,11 +70,13 @@ class FrameStore:
         return pictures
 
     def forget_others(self) -> None:
-        """Remove frames of videos that were not asked for."""
+        """Remove frames of videos that were not asked for, and their folder if it holds no others."""
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if path.name not in self._used:
                     remove_path(path)
+            with suppress(OSError):  # not empty
+                self.folder.rmdir()
 
     def _write(self, path: Path, folder: Path) -> None:
         """Decode twice, to choose and to write: nobody knows beforehand how many frames there are."""

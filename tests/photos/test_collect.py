@@ -16,6 +16,7 @@ import bad_photos
 from bad_photos import BAD, NAMES, UNUSUAL, FileCase, exif, picture, pixels
 from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.options import CameraMode, PhotoOptions
+from interpose_sfm.photos import collect as collect_module
 from interpose_sfm.photos.collect import collect_photos
 from interpose_sfm.products import PhotoSet, SkipReason
 from photo_folders import (
@@ -373,6 +374,25 @@ def test_of_duplicates_the_one_that_knows_most_is_kept(folder: Path) -> None:
     shutil.copy(folder / "img_2.jpg", folder / "backup" / "IMG_2.jpg")
     photo_set = collect(folder)
     assert names_of(photo_set) == ["img_2.jpg", "z.png"]
+
+
+def test_of_a_photo_and_its_copies_the_photo_is_kept(folder: Path) -> None:
+    put(folder, "IMG 1.jpg", "b.jpg")
+    for name in ("IMG 1 (1).jpg", "Copy of IMG 1.jpg", "IMG 1 - Kopie.jpg"):
+        shutil.copy(folder / "IMG 1.jpg", folder / name)
+    assert names_of(collect(folder)) == ["IMG 1.jpg", "b.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_told_before_anything_is_made(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(collect_module.os, "scandir", refuse)
+    with pytest.raises(PermissionError, match=str(folder)):
+        collect(folder)
+    assert not (folder.parent / "output").exists()
 
 
 def test_nearly_equal_photos_are_no_duplicates(folder: Path) -> None:

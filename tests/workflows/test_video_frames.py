@@ -225,6 +225,15 @@ def test_frames_of_a_phone_that_was_held_upright_are_upright(quarters: int, tmp_
         assert np.abs(read_rgb(photo.path).astype(float) - truth).mean() < 8
 
 
+def test_a_broken_video_among_photos_is_told_in_words_and_leaves_no_folder(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    put(photos, "a.jpg")
+    (photos / "clip.mov").write_bytes(b"\0\0\0\x14ftypqt  " + bytes(100))
+    (skipped,) = collect(photos).skipped
+    assert skipped.detail == "not a video that can be decoded: Invalid data found when processing input"
+    assert not (tmp_path / "photos_interpose" / "frames").exists()
+
+
 def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     with pytest.raises(ValueError, match="expected a folder of photos or a video, got a file"):
