@@ -11,14 +11,12 @@ from tyro.conf import Positional
 
 from interpose_sfm.cli import text
 from interpose_sfm.cli.command import OK, Command, Outcome
-from interpose_sfm.export.formats import ALWAYS, ExportFormat, formats_of
+from interpose_sfm.export.formats import ExportFormat, formats_of
 from interpose_sfm.export.orientation import ExportAlign
 from interpose_sfm.run_log import Progress
 
 FormatList = Annotated[str, tyro.conf.arg(metavar="FORMAT,...", help_behavior_hint="")]
 """Names of formats as one word, apart by commas."""
-
-_ALWAYS = ",".join(ALWAYS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +32,14 @@ class Export(Command):
     Attributes:
         output: Output folder of reconstruct.
         formats: Some of nerfstudio, undistorted, masks, text, ply and mesh, apart by commas (default: all but masks and
-            mesh).
+            mesh, and but for text where names have blanks).
         to: Folder to write (default: OUTPUT/export).
         align: up turns every model so that -y points up, as its photos tell, and y is 0 on the ground if it shows one;
             none leaves it as it is.
     """
 
     output: Annotated[Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
-    formats: FormatList = _ALWAYS
+    formats: FormatList = ""
     to: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     align: ExportAlign = ExportAlign.NONE
 
@@ -49,7 +47,8 @@ class Export(Command):
         """Write them."""
         from interpose_sfm.workflows.export_models import export_models
 
-        result = export_models(self.output, split(self.formats), self.to, progress, self.align)
+        formats = split(self.formats) if self.formats else None
+        result = export_models(self.output, formats, self.to, progress, self.align)
         return Outcome(OK, text.export(result), result, is_optional=True)
 
 

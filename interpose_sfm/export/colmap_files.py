@@ -12,12 +12,17 @@ POINTS_NAME, CLEANED_NAME = "points.ply", "cleaned.ply"
 
 def check_text(source: ExportSource) -> None:
     """Raise a ValueError if a photo's name does not survive COLMAP's text files, which end names at the first blank."""
-    cut = [image.name for image in source.images() if any(map(str.isspace, image.name))]
+    cut = names_that_are_cut(source)
     if cut:
         raise ValueError(
             f"COLMAP's text files end names of photos at the first blank, and {len(cut)} have one, such as {cut[0]!r}; "
             "leave text out of the formats, or rename the photos and reconstruct them again"
         )
+
+
+def names_that_are_cut(source: ExportSource) -> list[str]:
+    """Names of photos that have a blank."""
+    return [image.name for image in source.images() if any(map(str.isspace, image.name))]
 
 
 def write_text(source: ExportSource, folder: Path) -> None:

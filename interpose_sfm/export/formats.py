@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,7 @@ class ExportFormat(StrEnum):
     """A coarse surface through the points."""
 
 
-ALWAYS = (ExportFormat.NERFSTUDIO, ExportFormat.UNDISTORTED, ExportFormat.TEXT, ExportFormat.PLY)
-"""The forms that are written where none are named: nothing that they have not, and nothing that not every model has."""
+_USUAL = (ExportFormat.NERFSTUDIO, ExportFormat.UNDISTORTED, ExportFormat.TEXT, ExportFormat.PLY)
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,19 @@ WRITERS: Mapping[ExportFormat, Writer] = {
     ExportFormat.PLY: Writer(colmap_files.write_points),
     ExportFormat.MESH: Writer(mesh.write, mesh.check),
 }
+
+
+def usual_formats(sources: Sequence[ExportSource]) -> tuple[tuple[ExportFormat, ...], str]:
+    """The forms that are written where none are named, and what is to be told of them.
+
+    These are all but masks, which most have not, and the mesh, which is coarse; and but for text where it would cut
+    names, as those of many cameras and messengers have blanks.
+    """
+    cut = [name for source in sources for name in colmap_files.names_that_are_cut(source)]
+    if not cut:
+        return _USUAL, ""
+    without = tuple(kind for kind in _USUAL if kind is not ExportFormat.TEXT)
+    return without, f"no text, since COLMAP's text files end names of photos at the first blank, such as {cut[0]!r}"
 
 
 def formats_of(names: Iterable[str]) -> tuple[ExportFormat, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interpose_sfm.export.folder import MANIFEST_NAME, check_replaceable, files_in, replaced
-from interpose_sfm.export.formats import ALWAYS, WRITERS, ExportFormat, formats_of
+from interpose_sfm.export.formats import WRITERS, ExportFormat, formats_of, usual_formats
 from interpose_sfm.export.orientation import ExportAlign, upright
 from interpose_sfm.export.source import ExportSource
 from interpose_sfm.run_log import Progress, RunLog
@@ -27,7 +27,7 @@ class ExportedModel:
         num_photos: Photos with a pose.
         num_points: 3D points.
         is_largest: Whether no other model has more photos.
-        note: By what it was turned upright; empty where it was not.
+        note: By what it was turned upright, and which form it has not; empty where there is nothing to tell.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ class ExportResult:
 
 def export_models(
     output: Path,
-    formats: Iterable[str] = ALWAYS,
+    formats: Iterable[str] | None = None,
     to: Path | None = None,
     progress: Progress | None = None,
     align: str = ExportAlign.NONE,
@@ -70,7 +70,8 @@ def export_models(
 
     Args:
         output: Output folder of :func:`interpose_sfm.reconstruct`.
-        formats: Names of `ExportFormat`; by default those that every model has.
+        formats: Names of `ExportFormat`; by default all but masks and mesh, and text only where no name of a photo has
+            a blank.
         to: The folder to write; ``output/export`` by default.
         progress: Called with the stage, what is done and the total.
         align: A name of `ExportAlign`: ``up`` turns every model so that -y points up, as far as its photos and its
@@ -83,7 +84,7 @@ def export_models(
         OSError: A picture or a file could not be written; what was there before is as it was.
     """
     output = Path(output)
-    wanted, alignment = formats_of(formats), _alignment_of(align)
+    wanted, alignment = () if formats is None else formats_of(formats), _alignment_of(align)
     target = output / "export" if to is None else Path(to)
     check_replaceable(target)
     _check_output(output)
@@ -94,6 +95,9 @@ def export_models(
         if alignment is ExportAlign.UP:
             found = [upright(source) for source in sources]
             sources, notes = [each.source for each in found], [each.note for each in found]
+        if formats is None:
+            wanted, left_out = usual_formats(sources)
+            notes = ["; ".join(filter(None, (note, left_out))) for note in notes]
         for source in sources:
             for check in (WRITERS[kind].check for kind in wanted):
                 if check is not None:

@@ -169,6 +169,22 @@ def test_an_export_that_breaks_off_leaves_the_earlier_one(tmp_path: Path) -> Non
     assert not list(output.glob(".interpose_sfm-tmp-*"))
 
 
+def test_text_is_left_out_where_it_would_cut_names_unless_it_is_named(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "out")
+    model = pycolmap.Reconstruction(workspace.sparse_dir / "0")
+    image = next(iter(model.images.values()))
+    (workspace.images_dir / image.name).rename(workspace.images_dir / "IMG 1.png")
+    image.name = "IMG 1.png"
+    model.write(workspace.sparse_dir / "0")
+    result = export_models(workspace.root)
+    assert result.formats == ("nerfstudio", "undistorted", "ply")
+    note = "no text, since COLMAP's text files end names of photos at the first blank, such as 'IMG 1.png'"
+    assert result.models[0].note == note
+    assert sorted(path.name for path in result.models[0].folder.iterdir()) == ["nerfstudio", "ply", "undistorted"]
+    with pytest.raises(ValueError, match="leave text out of the formats"):
+        export_models(workspace.root, ["text"])
+
+
 @pytest.mark.parametrize(
     ("formats", "message"),
     [
