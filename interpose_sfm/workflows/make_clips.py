@@ -153,7 +153,7 @@ def bridge_photos(
     workspace = workspace_of(photo_dir, output)
     photo_dir = Path(photo_dir)
     check_run(photo_dir, workspace, options)
-    check_makes_clips(options.generator)
+    model_name = _video_model(options)
     if isinstance(pairs, Path):
         check_file(pairs, "pair file", PAIRS_EXPECTED)
     with workspace.locked(), ExitStack() as at_end:
@@ -164,7 +164,7 @@ def bridge_photos(
             raise ValueError(f"{photo_dir}: got {photo_set.lack}")
         engine = create_engine(options.execution, (options.execution.store or workspace.root).absolute() / ENGINE_NAME)
         at_end.callback(engine.close)
-        generator = _clip_maker(photo_set, run, is_dry_run, engine)
+        generator = _clip_maker(model_name, photo_set, run, is_dry_run, engine)
         # 2. photos -> pairs
         chosen = named_pairs(pairs, photo_set) if pairs else _weak_pairs(photo_set, run)
         # 3. pairs -> clips
@@ -194,7 +194,27 @@ def bridge_photos(
         )
 
 
-def _clip_maker(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool, engine: Engine) -> GeneratedClips:
+def _video_model(options: ReconstructOptions) -> str:
+    """The video model that is named, else the one that fits this machine.
+
+    Raises:
+        ValueError: It is none, or none does.
+    """
+    check_makes_clips(options.generator)
+    if options.generator != AUTO:
+        return options.generator
+    choice = local_model(options.generation)
+    if choice.name is None:
+        raise ValueError(
+            f"no video model is usable on this machine ({choice.reason}); set --generator to one of: "
+            f"{', '.join(VIDEO_MODELS.targets())}"
+        )
+    return choice.name
+
+
+def _clip_maker(
+    model_name: str, photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool, engine: Engine
+) -> GeneratedClips:
     @lru_cache(maxsize=8)
     def load_image(name: str) -> ImageArray:
         return read_rgb(photo_set.image_dir / name)
@@ -211,16 +231,7 @@ def _clip_maker(photo_set: PhotoSet, run: PhotoRun, is_dry_run: bool, engine: En
         engine=engine,
         worker_gpus=run.options.execution.worker_gpus,
     )
-    name = run.options.generator
-    if name != AUTO:
-        return create_clip_maker(name, context)
-    choice = local_model(run.options.generation)
-    if choice.name is None:
-        raise ValueError(
-            f"no video model is usable on this machine ({choice.reason}); set --generator to one of: "
-            f"{', '.join(VIDEO_MODELS.targets())}"
-        )
-    return create_clip_maker(choice.name, context)
+    return create_clip_maker(model_name, context)
 
 
 def _weak_pairs(photo_set: PhotoSet, run: PhotoRun) -> tuple[ImagePair, ...]:

@@ -261,11 +261,12 @@ def test_pairs_that_are_none_are_refused(
     ],
 )
 def test_a_generator_that_is_no_video_model_is_refused_with_the_choice(
-    photos: Path, log: Path, name: str, message: str
+    photos: Path, log: Path, tmp_path: Path, name: str, message: str
 ) -> None:
-    code, _, err = run(photos, f"--generator={name}", *PAIR)
+    code, _, err = run(photos, f"--generator={name}", "--output", tmp_path / "new", *PAIR)
     assert code == 2
     assert message in err
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
