@@ -33,6 +33,9 @@ exit codes:
   143  stopped by a signal to terminate"""
 
 
+_MAX_WORDS = 12  # of a path with blanks
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -47,14 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    arguments = list(sys.argv[1:] if argv is None else argv)
     command = None
     with reader_may_leave(sys.stdout):
         try:
-            command = parse(list(sys.argv[1:] if argv is None else argv))
+            command = parse(arguments)
         except UsageError as error:
             terminal.tell(f"error: {error}")
             return UNUSABLE
         except SystemExit as stop:  # tyro has printed help or an error
+            path = _taken_apart(arguments) if stop.code else ""
+            if path:
+                terminal.tell(f"{path!r} has blanks, at which the shell takes it apart; put it in quotes")
             return stop.code if isinstance(stop.code, int) else OK
     if isinstance(command, Hook):
         problem = _unusable(command.options)
@@ -122,6 +129,13 @@ def _with_script(command: Hook, script: Sequence[str]) -> Hook:
     if command.json:
         raise UsageError("got --json, which hook cannot offer: the output is that of the script")
     return dataclasses.replace(command, script=tuple(script))
+
+
+def _taken_apart(arguments: Sequence[str]) -> str:
+    """A path with blanks that is there, of which several arguments were made; empty if there is none."""
+    counts = range(2, _MAX_WORDS + 1)
+    paths = (" ".join(arguments[i : i + n]) for n in counts for i in range(len(arguments) - n + 1))
+    return next(filter(os.path.exists, paths), "")
 
 
 def _help_text() -> str:

@@ -246,6 +246,15 @@ def test_unusable_arguments(arguments: tuple[str, ...], message: str, monkeypatc
     assert not done.out
 
 
+def test_a_path_that_the_shell_has_taken_apart_is_told(tmp_path: Path) -> None:
+    (tmp_path / "Tag 2 am Meer").mkdir()
+    done = run("reconstruct", *str(tmp_path / "Tag 2 am Meer").split(" "), "--seed", "1")
+    assert done.code == 2
+    expected = f"{str(tmp_path / 'Tag 2 am Meer')!r} has blanks, at which the shell takes it apart; put it in quotes"
+    assert done.err.endswith(f"interpose_sfm: {expected}\n")
+    assert "quotes" not in run("reconstruct", "x", "y", tmp_path).err
+
+
 def test_unusable_input_is_one_line_and_with_verbose_a_traceback(tmp_path: Path, noise_dir: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("mine")
