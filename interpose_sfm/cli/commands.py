@@ -219,7 +219,7 @@ class _Merge(Command):
 
     Attributes:
         output: Output folder of a run, or a new one.
-        sources: Output folders of other runs on the same photos, which keep what they hold.
+        sources: Output folders or stores of other runs on the same photos; nothing is written there.
     """
 
     output: Annotated[Positional[Path], tyro.conf.arg(metavar="OUTPUT")]

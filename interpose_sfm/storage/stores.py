@@ -15,22 +15,19 @@ and made again. Only a file that is sealed and yet not ours to read, of another 
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import itertools
 import logging
 import os
 import shutil
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from interpose_sfm.storage.arrays import check_sizes, is_storable
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, fsync_path
 from interpose_sfm.storage.digests import SealState, break_seal, seal, seal_state, sealed
+from interpose_sfm.storage.item_files import ItemFiles, group_name
+from interpose_sfm.storage.item_files import StoreError as StoreError
 from interpose_sfm.storage.locks import SharedLock, claimed
 
 if TYPE_CHECKING:
@@ -38,34 +35,31 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
-"""Version of the store files; a file of another version is refused."""
-
 _T = TypeVar("_T")
 _LOCK = "lock"
-_SEALED = "is_sealed"  # attribute of files that have a seal
 _DAMAGED = ".damaged"  # what the name of a file is given that is set aside
-_COUNTER = itertools.count()
 
 
-class StoreError(RuntimeError):
-    """A store is in use elsewhere, damaged, or not one of ours; the message says what to do."""
+def _parts_of(path: Path) -> Path:
+    """The folder of a store's items that are not in its file yet."""
+    return path.with_name(f"{path.name}.parts")
+
+
+def _is_sealed(path: Path) -> bool:
+    return seal_state(path) is SealState.WHOLE
 
 
 def has_store(path: Path) -> bool:
     """Whether there is a store; one that was killed before its first end has parts and no file yet."""
-    return path.is_file() or any(path.with_name(f"{path.name}.parts").glob("*.h5"))
+    return path.is_file() or any(_parts_of(path).glob("*.h5"))
 
 
-class Store(ABC, Generic[_T]):
+class Store(ItemFiles[_T]):
     """A mapping on disk from text keys to products of one type, for several processes and threads.
 
     What `put` returned from survives the death of the process at any later moment. Close the store (or use it in a
     ``with`` block), and the last one to close it folds the new items into the file. No thread may use it then.
     """
-
-    kind: ClassVar[str]
-    """Name of the product in the file."""
 
     def __init__(self, path: Path) -> None:
         """Open a store, or make a new one, and take over what a killed run left.
@@ -78,7 +72,7 @@ class Store(ABC, Generic[_T]):
             OSError: if the folder cannot be written.
         """
         self.path = Path(path).absolute()
-        self._parts = self.path.with_name(self.path.name + ".parts")
+        self._parts = _parts_of(self.path)
         self._pending: dict[str, str] = {}  # group name -> key of the items that are parts still, by this process
         self._file: Any = None
         self._is_open = False
@@ -88,19 +82,11 @@ class Store(ABC, Generic[_T]):
                 self._clean_up()
                 self._fold()
             self._lock.share()
-            self._file = self._open_file(self.path) if self.path.exists() and self._is_whole() else None
+            self._file = self._open_file(self.path) if self.path.exists() and self._is_whole(self.path) else None
             self._is_open = True
         finally:
             if not self._is_open:
                 self._unlock()
-
-    @abstractmethod
-    def _write(self, group: Any, value: _T) -> None:
-        """Write a value into its empty h5py group; raises ValueError if it could not be read back exactly."""
-
-    @abstractmethod
-    def _read(self, group: Any) -> _T:
-        """Read a value from its h5py group."""
 
     # -------------------------------------------------------- mapping
 
@@ -145,25 +131,47 @@ class Store(ABC, Generic[_T]):
             yield self.get(key)
 
     def take(self, path: Path) -> int:
-        """Take over the items of another store of this kind that this one does not have.
+        """Take over the items of another store of this kind that this one does not have; nothing is written there.
 
         Args:
-            path: Its file; what a killed run has left beside it counts. Without either there is nothing to take.
+            path: Its file; what a killed run has left beside it counts, and so does what a run there has put by now.
+                Without either there is nothing to take.
 
         Returns:
             How many they were.
+
+        Raises:
+            StoreError: It is of another kind or of another version.
         """
-        if not has_store(path):
+        parts = sorted(_parts_of(path).glob("*.h5"))  # which come first: what is folded meanwhile is in the file then
+        return sum(self._take_file(part, _is_sealed) for part in parts) + self._take_file(path, self._is_whole)
+
+    def _take_file(self, path: Path, is_whole: Callable[[Path], bool]) -> int:
+        try:
+            if not is_whole(path):
+                logger.warning("%s is damaged: its %s are not taken", path, self.kind)
+                return 0
+            file = self._open_file(path)
+        except FileNotFoundError:
             return 0
-        with type(self)(path) as other:
-            lacking = sorted(set(other.keys()) - set(self.keys()))
-            num_taken = 0
-            for key in lacking:
-                value = other.get(key)
-                if value is not None:
-                    self.put(key, value)
-                    num_taken += 1
-        return num_taken
+        with file:
+            with self._naming_damage(path):
+                names = list(file)
+            return sum(self._take_item(file, name) for name in names)
+
+    def _take_item(self, file: Any, name: str) -> bool:
+        """Put an item of another store's file here, unless it is here or is none."""
+        try:
+            with self._naming_damage(Path(file.filename)):
+                key = str(file[name].attrs["key"])
+                if key in self:
+                    return False
+            value = self._read_item(file, self._group_name(key), key)
+        except StoreError as error:
+            logger.warning("%s", error)
+            return False
+        self.put(key, value)
+        return True
 
     def keys(self) -> list[str]:
         """All keys, sorted."""
@@ -227,9 +235,7 @@ class Store(ABC, Generic[_T]):
     def _group_name(self, key: object) -> str:
         """The hash by which a key is found."""
         self._require_open()
-        if not isinstance(key, str) or not is_storable(key):
-            raise ValueError(f"got key {key!r}, expected text without NUL characters and lone surrogates")
-        return hashlib.sha256(key.encode("utf-8")).hexdigest()
+        return group_name(key)
 
     def _part(self, name: str) -> Path:
         return self._parts / f"{name}.h5"
@@ -237,89 +243,7 @@ class Store(ABC, Generic[_T]):
     def _has_part(self, name: str) -> bool:
         """Whether an item is a part still; of those of others only whole ones count, since HDF5 is to see no others."""
         part = self._part(name)
-        return name in self._pending or (part.exists() and seal_state(part) is SealState.WHOLE)
-
-    def _part_bytes(self, name: str, key: str, value: _T) -> bytes:
-        """An HDF5 file that holds one item."""
-        import h5py
-
-        memory_name = f"interpose_sfm-{os.getpid()}-{next(_COUNTER)}"  # HDF5 shares files that are open by one name
-        with h5py.File(memory_name, "w", driver="core", backing_store=False) as file:
-            self._stamp(file)
-            group = file.create_group(name)
-            group.attrs["key"] = key
-            self._write(group, value)
-            file.flush()
-            return bytes(file.id.get_file_image())
-
-    def _stamp(self, file: Any) -> None:
-        file.attrs["format"] = f"interpose_sfm {self.kind}"
-        file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs[_SEALED] = True
-
-    def _is_whole(self) -> bool:
-        """By its seal; a file of an earlier version has none, and does not say that it has one."""
-        state = seal_state(self.path)
-        if state is not SealState.NONE:
-            return state is SealState.WHOLE
-        try:
-            with self._open_file(self.path) as file, self._naming_damage(self.path):
-                return _SEALED not in file.attrs
-        except StoreError:
-            return False
-
-    def _read_item(self, file: Any, name: str, key: str | None = None) -> _T:
-        """Read a group; of another key, or of more data than its file has, it is no item.
-
-        Raises:
-            StoreError: it is none.
-        """
-        path = Path(file.filename)
-        with self._naming_damage(path):
-            group = file[name]
-            if key is not None and group.attrs["key"] != key:
-                raise ValueError(f"the item of {key} is that of {group.attrs['key']}")
-            check_sizes(group, path.stat().st_size)
-            return self._read(group)
-
-    def _open_file(self, path: Path) -> Any:
-        """Open a file for reading and check that it is one of this kind."""
-        import h5py
-
-        with self._naming_damage(path):
-            try:
-                file = h5py.File(path, "r")
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                    raise
-                # HDF5's own lock fails on some network file systems. Ours suffices. (Not tried first: HDF5 refuses to
-                # open a file with and without lock in one process.)
-                file = h5py.File(path, "r", locking=False)
-            file_format, version = file.attrs.get("format"), file.attrs.get("format_version")
-        if file_format == f"interpose_sfm {self.kind}" and version == FORMAT_VERSION:
-            return file
-        file.close()
-        if file_format == f"interpose_sfm {self.kind}":
-            raise StoreError(
-                f"{path} has format version {version}, this version of interpose_sfm reads {FORMAT_VERSION}; update "
-                "interpose_sfm, or delete the file: its content will be made anew"
-            )
-        raise StoreError(f"{path} does not hold {self.kind} of interpose_sfm (format {file_format!r}); move it away")
-
-    @contextmanager
-    def _naming_damage(self, path: Path) -> Iterator[None]:
-        """Turn what h5py raises on damaged files into an error that names the file; errors of the system pass."""
-        try:
-            yield
-        except StoreError:
-            raise
-        except (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise StoreError(
-                f"{path} is damaged ({error}); it holds only computed {self.kind}, which are made again: it is safe to "
-                "delete it"
-            ) from error
+        return name in self._pending or (part.exists() and _is_sealed(part))
 
     def _clean_up(self) -> None:
         """Remove what killed processes left, set the file aside if it is not whole, remove parts that are not.
@@ -328,7 +252,7 @@ class Store(ABC, Generic[_T]):
         """
         for leftover in (*self._parts.glob(f"{TEMP_PREFIX}*"), *self._parts.glob("*.claim")):
             leftover.unlink()
-        if self.path.exists() and not self._is_whole():
+        if self.path.exists() and not self._is_whole(self.path):
             aside = self.path.with_name(self.path.name + _DAMAGED)
             os.replace(self.path, aside)
             logger.warning(
@@ -336,7 +260,7 @@ class Store(ABC, Generic[_T]):
                 *(self.path, self.kind, aside.name),
             )
         for part in self._parts.glob("*.h5"):
-            if seal_state(part) is not SealState.WHOLE:
+            if not _is_sealed(part):
                 part.unlink()
                 logger.warning("%s is damaged: its %s are made again", part, self.kind)
 
@@ -367,7 +291,7 @@ class Store(ABC, Generic[_T]):
                 kept = [name for name in file if name not in parts] if any(name in file for name in parts) else None
         if kept is None:
             shutil.copyfile(self.path, temp)  # much faster than group by group
-            if seal_state(temp) is SealState.WHOLE:
+            if _is_sealed(temp):
                 break_seal(temp)
         try:
             with h5py.File(temp, "r+" if kept is None else "w", locking=False) as target:

@@ -38,7 +38,8 @@ def merge_outputs(output: Path, sources: Sequence[Path]) -> MergeResult:
 
     Args:
         output: Output folder of a run, or a new one.
-        sources: Output folders or stores of other runs on the same photos; they keep what they hold.
+        sources: Output folders or stores of other runs on the same photos; nothing is written there, and what a run
+            there is at is left out.
 
     Raises:
         ValueError: A source that is neither, or none at all.

@@ -594,6 +594,86 @@ def test_a_store_that_was_never_closed_is_complete_when_opened_again(tmp_path: P
     assert os.listdir(tmp_path) == ["m.h5"]
 
 
+# ---------------------------------------------------------------- taken over
+
+
+def files_in(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """What lies in a folder, and when it was written."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns)
+        for path in (folder, *sorted(folder.rglob("*")))
+    }
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """A store as a kill leaves it: a file, and parts of which one replaces an item of the file and one is cut off."""
+    path = tmp_path / "killed" / "m.h5"
+    path.parent.mkdir()
+    with MatchStore(path) as store:
+        store.put("in the file", matches(1))
+        store.put("replaced", matches(2))
+    with MatchStore(path) as store:
+        store.put("replaced", matches(3))
+        store.put("a part", matches(4))
+        shutil.copytree(tmp_path / "killed", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "killed")
+    shutil.move(tmp_path / "copy", tmp_path / "killed")
+    (path.with_name("m.h5.parts") / ("0" * 64 + ".h5")).write_bytes(b"cut off")
+    (path.with_name("m.h5.parts") / f"{TEMP_PREFIX}1-2").write_bytes(b"half")
+    return path
+
+
+def test_a_store_is_taken_over_and_left_as_it_is(
+    tmp_path: Path, killed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = files_in(killed.parent)
+    with MatchStore(tmp_path / "m.h5") as store:
+        store.put("in the file", matches(7))
+        assert store.take(killed) == 2
+        assert store.take(killed) == 0
+        assert store.take(tmp_path / "nowhere.h5") == 0
+        assert store.keys() == ["a part", "in the file", "replaced"]
+        for key, seed in (("in the file", 7), ("replaced", 3), ("a part", 4)):
+            assert_equal(store.get(key), matches(seed))
+    assert files_in(killed.parent) == before
+    assert caplog.text.count("0.h5 is damaged: its matches are not taken") == 2
+
+
+def test_what_another_run_puts_meanwhile_can_be_taken_over(tmp_path: Path) -> None:
+    """Also where that run ends, and folds its parts, after they have been listed."""
+    other = MatchStore(tmp_path / "other.h5")
+
+    class CloseFirst(MatchStore):
+        def _take_file(self, *arguments: Any) -> int:
+            other.close()
+            return super()._take_file(*arguments)
+
+    other.put("a", matches(1))
+    with MatchStore(tmp_path / "m.h5") as store:
+        assert store.take(other.path) == 1
+    other.put("b", matches(2))
+    with CloseFirst(tmp_path / "m.h5") as store:
+        assert store.take(other.path) == 1
+        assert_equal(store.get("b"), matches(2))
+
+
+def test_a_damaged_store_is_not_taken_over_and_left_as_it_is(
+    tmp_path: Path, killed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.truncate(killed, killed.stat().st_size // 2)
+    before = files_in(killed.parent)
+    with MatchStore(tmp_path / "m.h5") as store:
+        assert store.take(killed) == 2
+        assert store.keys() == ["a part", "replaced"]
+        with FeatureStore(tmp_path / "f.h5") as other:
+            other.put("x", features(1))
+        with pytest.raises(StoreError, match="does not hold matches"):
+            store.take(other.path)
+    assert files_in(killed.parent) == before
+    assert f"{killed} is damaged: its matches are not taken" in caplog.text
+
+
 # ---------------------------------------------------------------- damaged files
 
 
