@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from interpose_sfm.products import FloatArray, Pose
 from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.atomic import atomic_write_bytes, atomic_write_text
 from interpose_sfm.storage.content_keys import content_key
+from interpose_sfm.storage.folders import check_ours
 from interpose_sfm.storage.names import refuse_links
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.synthetic.cameras import center_in_world
@@ -136,14 +136,8 @@ def _claim(output: Path) -> None:
     Raises:
         ValueError: It holds files of something else, or is no folder.
     """
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"the output path {output} is a file, expected a folder; choose another one")
-    names = sorted(os.listdir(output)) if output.exists() else []
-    if names and _MARKER not in names and not _is_of_earlier_version(output):
-        raise ValueError(
-            f"the output folder {output} holds files of something else ({', '.join(names[:3])}"
-            f"{', ...' if len(names) > 3 else ''}); choose a new or an empty folder"
-        )
+    if not _is_of_earlier_version(output):
+        check_ours(output, _MARKER, "output folder")
     refuse_links(output)
     output.mkdir(parents=True, exist_ok=True)
     atomic_write_text(output / _MARKER, "a demonstration of interpose_sfm; it may be deleted\n")

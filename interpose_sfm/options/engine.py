@@ -21,8 +21,8 @@ class EngineOptions:
         slurm_partition: Partition of the jobs; empty for the default one.
         slurm_minutes: Time limit of a job, which does up to 16 pairs or clips.
         worker_gpus: What a worker takes of a machine where it runs on a GPU; fractions share one (Ray).
-        store: Folder of learned features, matches and hypotheses; several runs may share one at the same time. By
-            default the output folder.
+        store: Folder of learned features, matches and hypotheses, a new one or that of earlier runs; several runs may
+            share one at the same time. By default the output folder.
     """
 
     engine: str = "local"

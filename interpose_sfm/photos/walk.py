@@ -12,8 +12,8 @@ from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos.formats import names_to_write, os_reason
 from interpose_sfm.photos.ledger import LEDGER_SUFFIX
 from interpose_sfm.products import CLIP_INDEX, CLIP_STORE, SkippedFile, SkipReason
+from interpose_sfm.storage.folders import LOCK_NAME
 from interpose_sfm.storage.texts import check_file, read_text
-from interpose_sfm.storage.workspace import LOCK_NAME
 
 _JUNK_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
 

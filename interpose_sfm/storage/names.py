@@ -36,11 +36,11 @@ def inside(folder: Path, name: str, *, may_link: bool = False) -> Path:
     return path
 
 
-def refuse_links(folder: Path) -> None:
+def refuse_links(folder: Path, what: str = "output folder") -> None:
     """Refuse a folder with a symbolic link at any depth: no run makes one, and what is written to it lands elsewhere.
 
     Raises:
-        ValueError: There is one; the message names it.
+        ValueError: There is one; the message names it, and what the folder is.
     """
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -48,7 +48,7 @@ def refuse_links(folder: Path) -> None:
             if os.path.islink(path):
                 raise ValueError(
                     f"{path} is a symbolic link, which no run makes and which may lead out of {folder}; remove it, or "
-                    "choose another output folder"
+                    f"choose another {what}"
                 )
 
 

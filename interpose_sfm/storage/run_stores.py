@@ -1,4 +1,4 @@
-"""The HDF5 stores of one run."""
+"""The HDF5 stores of one run, and the folder in which several runs may share them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from interpose_sfm.storage.atomic import atomic_write_text
+from interpose_sfm.storage.digests import SealState, seal_state
 from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
+from interpose_sfm.storage.folders import check_ours
 from interpose_sfm.storage.hypotheses import HypothesisStore
+from interpose_sfm.storage.names import refuse_links
+from interpose_sfm.storage.stores import has_store
+from interpose_sfm.storage.workspace import is_output_folder
+
+_FEATURES = "features.h5"
+_MARKER = ".interpose_sfm_store"
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,48 @@ class RunStores:
 def open_stores(folder: Path) -> Iterator[RunStores]:
     """The stores of a run, closed at the end."""
     with (
-        FeatureStore(folder / "features.h5") as features,
+        FeatureStore(folder / _FEATURES) as features,
         MatchStore(folder / "matches.h5") as matches,
         HypothesisStore(folder / "hypotheses.h5") as hypotheses,
     ):
         yield RunStores(features, matches, hypotheses)
+
+
+def has_stores(folder: Path) -> bool:
+    """Whether a folder is the output folder of a run, or holds the stores of one."""
+    return is_output_folder(folder) or has_store(folder / _FEATURES)
+
+
+def check_store_folder(folder: Path) -> None:
+    """Refuse a folder that holds other things than stores, or a symbolic link, without writing anything.
+
+    Fine are new and empty folders, marked ones, and output folders of runs.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if not (is_output_folder(folder) or _is_of_earlier_version(folder)):
+        check_ours(folder, _MARKER, "store")
+    refuse_links(folder, "store")
+
+
+def store_folder(named: Path | None, output: Path) -> Path:
+    """The folder of a run's stores: the one that the user has named, which is marked, or its output folder.
+
+    Raises:
+        ValueError: See `check_store_folder`.
+        OSError: It cannot be written.
+    """
+    folder = (named or output).absolute()
+    if named is not None:
+        check_store_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (named is None or is_output_folder(folder) or (folder / _MARKER).exists()):
+        atomic_write_text(folder / _MARKER, "a store of interpose_sfm; its content can be made again\n")
+    return folder
+
+
+def _is_of_earlier_version(folder: Path) -> bool:
+    """Whether stores lie there and no marker; the file of another program has no seal."""
+    features = folder / _FEATURES
+    return seal_state(features) is not SealState.NONE if features.is_file() else has_store(features)

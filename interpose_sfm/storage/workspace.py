@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Any
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json, recover_directory, remove_path
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.digests import digest_of
+from interpose_sfm.storage.folders import LOCK_NAME, check_ours
 from interpose_sfm.storage.locks import LockHeldError, acquire_lock
 from interpose_sfm.storage.names import inside, refuse_links
 
@@ -29,8 +29,6 @@ CLIPS_NAME = "clips"
 """Name of the folder of generated clips, in an output folder."""
 
 _MARKER = ".interpose_sfm"
-LOCK_NAME = ".interpose_sfm.lock"  # of output folders and of clip stores
-_CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", LOCK_NAME})  # does not make a folder somebody's
 
 
 class WorkspaceBusyError(RuntimeError):
@@ -189,21 +187,8 @@ class Workspace:
 
     def _check_root(self) -> None:
         """Refuse a folder that is not ours, without writing anything."""
-        try:
-            if self.root.exists() and not self.root.is_dir():
-                raise ValueError(f"the output path {self.root} is a file, expected a folder; choose another one")
-            names = sorted(os.listdir(self.root)) if self.root.exists() else []
-        except OSError as error:
-            raise ValueError(f"cannot read the output folder {self.root} ({error}); choose another one") from error
-        if _MARKER in names:
+        if check_ours(self.root, _MARKER, "output folder"):
             self._check_marker()
-            return
-        foreign = [name for name in names if name not in _CLUTTER and not name.startswith(TEMP_PREFIX)]
-        if foreign:
-            raise ValueError(
-                f"the output folder {self.root} holds files of something else ({', '.join(foreign[:3])}"
-                f"{', ...' if len(foreign) > 3 else ''}); choose a new or an empty folder"
-            )
 
     def _check_marker(self) -> None:
         """Refuse a folder of a newer version."""

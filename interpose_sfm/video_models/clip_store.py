@@ -26,8 +26,9 @@ from typing import Any
 from interpose_sfm.clips.files import INDEX_NAME, clip_stem, photo_keys
 from interpose_sfm.clips.record import ClipRecord, read_record, record_path
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, atomic_write_json
+from interpose_sfm.storage.folders import LOCK_NAME
 from interpose_sfm.storage.locks import LockHeldError, SharedLock, acquire_lock, claimed
-from interpose_sfm.storage.workspace import LOCK_NAME, WorkspaceBusyError
+from interpose_sfm.storage.workspace import WorkspaceBusyError
 
 TASK_FORMAT = 1
 

@@ -21,6 +21,7 @@ from interpose_sfm.products import ClipFlag, ClipPreview, ClipState, ImageArray,
 from interpose_sfm.retrieval.pair_list import EXPECTED as PAIRS_EXPECTED
 from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory
+from interpose_sfm.storage.run_stores import store_folder
 from interpose_sfm.storage.texts import check_file
 from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
 from interpose_sfm.video_models.protocol import GenerationContext
@@ -162,7 +163,8 @@ def bridge_photos(
         photo_set = run.collect(photo_dir, goes_on=True)
         if photo_set.lack:
             raise ValueError(f"{photo_dir}: got {photo_set.lack}")
-        engine = create_engine(options.execution, (options.execution.store or workspace.root).absolute() / ENGINE_NAME)
+        engine_dir = store_folder(options.execution.store, workspace.root) / ENGINE_NAME
+        engine = create_engine(options.execution, engine_dir)
         at_end.callback(engine.close)
         generator = _clip_maker(model_name, photo_set, run, is_dry_run, engine)
         # 2. photos -> pairs

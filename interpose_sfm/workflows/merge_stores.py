@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interpose_sfm.clips.record import read_record, record_path
-from interpose_sfm.storage.run_stores import open_stores
-from interpose_sfm.storage.stores import has_store
-from interpose_sfm.storage.workspace import CLIPS_NAME, Workspace, is_output_folder
+from interpose_sfm.storage.run_stores import has_stores, open_stores
+from interpose_sfm.storage.workspace import CLIPS_NAME, Workspace
 from interpose_sfm.video_models.clip_store import ClipStore
 from interpose_sfm.video_models.prompts import FILE_NAME as PROMPTS_NAME
 from interpose_sfm.video_models.prompts import take_prompts
@@ -49,7 +48,7 @@ def merge_outputs(output: Path, sources: Sequence[Path]) -> MergeResult:
         raise ValueError(f"got no folder to merge into {output}, expected one or more after it")
     sources = [Path(source) for source in sources]
     for source in sources:
-        if not (is_output_folder(source) or has_store(source / "features.h5")):
+        if not has_stores(source):
             raise ValueError(f"got {source}, expected the output folder or the store of a run")
     workspace = Workspace(Path(output))
     with workspace.locked():

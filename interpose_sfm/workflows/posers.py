@@ -22,7 +22,7 @@ from interpose_sfm.pose.protocol import EstimatorContext, PoseEstimator
 from interpose_sfm.products import Features, ImagePair, Matches
 from interpose_sfm.run_log import Progress
 from interpose_sfm.storage.hypotheses import HypothesisStore
-from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.storage.run_stores import open_stores, store_folder
 from interpose_sfm.video_models.protocol import GenerationContext
 
 MIN_AT_ONCE = 2  # pairs that several threads are begun for
@@ -220,10 +220,10 @@ def opened_posers(
         photo_names, clips_dir, options, progress: See `Posers`.
 
     Raises:
-        ValueError, MissingDependencyError: An estimator or an engine that does not exist or cannot run.
+        ValueError, MissingDependencyError: An estimator or an engine that does not exist or cannot run, or a store that
+            is none.
     """
-    store_dir = options.execution.store or store_dir
-    store_dir.mkdir(parents=True, exist_ok=True)
+    store_dir = store_folder(options.execution.store, store_dir)
     with open_stores(store_dir) as stores, ExitStack() as at_end:
         cache = LearnedCache(stores.features, stores.matches, options.matching)
         context = EstimatorContext.of_cache(cache, options.seed, store_dir)
@@ -231,10 +231,10 @@ def opened_posers(
         at_end.callback(estimator.close)
         if proposer is not None and proposer is not estimator:
             at_end.callback(proposer.close)
-        engine = create_engine(options.execution, store_dir.absolute() / ENGINE_NAME)
+        engine = create_engine(options.execution, store_dir / ENGINE_NAME)
         at_end.callback(engine.close)
         yield Posers(
-            store_dir=store_dir.absolute(),
+            store_dir=store_dir,
             photo_names=photo_names,
             clips_dir=clips_dir,
             options=options,

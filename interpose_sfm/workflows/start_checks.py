@@ -25,6 +25,7 @@ from interpose_sfm.photos.walk import read_image_list
 from interpose_sfm.pose.factory import AUTO, POSE_ESTIMATORS
 from interpose_sfm.retrieval.factory import RETRIEVERS
 from interpose_sfm.retrieval.pair_list import EXPECTED as PAIRS_EXPECTED
+from interpose_sfm.storage.run_stores import check_store_folder
 from interpose_sfm.storage.texts import check_file
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import known_start
@@ -40,6 +41,9 @@ def check_options(options: FallbackOptions) -> None:
         MissingDependencyError: A backend needs what is not installed.
     """
     ENGINES.resolve(options.execution.engine).check(options.execution)
+    if options.execution.store is not None:
+        check_path(options.execution.store)
+        check_store_folder(options.execution.store)
     check_generator(options.generator, options.bridging, options.generation)
     name = options.pose_estimator
     if name != AUTO and not POSE_ESTIMATORS.resolve(name).has_weights(options.estimator_options.get(name)):

@@ -102,6 +102,16 @@ def test_several_outputs_may_have_one_store(photos: Path, pair_file: Path, tmp_p
     assert len(matches_in(tmp_path / "store")) == 5
 
 
+def test_a_store_that_is_another_folder_is_refused(photos: Path, tmp_path: Path) -> None:
+    before = sorted(photos.iterdir())
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        assert cli.main(["match", str(photos), "--store", str(photos), "--output", str(tmp_path / "out")]) == 2
+    assert f"the store {photos} holds files of something else (a.jpg, b.jpg, c.jpg, ...)" in err.getvalue()
+    assert sorted(photos.iterdir()) == before
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("engine", ["local", "slurm"])
 def test_an_engine_finds_the_same_matches(
     photos: Path, pair_file: Path, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,85 @@
+"""Which folders serve as a store: no others are written into."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from interpose_sfm.products import Features
+from interpose_sfm.storage.run_stores import check_store_folder, open_stores, store_folder
+from interpose_sfm.storage.workspace import Workspace
+
+MARKER = ".interpose_sfm_store"
+NOTHING = Features(np.zeros((0, 2)), np.zeros((0, 8), np.float32), np.zeros(0, np.float32), (4, 3))
+
+
+def fill(folder: Path) -> None:
+    with open_stores(folder) as stores:
+        stores.features.put("a.jpg", NOTHING)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_new_folder_is_marked_and_serves_again_whatever_a_backend_keeps_there(tmp_path: Path, exists: bool) -> None:
+    folder = tmp_path / "shared" / "store"
+    if exists:
+        folder.mkdir(parents=True)
+        (folder / ".DS_Store").touch()
+    check_store_folder(folder)
+    assert folder.exists() == exists
+    assert store_folder(folder, tmp_path / "out") == folder
+    (folder / "features of a network.bin").touch()
+    assert store_folder(folder, tmp_path / "out") == folder
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_folders_serve_and_are_not_marked_as_something_else(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "out").locked():
+        pass
+    before = sorted(os.listdir(tmp_path / "out"))
+    for named in (None, tmp_path / "out"):
+        assert store_folder(named, tmp_path / "out") == tmp_path / "out"
+    assert sorted(os.listdir(tmp_path / "out")) == before
+    assert store_folder(None, tmp_path / "new").is_dir()
+    assert os.listdir(tmp_path / "new") == []
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_store_of_an_earlier_version_has_no_marker_and_serves(tmp_path: Path, is_killed: bool) -> None:
+    with open_stores(tmp_path / "whole") as stores:
+        stores.features.put("a.jpg", NOTHING)
+        shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    folder = tmp_path / ("killed" if is_killed else "whole")
+    assert MARKER not in os.listdir(folder)
+    check_store_folder(folder)
+    assert MARKER in os.listdir(store_folder(folder, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "features.h5", "matches.h5"])
+def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path: Path, name: str) -> None:
+    """Also where another program calls its files as we do."""
+    if name.endswith(".h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["data"] = 1
+    else:
+        (tmp_path / name).write_text("mine")
+    before = (tmp_path / name).read_bytes()
+    for check in (check_store_folder, lambda folder: store_folder(folder, folder / "out")):
+        with pytest.raises(ValueError, match=rf"the store .* holds files of something else \({name}\); choose a new"):
+            check(tmp_path)
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_what_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "store")
+    (tmp_path / "store" / "matches.h5.parts").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"matches\.h5\.parts is a symbolic link.*choose another store"):
+        check_store_folder(tmp_path / "store")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"the store .*file is a file, expected a folder"):
+        check_store_folder(tmp_path / "file")
