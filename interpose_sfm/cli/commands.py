@@ -144,7 +144,7 @@ class _Bridge(Command):
         pair_file: File with the pairs to bridge, two names a line.
         dry_run: List pairs, clips, time, memory and cost, and make no clip.
         sheet: Write contact sheets, a picture per pair with the frames of its clips, to look over before they are used.
-        shard: Share I of N, as I/N, of the clips; every machine takes another one.
+        shard: Share I of N, as I/N, of the pairs; every machine takes another one.
     """
 
     photos: Annotated[Positional[Path], tyro.conf.arg(metavar="PHOTOS")]

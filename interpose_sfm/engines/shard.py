@@ -39,12 +39,11 @@ class Shard:
         assert found is not None
         return cls(int(found[1]), int(found[2]))
 
-    def holds(self, *names: str, number: int = 0) -> bool:
+    def holds(self, *names: str) -> bool:
         """Whether something belongs to this share, by its names alone: no machine need know the lists of the others.
 
         Args:
             names: Of photos, or a key.
-            number: Of the thing among several of these names, which are spread evenly.
         """
         digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).digest()
-        return (int.from_bytes(digest[:8], "big") + number) % self.number == self.index - 1
+        return int.from_bytes(digest[:8], "big") % self.number == self.index - 1

@@ -93,7 +93,7 @@ class BridgeResult:
         store: Folder of the clips; hand it to ``--clips``.
         generator: Name of the video model.
         is_dry_run: True if nothing was to be made.
-        pairs: The pairs, most promising first.
+        pairs: The pairs of this share, most promising first.
         clips: The clips of each pair, in this order.
         estimate: Of what was missing in the beginning.
         time_s: What this run took.
@@ -142,7 +142,7 @@ def bridge_photos(
             first, up to ``max_bridged_pairs``.
         is_dry_run: Find pairs and prompts and see what is missing, but make nothing.
         with_sheets: Write a picture per pair with the frames of its clips, to look over before they are used.
-        shard: Which share of the clips; those of all shares together are all clips.
+        shard: Which share of the pairs; the clips of all shares together are all clips.
         progress: Called with the stage, what is done and the total.
 
     Raises:
@@ -169,12 +169,12 @@ def bridge_photos(
         generator = _clip_maker(model_name, photo_set, run, is_dry_run, engine)
         # 2. photos -> pairs
         chosen = named_pairs(pairs, photo_set) if pairs else _weak_pairs(photo_set, run)
+        mine = tuple(pair for pair in chosen if shard.holds(pair.a, pair.b))  # whole pairs: each is described once
         # 3. pairs -> clips
         plans = [
             generator.plan(pair, request)
-            for pair in chosen
+            for pair in mine
             for request in clip_requests(options.consistency.num_clips, options.seed)
-            if shard.holds(pair.a, pair.b, number=request.index)
         ]
         missing = {plan.key: plan for plan in plans if generator.is_missing(plan)}
         estimate = _estimate(generator, list(missing.values()))
@@ -187,7 +187,7 @@ def bridge_photos(
             store=generator.store.folder.absolute(),
             generator=generator.name,
             is_dry_run=is_dry_run,
-            pairs=chosen,
+            pairs=mine,
             clips=tuple(_bridge_clip(generator, plan, plan.key in missing, is_dry_run) for plan in plans),
             estimate=estimate,
             time_s=time.monotonic() - start,

@@ -435,16 +435,18 @@ def test_the_clip_of_a_run_that_was_killed_is_made_by_the_other(
 
 
 def test_shares_together_are_all_clips(photos: Path, log: Path, tmp_path: Path) -> None:
-    wanted = ("--pairs", "a.jpg", "b.jpg", "b.jpg", "c d.jpg")
+    """And all clips of a pair are of one share, so that no two machines describe it."""
+    wanted = ("--num-clips=2", "--pairs", "a.jpg", "b.jpg", "b.jpg", "c d.jpg", "a.jpg", "c d.jpg")
     found = [
         run(photos, "--generator=crossfade", *wanted, f"--shard={index}/3", "--output", tmp_path / f"{index}")[1]
         for index in (1, 2, 3)
     ]
     keys = [clip["file"] for share in found for clip in share["clips"]]
-    assert len(keys) == len(set(keys)) == len(made(log)) == 8
-    assert all(len(share["clips"]) < 8 for share in found)
+    assert len(keys) == len(set(keys)) == len(made(log)) == 6
+    assert [len(share["pairs"]) for share in found] == [2, 1, 0]
+    assert [len(share["clips"]) for share in found] == [4, 2, 0]
     merged = merge_outputs(tmp_path / "1", [tmp_path / "2", tmp_path / "3"])
-    assert merged.num_clips == 8 - len(found[0]["clips"])
+    assert merged.num_clips == 2
     assert files(tmp_path / "1" / "clips", ".mp4") == sorted(keys)
     assert merge_outputs(tmp_path / "1", [tmp_path / "2"]).num_clips == 0
     again = run(photos, "--generator=crossfade", *wanted, "--output", tmp_path / "1")[1]
