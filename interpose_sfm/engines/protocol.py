@@ -63,6 +63,7 @@ class Engine(Backend, Protocol):
 
         Raises:
             ValueError: It could not; the message says why, and what to do.
+            MissingDependencyError: These options need what is not installed.
         """
         return
 

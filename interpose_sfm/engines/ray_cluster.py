@@ -9,11 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
 from interpose_sfm.engines.protocol import Done, Engine, J, R, Worker, WorkerDiedError, attempt, portable
 from interpose_sfm.options import EngineOptions
+from interpose_sfm.registry import MissingDependencyError
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,15 @@ class RayEngine(Engine):
 
     name = "ray"
     requires: ClassVar[Mapping[str, str]] = {"ray": "pip install 'interpose_sfm[ray]'"}
+
+    @classmethod
+    def check(cls, options: EngineOptions) -> None:
+        """See `Engine.check`; an address of Ray's client needs more than Ray itself."""
+        if options.ray_address.startswith("ray://") and find_spec("grpc") is None:
+            raise MissingDependencyError(
+                f"engine ray: --ray-address {options.ray_address} needs Ray's client, which is not installed; run: "
+                "pip install 'ray[client]'; or start the run on a machine of the cluster, with --ray-address auto"
+            )
 
     @classmethod
     def probe(cls) -> str:

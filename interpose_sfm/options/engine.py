@@ -16,7 +16,8 @@ class EngineOptions:
         engine: ``local`` works on the cores of this machine, ``ray`` by the actors of a Ray cluster, ``slurm`` by jobs
             of a Slurm cluster; their machines must see photos and output folder under the same paths.
         engine_workers: At most so many at once; 0 for as many as there is room for (Slurm: 4).
-        ray_address: Of the cluster, such as ``auto`` or ``ray://HOST:10001``; empty for a Ray on this machine alone.
+        ray_address: Of the cluster, such as ``auto`` or, with Ray's client (``pip install 'ray[client]'``),
+            ``ray://HOST:10001``; empty for a Ray on this machine alone.
         slurm_cluster: ``slurm``, or ``local`` and ``debug`` for the executors of submitit that need none.
         slurm_partition: Partition of the jobs; empty for the default one.
         slurm_minutes: Time limit of a job, which does up to 16 pairs or clips.

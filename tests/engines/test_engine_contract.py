@@ -216,6 +216,17 @@ def test_slurm_is_asked_for_where_there_is_none(monkeypatch: pytest.MonkeyPatch)
     assert "submitit" in ENGINES.resolve("slurm").probe()
 
 
+@pytest.mark.parametrize("has_client", [False, True])
+def test_the_client_of_ray_is_asked_for_at_the_start(monkeypatch: pytest.MonkeyPatch, has_client: bool) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr("interpose_sfm.engines.ray_cluster.find_spec", lambda name: has_client or None)
+    options = ReconstructOptions(execution=EngineOptions(engine="ray", ray_address="ray://head:10001"))
+    message = r"--ray-address ray://head:10001 needs Ray's client.*pip install 'ray\[client\]'"
+    with contextlib.nullcontext() if has_client else pytest.raises(MissingDependencyError, match=message):
+        check_options(options)
+    check_options(replace(options, execution=EngineOptions(engine="ray", ray_address="auto")))
+
+
 def test_a_ray_cluster_that_is_not_there_is_told_by_our_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
 
