@@ -17,7 +17,7 @@ import tyro
 from tyro.conf import Positional
 
 from interpose_sfm.cli import terminal, text
-from interpose_sfm.cli.command import FAILED, OK, Command, Outcome
+from interpose_sfm.cli.command import FAILED, OK, UNUSABLE, Command, Outcome
 from interpose_sfm.cli.demo import DemoOptions, run_demo
 from interpose_sfm.cli.export import Export, FormatList, split
 from interpose_sfm.cli.look import Report, View
@@ -68,14 +68,15 @@ class _Reconstruct(Command):
             logger.warning("%s", warning)
         if not result.report.photos:
             logger.error("no model could be built: %s holds no photo whose name begins with no dot", self.photos)
-            return Outcome(FAILED, "", result)
+            return Outcome(UNUSABLE, "", result)
         if not result.model_dirs:
             reasons = {photo.reason for photo in result.report.photos if photo.is_used}
             shared = f": {reasons.pop()}" if len(reasons) == 1 else ""
             logger.error(
                 "no model could be built%s; %s says why for every photo", shared, result.output / "report.json"
             )
-            return Outcome(FAILED, "", result)
+            is_usable = sum(photo.is_used for photo in result.report.photos) >= 2
+            return Outcome(FAILED if is_usable else UNUSABLE, "", result)
         exported = export_models(result.output, formats, progress=progress).folder if formats else None
         summary = text.reconstruction(result, time.monotonic() - start, exported)
         return Outcome(OK, summary, result, is_optional=True)

@@ -25,7 +25,7 @@ exit codes:
   0    done
   1    no model could be built; for relpose: no pose that can be trusted; for bridge: a clip could not be made;
        for match: a pair could not be matched; for doctor: reconstruct cannot run
-  2    wrong arguments, unusable input, or something that is not installed
+  2    wrong arguments, unusable input such as a folder without two usable photos, or something that is not installed
   3    the machine: disk full, too little memory, no permission; what was finished is kept
   4    the models are those before the fallback, which failed; report.json says how
   70   a defect of this program

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -612,6 +613,21 @@ def test_reconstruct_without_a_model(noise_dir: Path, tmp_path: Path) -> None:
     assert {photo["name"] for photo in done.json["report"]["photos"]} == {"noise_1.png", "noise_2.png", "notes.txt"}
 
 
+@pytest.mark.parametrize("files", [(), ("notes.txt",), ("noise_1.png", "notes.txt")])
+def test_too_few_photos_are_unusable_input_to_every_command(
+    noise_dir: Path, tmp_path: Path, files: tuple[str, ...]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in files:
+        shutil.copy(noise_dir / name, photos)
+    for command in (("reconstruct", photos, "--output", tmp_path / "out"), ("pairs", photos), ("match", photos)):
+        done = run(*command)
+        assert done.code == 2, command
+        assert "Traceback" not in done.err
+    assert (tmp_path / "out" / "report.json").is_file()
+
+
 def test_hidden_photos_are_said_to_be_hidden(noise_dir: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -619,7 +635,7 @@ def test_hidden_photos_are_said_to_be_hidden(noise_dir: Path, tmp_path: Path) ->
         (photos / name).write_bytes((noise_dir / source).read_bytes())
     done = run("reconstruct", photos, "--output", tmp_path / "out", "-q")
     assert (done.code, done.err) == (
-        1,
+        2,
         f"interpose_sfm: error: no model could be built: {photos} holds no photo whose name begins with no dot\n",
     )
     done = run("relpose", photos / ".a.png", photos / ".b.png")
