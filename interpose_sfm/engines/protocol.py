@@ -67,6 +67,11 @@ class Engine(Backend, Protocol):
         """
         return
 
+    @classmethod
+    def is_elsewhere(cls, options: EngineOptions) -> bool:
+        """Whether workers may be on other machines, whose devices this one need not have."""
+        return not cls.shares_memory
+
     @abstractmethod
     def map(
         self, make_worker: Callable[[], Worker[J, R]], jobs: Iterable[J], *, gpus: float = 0.0, cpus: float = 1.0

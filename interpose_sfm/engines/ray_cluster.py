@@ -49,6 +49,11 @@ class RayEngine(Engine):
             )
 
     @classmethod
+    def is_elsewhere(cls, options: EngineOptions) -> bool:
+        """See `Engine.is_elsewhere`; a Ray of our own is on this machine."""
+        return bool(options.ray_address)
+
+    @classmethod
     def probe(cls) -> str:
         """See `Backend.probe`."""
         return f"ray {metadata.version('ray')}"

@@ -47,6 +47,11 @@ class SlurmEngine(Engine):
             )
 
     @classmethod
+    def is_elsewhere(cls, options: EngineOptions) -> bool:
+        """See `Engine.is_elsewhere`; the other executors are on this machine."""
+        return options.slurm_cluster == "slurm"
+
+    @classmethod
     def probe(cls) -> str:
         """See `Backend.probe`."""
         cls.check(EngineOptions())

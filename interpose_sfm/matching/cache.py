@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 from interpose_sfm.matching.ahead import at_once
 from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
 from interpose_sfm.options import MatchingOptions
+from interpose_sfm.options.devices import has_device
 from interpose_sfm.photos.masks import photo_mask
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import Features, FloatArray, Intrinsics, MaskArray, Matches, Placement, View
 from interpose_sfm.storage.content_keys import content_key, store_key, view_key
 from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
+
+logger = logging.getLogger(__name__)
 
 ANY_SCORE = "any score"
 """Part of the key of stored matches: those of earlier versions lack the doubtful ones, and are made again."""
@@ -93,10 +97,27 @@ class LearnedCache:
         options: How they are computed, and on which device.
     """
 
-    def __init__(self, features: FeatureStore, matches: MatchStore, options: MatchingOptions) -> None:
-        self.options = options = options.on_device()
+    def __init__(
+        self, features: FeatureStore, matches: MatchStore, options: MatchingOptions, *, is_here: bool = True
+    ) -> None:
+        """Load and compute nothing yet.
+
+        Args:
+            features, matches: Stores.
+            options: How they are computed.
+            is_here: Whether this machine must have the device. Else it is that of workers on other machines: where this
+                one lacks it, what it computes itself is computed on the CPU, and kept with what they compute.
+
+        Raises:
+            ValueError: torch has no such device here.
+        """
+        self.options = options = options.on_device(is_here=is_here)
         self._feature_store, self._match_store = features, matches
-        self._matcher = LearnedMatcher(options)
+        self._device = options.device
+        if not (is_here or has_device(self._device)):
+            logger.warning("no %s here: what is not matched by workers is matched on the CPU", self._device)
+            self._device = "cpu"
+        self._matcher = LearnedMatcher(replace(options, device=self._device))
         self._max_frame_keypoints = options.max_frame_keypoints
         self._settings = content_key(options, weights_id())[:16]
         self._photos: set[str] = set()
@@ -189,7 +210,7 @@ class LearnedCache:
 
     def prepare(self, pairs: Sequence[tuple[View, View]]) -> None:
         """Compute features and matches of pairs of views on all cores, or together on a GPU."""
-        if self.options.device != "cpu":
+        if self._device != "cpu":
             self.match_all(pairs)
         elif len(pairs) > 1:
             at_once(lambda pair: self.features_and_matches(*pair), pairs)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket
 import sys
 
 AUTO = "auto"
 
 
-def pick_device(name: str, option: str, *, or_metal: bool = True) -> str:
+def pick_device(name: str, option: str, *, or_metal: bool = True, is_here: bool = True) -> str:
     """The torch device of a name; ``auto`` takes CUDA where it is there, else Metal, else the CPU.
 
     Where no GPU can be there, torch is not loaded for that.
@@ -19,12 +20,13 @@ def pick_device(name: str, option: str, *, or_metal: bool = True) -> str:
         name: ``auto``, or a device of torch.
         option: Which option says so, for the message.
         or_metal: False where ``auto`` never means Metal.
+        is_here: See `check_device`.
 
     Raises:
         ValueError: torch has no such device here.
     """
     if name != AUTO:
-        check_device(option, name)
+        check_device(option, name, is_here=is_here)
         return name
     if not or_metal and not _has_driver():
         return "cpu"
@@ -45,12 +47,21 @@ def _has_driver() -> bool:
     return sys.platform != "linux"
 
 
-def check_device(option: str, name: str) -> None:
+def has_device(name: str) -> bool:
+    """Whether this machine has a device, as torch spells it."""
+    with contextlib.suppress(ValueError):
+        check_device("device", name)
+        return True
+    return False
+
+
+def check_device(option: str, name: str, *, is_here: bool = True) -> None:
     """Look for a device; torch is loaded only for others than the CPU.
 
     Args:
         option: Its name on the command line, for the message.
         name: As torch spells it, such as ``cuda:0``.
+        is_here: False for a device of other machines, of which only the name can be looked at.
 
     Raises:
         ValueError: torch knows no such device, or this machine has none.
@@ -63,10 +74,13 @@ def check_device(option: str, name: str) -> None:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"option {option}: got {name!r}, expected a torch device such as cpu or cuda:0") from error
-    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= number:
-        raise ValueError(f"option {option}: got {name!r}, and torch sees {number} CUDA devices here; expected cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(f"option {option}: got {name!r}, and torch has no Metal here; expected cpu")
     if device.type == "meta":
         raise ValueError(f"option {option}: got {name!r}, which computes nothing; expected cpu or cuda:0")
+    if not is_here:
+        return
+    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= number:
+        host = socket.gethostname()  # which may be a worker's
+        raise ValueError(f"option {option}: got {name!r}, and torch sees {number} CUDA devices on {host}; expected cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"option {option}: got {name!r}, and torch has no Metal here; expected cpu")

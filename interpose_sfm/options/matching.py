@@ -60,10 +60,13 @@ class MatchingOptions:
         require(bool(self.device), "device", self.device, "a torch device")
         require(0 <= self.min_match_score < 1, "min-match-score", self.min_match_score, "in [0, 1)")
 
-    def on_device(self) -> MatchingOptions:
+    def on_device(self, *, is_here: bool = True) -> MatchingOptions:
         """The same, with the device that `auto` means on this machine: what is computed is kept under its name.
+
+        Args:
+            is_here: Whether a device that is named must be one of this machine; else workers elsewhere have it.
 
         Raises:
             ValueError: torch has no such device here.
         """
-        return replace(self, device=pick_device(self.device, "device", or_metal=False))
+        return replace(self, device=pick_device(self.device, "device", or_metal=False, is_here=is_here))

@@ -225,14 +225,16 @@ def opened_posers(
     """
     store_dir = store_folder(options.execution.store, store_dir)
     with open_stores(store_dir) as stores, ExitStack() as at_end:
-        cache = LearnedCache(stores.features, stores.matches, options.matching)
+        engine = create_engine(options.execution, store_dir / ENGINE_NAME)
+        at_end.callback(engine.close)
+        is_here = not engine.is_elsewhere(options.execution)
+        cache = LearnedCache(stores.features, stores.matches, options.matching, is_here=is_here)
+        options = replace(options, matching=cache.options)  # what auto means here holds for workers, too
         context = EstimatorContext.of_cache(cache, options.seed, store_dir)
         estimator, proposer = create_estimators(options.pose_estimator, context, options.estimator_options)
         at_end.callback(estimator.close)
         if proposer is not None and proposer is not estimator:
             at_end.callback(proposer.close)
-        engine = create_engine(options.execution, store_dir / ENGINE_NAME)
-        at_end.callback(engine.close)
         yield Posers(
             store_dir=store_dir,
             photo_names=photo_names,

@@ -37,10 +37,12 @@ def check_options(options: FallbackOptions) -> None:
     """Look at what options name: backends, devices, files and folders. Makes nothing, and loads no weights.
 
     Raises:
-        ValueError: An unknown name, a device or cluster that is not there, a file or folder that cannot be used.
+        ValueError: An unknown name, a device or cluster that is not there, a file or folder that cannot be used. The
+            devices of workers on other machines are not looked at.
         MissingDependencyError: A backend needs what is not installed.
     """
-    ENGINES.resolve(options.execution.engine).check(options.execution)
+    engine = ENGINES.resolve(options.execution.engine)
+    engine.check(options.execution)
     if options.execution.store is not None:
         check_path(options.execution.store)
         check_store_folder(options.execution.store)
@@ -54,10 +56,11 @@ def check_options(options: FallbackOptions) -> None:
         (("dust3r",), "dust3r-device", options.dust3r.dust3r_device),
         ((AUTO, "da3"), "da3-device", options.da3.da3_device),
         (("mapanything",), "mapanything-device", options.mapanything.mapanything_device),
-        ((options.pose_estimator,), "device", options.matching.device),
     ):
         if options.pose_estimator in names and device != AUTO_DEVICE:
             check_device(option, device)
+    if options.matching.device != AUTO_DEVICE:
+        check_device("device", options.matching.device, is_here=not engine.is_elsewhere(options.execution))
     if isinstance(options, ReconstructOptions):
         check_camera(options.camera_model, options.camera_params)
         if options.known_poses is not None:
@@ -82,7 +85,8 @@ def with_device(options: Run) -> Run:
     Raises:
         ValueError: See `check_options`.
     """
-    return replace(options, matching=options.matching.on_device())
+    is_here = not ENGINES.resolve(options.execution.engine).is_elsewhere(options.execution)
+    return replace(options, matching=options.matching.on_device(is_here=is_here))
 
 
 def check_path(path: Path) -> None:

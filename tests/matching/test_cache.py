@@ -89,6 +89,33 @@ def test_a_device_is_kept_by_its_name(
             cache.features(views[0][0])
 
 
+def test_what_workers_elsewhere_look_for_is_computed_on_a_machine_without_their_device(
+    views: list[tuple[View, np.ndarray]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (a, _), (b, _) = views
+    options = replace(OPTIONS, device="cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with open_stores(tmp_path) as stores:
+        with pytest.raises(ValueError, match="torch sees 0 CUDA devices"):
+            LearnedCache(stores.features, stores.matches, options)
+        cache = LearnedCache(stores.features, stores.matches, options, is_here=False)
+        assert cache.options.device == "cuda"
+        cache.prepare([(a, b), (b, a)])
+        found = cache.matches(a, b)
+        assert "no cuda here: what is not matched by workers is matched on the CPU" in caplog.text
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    for name in ("extract", "match"):
+        monkeypatch.setattr(LearnedMatcher, name, lambda *_: pytest.fail("it is computed again"))
+    with open_stores(tmp_path) as stores:
+        worker = LearnedCache(stores.features, stores.matches, options)
+        np.testing.assert_array_equal(worker.matches(a, b).indices, found.indices)
+        worker.features(a)
+
+
 @pytest.mark.parametrize("changes", [{"max_keypoints": 401}, {"min_match_score": 0.2}, {"learned_max_image_px": 300}])
 def test_other_options_are_computed_anew(
     store_dir: Path, views: list[tuple[View, np.ndarray]], changes: dict[str, float], forbidden: object

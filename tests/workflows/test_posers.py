@@ -18,7 +18,7 @@ from interpose_sfm.bridging import factory as generators
 from interpose_sfm.engines.slurm import SlurmEngine
 from interpose_sfm.matching.ahead import PairJob
 from interpose_sfm.matching.cache import PhotoViews
-from interpose_sfm.options import Da3Options, Dust3rOptions, EngineOptions, ReconstructOptions
+from interpose_sfm.options import Da3Options, Dust3rOptions, EngineOptions, MatchingOptions, ReconstructOptions
 from interpose_sfm.pose import factory as estimators
 from interpose_sfm.pose.da3.estimator import Da3Estimator
 from interpose_sfm.pose.protocol import EstimatorContext
@@ -149,6 +149,24 @@ def test_what_a_network_proposed_in_a_worker_is_not_asked_again(
     assert sorted(path.name for path in (tmp_path / "stores").iterdir()) == [
         "features.h5", "hypotheses.h5", "matches.h5"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("device", "sent_device", "gpus"), [("cuda", "cuda", 0.5), ("auto", "cpu", 0.0)])
+def test_workers_elsewhere_get_the_device_under_which_their_results_are_looked_for(
+    tmp_path: Path, views: PhotoViews, monkeypatch: pytest.MonkeyPatch, device: str, sent_device: str, gpus: float
+) -> None:
+    pytest.importorskip("submitit")
+    sent = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(SlurmEngine, "map", lambda _, make, jobs, **each: sent.append((make, each)) or iter(jobs))
+    execution = EngineOptions(engine="slurm", worker_gpus=0.5)
+    options = replace(OPTIONS, generator="none", execution=execution, matching=MatchingOptions(device=device))
+    with opened_posers(tmp_path / "stores", (PAIR.a, PAIR.b), tmp_path / "clips", options) as posers:
+        posers.matching(posers.poser(views), views, [PAIR])
+        assert posers.cache.options.device == sent_device
+    ((maker, taken),) = sent
+    assert maker.options.matching == posers.cache.options
+    assert taken == {"gpus": gpus}
 
 
 @pytest.mark.parametrize("work", PairWork)
