@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,11 +102,12 @@ class RayEngine(Engine):
         import ray
 
         if not ray.is_initialized():
-            if self._options.ray_address:
-                self._join(ray, self._options.ray_address)
-            else:  # with as many cores as workers are wanted
-                cores = max(os.cpu_count() or 1, math.ceil(self._options.engine_workers * cpus))
-                ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
+            with _our_sigterm():
+                if self._options.ray_address:
+                    self._join(ray, self._options.ray_address)
+                else:  # with as many cores as workers are wanted, and no matter what cluster there is
+                    cores = max(os.cpu_count() or 1, math.ceil(self._options.engine_workers * cpus))
+                    ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
             self._is_ours = True
         return ray
 
@@ -118,11 +122,30 @@ class RayEngine(Engine):
             ) from error
 
 
+@contextmanager
+def _our_sigterm() -> Iterator[None]:
+    """Keep the handler of SIGTERM, in whose place Ray puts one that ends the process with an exit code of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
 class _WorkerActor:
     """One worker, in a process of its own."""
 
-    def prepare(self, make_worker: Callable[[], Worker[Any, Any]]) -> Exception | None:
-        """Make the worker; what was raised if that fails."""
+    def prepare(self, make_worker: Callable[[], Worker[Any, Any]], folder: str) -> Exception | None:
+        """Make the worker; what was raised if that fails.
+
+        Args:
+            make_worker: See `Engine.map`.
+            folder: Where the calling process works, so that relative paths mean the same; those of Ray begin where the
+                cluster was started.
+        """
+        with suppress(OSError):  # a machine that does not have it may see all that is needed under whole paths
+            os.chdir(folder)
         try:
             self._worker = make_worker()
         except Exception as error:  # noqa: BLE001 - it is raised in the calling process
@@ -188,7 +211,7 @@ class _Actors(Generic[J, R]):
                 self._busy[actor.do.remote(job)] = actor, job, tries + 1
             elif len(self._waiting) > len(self._starting) and self._num_actors < room:
                 actor = self._class.remote()
-                self._starting[actor.prepare.remote(self._make_worker)] = actor
+                self._starting[actor.prepare.remote(self._make_worker, os.getcwd())] = actor
             else:
                 return
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,16 @@ def test_who_leaves_early_stops_the_workers(engine: Engine, tmp_path: Path) -> N
 
 
 @of_processes
+def test_relative_paths_mean_to_workers_what_they_mean_here(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert [each.value for each in engine.map(Squares(Path("notes")), [3])] == [9]
+    assert noted(tmp_path / "here" / "notes", "job 3") == 1
+
+
+@of_processes
 def test_a_worker_that_dies_costs_no_job(engine: Engine, tmp_path: Path) -> None:
     work = Squares(tmp_path / "notes", deadly=2, deadly_times=1)
     assert sorted(each.value or 0 for each in engine.map(work, range(5))) == [0, 1, 4, 9, 16]
@@ -166,6 +177,26 @@ def test_a_ray_of_our_own_has_room_for_all_workers_and_ends(tmp_path: Path) -> N
     finally:
         engine.close()
     assert not ray.is_initialized()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_without_an_address_no_cluster_is_joined_and_a_signal_ends_the_run_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As within a job of Ray's, whose environment names its cluster."""
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(engine_workers)
+    ray.shutdown()
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    before = signal.getsignal(signal.SIGTERM)
+    engine = create_engine(EngineOptions(engine="ray", engine_workers=1), tmp_path)
+    try:
+        assert [each.value for each in engine.map(Squares(tmp_path / "notes"), [3])] == [9]
+        assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        engine.close()
 
 
 @pytest.mark.long
