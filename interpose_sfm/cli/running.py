@@ -13,6 +13,7 @@ import traceback
 from interpose_sfm import failures
 from interpose_sfm.cli import console, terminal
 from interpose_sfm.cli.command import DEFECT, ENVIRONMENT, NOT_EXTENDED, UNUSABLE, Command, reader_may_leave
+from interpose_sfm.engines.protocol import WorkerDiedError
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.report import FallbackError
 from interpose_sfm.storage.json_values import to_jsonable
@@ -21,7 +22,10 @@ from interpose_sfm.storage.workspace import WorkspaceBusyError
 
 logger = logging.getLogger(__name__)
 
-EXPECTED_ERRORS = (ValueError, OSError, ImportError, MissingDependencyError, WorkspaceBusyError, StoreError)
+EXPECTED_ERRORS = (
+    *(ValueError, OSError, ImportError, MissingDependencyError),
+    *(WorkspaceBusyError, StoreError, WorkerDiedError),
+)
 """What a user can mend; everything else is a defect and keeps its traceback."""
 
 

@@ -71,7 +71,11 @@ class SlurmEngine(Engine):
     def map(
         self, make_worker: Callable[[], Worker[J, R]], jobs: Iterable[J], *, gpus: float = 0.0, cpus: float = 1.0
     ) -> Generator[Done[J, R], None, None]:
-        """See `Engine.map`; shares of GPUs and cores are rounded up."""
+        """See `Engine.map`; shares of GPUs and cores are rounded up.
+
+        Raises:
+            ValueError: Slurm has not taken a job, as of a partition that it does not have.
+        """
         executor = self._executor(gpus, cpus)
         most = self._options.engine_workers or DEFAULT_WORKERS
         size = MAX_JOBS_AT_ONCE
@@ -86,7 +90,7 @@ class SlurmEngine(Engine):
                     bundle = again.pop(0) if again else _Bundle(tuple(islice(feed, size)))
                     if not bundle.jobs:
                         break
-                    under_way[executor.submit(_do_all, make_worker, bundle.jobs)] = bundle
+                    under_way[_submitted(executor, make_worker, bundle.jobs)] = bundle
                 if not under_way:
                     return
                 finished = [task for task in under_way if task.done()]
@@ -141,6 +145,24 @@ class SlurmEngine(Engine):
         if isinstance(results, Exception):
             raise results
         return list(results)
+
+
+def _submitted(executor: Any, make_worker: Callable[[], Worker[J, R]], jobs: Sequence[J]) -> Any:
+    """A job of Slurm's that does some of ours.
+
+    Raises:
+        ValueError: Slurm has not taken it.
+    """
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    try:
+        return executor.submit(_do_all, make_worker, jobs)
+    except (FailedJobError, FailedSubmissionError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"engine slurm: Slurm has not taken a job ({said}); "
+            "see --slurm-partition, --slurm-minutes and --worker-gpus"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -245,6 +246,19 @@ def test_slurm_is_asked_for_where_there_is_none(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     check_options(options)
     assert "submitit" in ENGINES.resolve("slurm").probe()
+
+
+def test_what_slurm_refuses_is_told_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    for name, script in (("srun", "exit 0"), ("sbatch", "echo 'sbatch: error: invalid partition: gpus' >&2; exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    engine = create_engine(EngineOptions(engine="slurm", slurm_partition="gpus"), tmp_path / "engine")
+    with pytest.raises(ValueError, match=r"has not taken a job \(.*invalid partition: gpus.*see --slurm-partition"):
+        next(engine.map(Squares(tmp_path / "notes"), range(1)))
+    engine.close()
+    assert not (tmp_path / "engine").exists()
 
 
 @pytest.mark.parametrize("has_client", [False, True])
