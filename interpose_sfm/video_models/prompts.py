@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,17 +121,32 @@ class PairPrompts:
             return PairEntry(pair, prompts_of(Caption("", "")), captioner.name)
         images = [self._context.load_image(name) for name in (pair.a, pair.b)]
         photos = tuple(content_key(image) for image in images)
-        self._known = None  # other processes may have asked meanwhile
-        known = self._written().get(pair)
-        if known is not None and known.captioner == captioner.name and known.photos == photos:
+        known = self._known_of(pair, photos)
+        if known is not None:
             return known
         if self._context.is_dry_run:
             self._num_undescribed += 1
             return PairEntry(pair, prompts_of(Caption("", "")))
-        entry = PairEntry(pair, prompts_of(captioner.describe(images[0], images[1])), captioner.name, photos)
-        self._used[pair] = entry
-        self._save()  # an answer that was paid for is not asked for again
+        with self._describing(pair):  # two runs would get two answers, and make the clips of both
+            entry = self._known_of(pair, photos)
+            if entry is None:
+                said = captioner.describe(images[0], images[1])
+                entry = self._used[pair] = PairEntry(pair, prompts_of(said), captioner.name, photos)
+                self._save()  # an answer that was paid for is not asked for again
         return entry
+
+    def _known_of(self, pair: ImagePair, photos: tuple[str, ...]) -> PairEntry | None:
+        """What this captioner has said of these photos, here or in another process."""
+        self._known = None
+        known = self._written().get(pair)
+        is_of_them = known is not None and known.captioner == self._captioner.name and known.photos == photos
+        return known if is_of_them else None
+
+    def _describing(self, pair: ImagePair) -> AbstractContextManager[object]:
+        """Keep other processes from describing a pair."""
+        if self._path is None:
+            return nullcontext()
+        return claimed(self._path.with_name(f"{content_key(pair.a, pair.b)[:16]}.claim"))
 
     def _written(self) -> dict[ImagePair, PairEntry]:
         """What earlier runs wrote; a file that cannot be read is left alone until it is written anew."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +125,28 @@ def test_two_runs_with_one_store_share_what_the_captioner_says(tmp_path: Path, c
     assert len(clerk.asked) == 2
     first.close()
     assert sorted(read_prompt_file(tmp_path / FILE_NAME)) == [AB, BC]
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_two_runs_that_describe_a_pair_at_once_get_one_answer(
+    tmp_path: Path, clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each makes the clips of its own answer."""
+    describe, found = clerk.describe, []
+
+    def slowly(a: ImageArray, b: ImageArray) -> Caption:
+        time.sleep(0.2)
+        return describe(a, b)
+
+    monkeypatch.setattr(clerk, "describe", slowly)
+    runs = [PairPrompts(scene(tmp_path)) for _ in range(3)]
+    threads = [threading.Thread(target=lambda run=run: found.append(run.prompts(AB))) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [found[0]] * 3
+    assert len(clerk.asked) == 1
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
