@@ -68,6 +68,9 @@ class SharedLock:
 
     The lock ends with its process, however that ends; a forked process has no say in it. On file systems without locks
     everybody seems to be alone, as with `acquire_lock`.
+
+    Attributes:
+        has_locks: False once the file system has turned out to have none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,6 +81,7 @@ class SharedLock:
         """
         self._path, self._process = path, os.getpid()
         self._descriptor = -1
+        self.has_locks = True
         self._open()
 
     def try_alone(self) -> bool:
@@ -134,6 +138,7 @@ class SharedLock:
                 if error.errno not in _WITHOUT_LOCKS:
                     raise
                 logger.warning("no file locks at %s (%s): do not start a second run there", self._path.parent, error)
+                self.has_locks = False
                 return True
             if self._is_there():
                 return True

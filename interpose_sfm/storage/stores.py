@@ -88,6 +88,11 @@ class Store(ItemFiles[_T]):
             if not self._is_open:
                 self._unlock()
 
+    @property
+    def is_for_several(self) -> bool:
+        """Whether several processes may have it open at once, which takes a file system with locks."""
+        return self._lock.has_locks
+
     # -------------------------------------------------------- mapping
 
     def get(self, key: str) -> _T | None:

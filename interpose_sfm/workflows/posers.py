@@ -227,6 +227,11 @@ def opened_posers(
     with open_stores(store_dir) as stores, ExitStack() as at_end:
         engine = create_engine(options.execution, store_dir / ENGINE_NAME)
         at_end.callback(engine.close)
+        if not (engine.shares_memory or stores.features.is_for_several):
+            raise ValueError(
+                f"engine {engine.name}: {store_dir} is on a disk without file locks, by which processes share a store; "
+                "name a folder on another disk with --store, or leave --engine out"
+            )
         is_here = not engine.is_elsewhere(options.execution)
         cache = LearnedCache(stores.features, stores.matches, options.matching, is_here=is_here)
         options = replace(options, matching=cache.options)  # what auto means here holds for workers, too

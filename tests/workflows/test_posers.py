@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,24 @@ def test_workers_elsewhere_get_the_device_under_which_their_results_are_looked_f
     ((maker, taken),) = sent
     assert maker.options.matching == posers.cache.options
     assert taken == {"gpus": gpus}
+
+
+def test_processes_are_not_let_loose_on_a_disk_without_locks(
+    tmp_path: Path, by_debug: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would seem to be alone there, and clean up what the others are writing."""
+
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    arguments = tmp_path / "stores", (PAIR.a, PAIR.b), tmp_path / "clips"
+    options = replace(OPTIONS, generator="none", execution=by_debug)
+    refused = pytest.raises(ValueError, match=r"engine slurm: .*stores is on a disk without file locks.*--store")
+    with refused, opened_posers(*arguments, options):
+        pytest.fail("it is opened")
+    with opened_posers(*arguments, replace(options, execution=EngineOptions())):
+        pass
 
 
 @pytest.mark.parametrize("work", PairWork)
