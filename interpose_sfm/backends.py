@@ -14,7 +14,7 @@ from interpose_sfm.clips.protocol import (
     clip_requests,
     no_clip,
 )
-from interpose_sfm.engines.protocol import Done, Engine, WorkerDiedError, attempt
+from interpose_sfm.engines.protocol import Done, Engine, EngineError, WorkerDiedError, attempt
 from interpose_sfm.options import BridgingOptions, EngineOptions, GenerationOptions
 from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits, PoseEstimator, check_poses
 from interpose_sfm.products import (
@@ -63,6 +63,7 @@ __all__ = [
     "DepthSamples",
     "Done",
     "Engine",
+    "EngineError",
     "EngineOptions",
     "EstimatorContext",
     "EstimatorTraits",

@@ -13,7 +13,7 @@ import traceback
 from interpose_sfm import failures
 from interpose_sfm.cli import console, terminal
 from interpose_sfm.cli.command import DEFECT, ENVIRONMENT, NOT_EXTENDED, UNUSABLE, Command, reader_may_leave
-from interpose_sfm.engines.protocol import WorkerDiedError
+from interpose_sfm.engines.protocol import EngineError
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.report import FallbackError
 from interpose_sfm.storage.json_values import to_jsonable
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 EXPECTED_ERRORS = (
     *(ValueError, OSError, ImportError, MissingDependencyError),
-    *(WorkspaceBusyError, StoreError, WorkerDiedError),
+    *(WorkspaceBusyError, StoreError, EngineError),
 )
 """What a user can mend; everything else is a defect and keeps its traceback."""
 

@@ -27,6 +27,10 @@ class WorkerDiedError(RuntimeError):
     """The workers that were given a job died of it, or with it; other jobs are not concerned."""
 
 
+class EngineError(RuntimeError):
+    """An engine gets no workers, or none that live; the message says why, and what to do."""
+
+
 @dataclass(frozen=True)
 class Done(Generic[J, R]):
     """What came of a job.
@@ -88,6 +92,7 @@ class Engine(Backend, Protocol):
             cpus: The same, in cores.
 
         Raises:
+            EngineError: There are no workers to be had.
             Exception: What making a worker raised.
         """
 

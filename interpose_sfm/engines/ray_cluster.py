@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
-from interpose_sfm.engines.protocol import Done, Engine, J, R, Worker, WorkerDiedError, attempt, portable
+from interpose_sfm.engines.protocol import Done, Engine, EngineError, J, R, Worker, WorkerDiedError, attempt, portable
 from interpose_sfm.options import EngineOptions
 from interpose_sfm.registry import MissingDependencyError
 
@@ -78,7 +78,7 @@ class RayEngine(Engine):
 
         Raises:
             ConnectionError: There is no cluster at the address.
-            WorkerDiedError: Workers die before they have done anything.
+            EngineError: Workers die before they have done anything.
         """
         ray = self._connected(cpus)
         actors = _Actors(ray, make_worker, jobs, gpus, cpus, self._options.engine_workers)
@@ -244,7 +244,10 @@ class _Actors(Generic[J, R]):
         except self._ray.exceptions.RayActorError as death:
             self._false_starts += 1
             if self._false_starts >= MAX_FALSE_STARTS:
-                raise WorkerDiedError(f"{self._false_starts} workers of Ray died as they started: {death}") from None
+                raise EngineError(
+                    f"engine ray: {self._false_starts} workers died as they started ({_first_line(death)}); all "
+                    "machines of the cluster need this package, in the same version"
+                ) from None
             return
         if error is not None:
             raise error

@@ -16,7 +16,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
-from interpose_sfm.engines.protocol import Done, Engine, J, R, Worker, WorkerDiedError, attempt, portable, release
+from interpose_sfm.engines.protocol import (
+    Done,
+    Engine,
+    EngineError,
+    J,
+    R,
+    Worker,
+    WorkerDiedError,
+    attempt,
+    portable,
+    release,
+)
 from interpose_sfm.options import EngineOptions
 
 logger = logging.getLogger(__name__)
@@ -74,7 +85,7 @@ class SlurmEngine(Engine):
         """See `Engine.map`; shares of GPUs and cores are rounded up.
 
         Raises:
-            ValueError: Slurm has not taken a job, as of a partition that it does not have.
+            EngineError: Slurm has not taken a job, as of a partition that it does not have.
         """
         executor = self._executor(gpus, cpus)
         most = self._options.engine_workers or DEFAULT_WORKERS
@@ -151,7 +162,7 @@ def _submitted(executor: Any, make_worker: Callable[[], Worker[J, R]], jobs: Seq
     """A job of Slurm's that does some of ours.
 
     Raises:
-        ValueError: Slurm has not taken it.
+        EngineError: Slurm has not taken it.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -159,7 +170,7 @@ def _submitted(executor: Any, make_worker: Callable[[], Worker[J, R]], jobs: Seq
         return executor.submit(_do_all, make_worker, jobs)
     except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(str(error).split())
-        raise ValueError(
+        raise EngineError(
             f"engine slurm: Slurm has not taken a job ({said}); "
             "see --slurm-partition, --slurm-minutes and --worker-gpus"
         ) from error

@@ -31,7 +31,7 @@ from interpose_sfm.cli import main as cli
 from interpose_sfm.cli.command import Command, Outcome
 from interpose_sfm.cli.options import attribute_texts
 from interpose_sfm.doctor import BackendCheck, CheckKind
-from interpose_sfm.engines.protocol import WorkerDiedError
+from interpose_sfm.engines.protocol import EngineError
 from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.products import LinkVerdict, SkipReason
 from interpose_sfm.registry import MissingDependencyError
@@ -331,7 +331,7 @@ def fail(error: BaseException) -> Callable[[object], Outcome]:
         WorkspaceBusyError("bad"),
         MissingDependencyError("bad"),
         ModuleNotFoundError("bad"),
-        WorkerDiedError("bad"),
+        EngineError("bad"),
     ],
 )
 def test_expected_errors_are_said_in_one_line(error: Exception) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import engine_workers
-from engine_workers import Squares, broken_maker, noted
+from engine_workers import Squares, broken_maker, deadly_maker, noted
 from interpose_sfm.engines.factory import ENGINES, create_engine
-from interpose_sfm.engines.protocol import Engine, WorkerDiedError
+from interpose_sfm.engines.protocol import Engine, EngineError, WorkerDiedError
 from interpose_sfm.options import EngineOptions, ReconstructOptions
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.workflows.start_checks import check_options
@@ -145,6 +145,13 @@ def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(engine
     assert noted(tmp_path / "notes", "job 2") == 2
 
 
+@pytest.mark.parametrize("engine", [_parameter("ray")], indirect=True)
+def test_workers_that_die_as_they_start_are_no_matter_of_a_job(engine: Engine) -> None:
+    """Else the pair that is waited for is given up, and all others are matched here."""
+    with pytest.raises(EngineError, match="3 workers died as they started"):
+        list(engine.map(deadly_maker, range(4)))
+
+
 def test_runs_that_share_a_store_leave_the_files_of_each_others_jobs_alone(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     import cloudpickle
@@ -255,7 +262,7 @@ def test_what_slurm_refuses_is_told_in_its_words(tmp_path: Path, monkeypatch: py
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     engine = create_engine(EngineOptions(engine="slurm", slurm_partition="gpus"), tmp_path / "engine")
-    with pytest.raises(ValueError, match=r"has not taken a job \(.*invalid partition: gpus.*see --slurm-partition"):
+    with pytest.raises(EngineError, match=r"has not taken a job \(.*invalid partition: gpus.*see --slurm-partition"):
         next(engine.map(Squares(tmp_path / "notes"), range(1)))
     engine.close()
     assert not (tmp_path / "engine").exists()

@@ -49,6 +49,12 @@ def broken_maker() -> Callable[[int], int]:
     raise FileNotFoundError("no weights")
 
 
+def deadly_maker() -> Callable[[int], int]:
+    """Kills whoever would be the worker."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
 def note(folder: Path, what: str) -> None:
     """Leave a file that tells what was done."""
     folder.mkdir(exist_ok=True)
