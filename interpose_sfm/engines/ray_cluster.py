@@ -117,8 +117,9 @@ class RayEngine(Engine):
             ray.init(address, log_to_driver=False)
         except ConnectionError as error:  # which names an option of Ray's own command
             raise ConnectionError(
-                f"got no Ray cluster at --ray-address {address}; start one with "
-                "`ray start --head`, or leave --ray-address out for a Ray on this machine alone"
+                f"got no Ray cluster at --ray-address {address}; start one with `ray start --head`; set "
+                "RAY_AUTH_MODE=token if it is there and asks for one, as by default from Ray 2.60 on; or leave "
+                "--ray-address out for a Ray on this machine alone"
             ) from error
 
 
