@@ -222,6 +222,7 @@ class Store(ItemFiles[_T]):
                 self._file.close()
                 self._file = None
             if self._lock.is_ours and self._lock.try_alone():  # else others fold it
+                self._remove_leftovers()
                 self._fold()
         finally:
             self._unlock()
@@ -263,13 +264,17 @@ class Store(ItemFiles[_T]):
         part = self._part(name)
         return name in self._pending or (part.exists() and _is_sealed(part))
 
+    def _remove_leftovers(self) -> None:
+        """Remove what killed processes were writing and had claimed; only while nobody else has the store open."""
+        for leftover in (*self._parts.glob(f"{TEMP_PREFIX}*"), *self._parts.glob("*.claim")):
+            leftover.unlink()
+
     def _clean_up(self) -> None:
         """Remove what killed processes left, set the file aside if it is not whole, remove parts that are not.
 
         Only while nobody else has the store open.
         """
-        for leftover in (*self._parts.glob(f"{TEMP_PREFIX}*"), *self._parts.glob("*.claim")):
-            leftover.unlink()
+        self._remove_leftovers()
         if self.path.exists() and not self._is_whole(self.path):
             aside = self.path.with_name(self.path.name + _DAMAGED)
             os.replace(self.path, aside)

@@ -580,6 +580,19 @@ def test_a_kill_after_the_file_was_replaced_but_before_its_parts_were_removed(tm
     assert not parts.exists()
 
 
+def test_the_last_to_close_removes_what_a_killed_worker_left(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path;"
+        "from interpose_sfm.storage.feature_stores import MatchStore; store = MatchStore(Path(sys.argv[1]));"
+        "claim = store.making('a'); claim.__enter__(); os._exit(1)"
+    )
+    with MatchStore(tmp_path / "m.h5") as store:
+        store.put("b", matches(1))
+        subprocess.run([sys.executable, "-c", script, tmp_path / "m.h5", ROOT], check=False)
+        assert list(tmp_path.glob("m.h5.parts/*.claim"))
+    assert os.listdir(tmp_path) == ["m.h5"]
+
+
 def test_a_store_that_was_never_closed_is_complete_when_opened_again(tmp_path: Path) -> None:
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; import numpy as np;"
