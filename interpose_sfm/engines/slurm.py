@@ -137,8 +137,9 @@ class SlurmEngine(Engine):
             name="interpose_sfm",
             timeout_min=options.slurm_minutes,
             cpus_per_task=math.ceil(cpus),
-            gpus_per_node=math.ceil(gpus),
         )
+        if gpus:  # partitions without GPUs may refuse to be asked for none
+            executor.update_parameters(gpus_per_node=math.ceil(gpus))
         if options.slurm_partition:
             executor.update_parameters(slurm_partition=options.slurm_partition)
         return executor

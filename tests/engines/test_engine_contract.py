@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -255,17 +256,24 @@ def test_slurm_is_asked_for_where_there_is_none(monkeypatch: pytest.MonkeyPatch)
     assert "submitit" in ENGINES.resolve("slurm").probe()
 
 
-def test_what_slurm_refuses_is_told_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gpus", [0.0, 0.5])
+def test_slurm_is_asked_in_its_words_and_what_it_refuses_is_told_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: float
+) -> None:
     pytest.importorskip("submitit")
-    for name, script in (("srun", "exit 0"), ("sbatch", "echo 'sbatch: error: invalid partition: gpus' >&2; exit 1")):
+    refuse = f"""cp "$1" '{tmp_path}/asked'; echo 'sbatch: error: invalid partition: gpus' >&2; exit 1"""
+    for name, script in (("srun", "exit 0"), ("sbatch", refuse)):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     engine = create_engine(EngineOptions(engine="slurm", slurm_partition="gpus"), tmp_path / "engine")
     with pytest.raises(EngineError, match=r"has not taken a job \(.*invalid partition: gpus.*see --slurm-partition"):
-        next(engine.map(Squares(tmp_path / "notes"), range(1)))
+        next(engine.map(Squares(tmp_path / "notes"), range(1), gpus=gpus, cpus=1.5))
     engine.close()
     assert not (tmp_path / "engine").exists()
+    asked = re.findall("^#SBATCH --(.*)", (tmp_path / "asked").read_text(), re.MULTILINE)
+    assert {"partition=gpus", "cpus-per-task=2", "time=240"} <= set(asked)
+    assert [each for each in asked if each.startswith("gpus-")] == (["gpus-per-node=1"] if gpus else [])
 
 
 @pytest.mark.parametrize("has_client", [False, True])
