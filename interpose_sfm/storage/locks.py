@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _EXCLUSIVE, _SHARED, _AT_ONCE = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB
 _LOOK_S = 0.05  # how often a waiting process looks
+_PATIENCE_S = 120.0  # until it says so: what it waits for may hang
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of file systems that have none
 
 
@@ -97,6 +98,10 @@ class SharedLock:
         """Hold it with others, unless somebody holds it alone."""
         return self._lock(_SHARED | _AT_ONCE)
 
+    def sign(self) -> None:
+        """Name this process in the file; only while it is held alone."""
+        _write_holder(self._descriptor)
+
     def holder(self) -> str:
         """Who holds it alone, as far as the file tells."""
         return _read_holder(self._path)
@@ -163,12 +168,17 @@ def claimed(path: Path, *, wait: bool = True) -> Iterator[bool]:
         Whether it is held; always true after waiting.
     """
     lock = SharedLock(path)
-    is_held = False
+    is_held, is_told = False, False
     try:
-        is_held = lock.try_alone()
+        is_held, begun_s = lock.try_alone(), time.monotonic()
         while not is_held and wait:
             time.sleep(_LOOK_S)
             is_held = lock.try_alone()
+            if not (is_held or is_told) and time.monotonic() - begun_s > _PATIENCE_S:
+                logger.warning("waiting for %s, which holds %s", lock.holder(), path)
+                is_told = True
+        if is_held:
+            lock.sign()
         yield is_held
     finally:
         lock.release(remove=is_held)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,33 @@ def test_who_is_interrupted_while_it_waits_for_a_claim_leaves_nothing_open(
         assert next_descriptor() == before
         assert (tmp_path / "claim").exists()
     assert not (tmp_path / "claim").exists()
+
+
+def test_who_waits_long_for_a_claim_says_for_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = """
+import sys, time
+from pathlib import Path
+from interpose_sfm.storage.locks import claimed
+with claimed(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    process = start(script, tmp_path / "claim")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    try:
+        monkeypatch.setattr("interpose_sfm.storage.locks._PATIENCE_S", 0.1)
+        threading.Timer(0.5, process.kill).start()
+        with claimed(tmp_path / "claim") as is_held:
+            assert is_held
+    finally:
+        kill(process)
+    assert caplog.text.count("waiting for process") == 1
+    assert (
+        f"waiting for process {process.pid} on {socket.gethostname()}, which holds {tmp_path / 'claim'}" in caplog.text
+    )
 
 
 RACER = """
