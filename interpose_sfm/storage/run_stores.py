@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,10 +60,14 @@ def check_store_folder(folder: Path) -> None:
 
     Raises:
         ValueError: It is none of these.
+        PermissionError: It cannot be written, or not be made.
     """
     if not (is_output_folder(folder) or _is_of_earlier_version(folder)):
         check_ours(folder, _MARKER, "store")
     refuse_links(folder, "store")
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(there))
 
 
 def store_folder(named: Path | None, output: Path) -> Path:

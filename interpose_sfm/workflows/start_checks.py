@@ -40,6 +40,7 @@ def check_options(options: FallbackOptions) -> None:
         ValueError: An unknown name, a device or cluster that is not there, a file or folder that cannot be used. The
             devices of workers on other machines are not looked at.
         MissingDependencyError: A backend needs what is not installed.
+        PermissionError: The store cannot be written.
     """
     engine = ENGINES.resolve(options.execution.engine)
     engine.check(options.execution)

@@ -28,3 +28,8 @@ def mounted(folder: Path, size: str) -> Iterator[Path]:
 def resize(folder: Path, size: str) -> None:
     """Make room."""
     subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+
+
+def make_read_only(folder: Path) -> None:
+    """Let nobody write there, not even root."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)

@@ -10,9 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
+from interpose_sfm.failures import Lack, lack_of
 from interpose_sfm.products import Features
 from interpose_sfm.storage.run_stores import check_store_folder, open_stores, store_folder
 from interpose_sfm.storage.workspace import Workspace
+from small_disks import make_read_only
 
 MARKER = ".interpose_sfm_store"
 NOTHING = Features(np.zeros((0, 2)), np.zeros((0, 8), np.float32), np.zeros(0, np.float32), (4, 3))
@@ -73,6 +75,16 @@ def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path: Path, nam
             check(tmp_path)
     assert os.listdir(tmp_path) == [name]
     assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_store_that_cannot_be_written_is_told_at_the_start(small_disk: Path) -> None:
+    fill(store_folder(small_disk / "store", small_disk))
+    make_read_only(small_disk)
+    for folder in (small_disk / "store", small_disk / "new" / "store"):
+        with pytest.raises(PermissionError) as caught:
+            check_store_folder(folder)
+        assert lack_of(caught.value) is Lack.PERMISSION
+        assert str(small_disk) in str(caught.value)
 
 
 def test_what_leads_elsewhere_is_refused(tmp_path: Path) -> None:

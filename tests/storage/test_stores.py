@@ -39,6 +39,7 @@ from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.stores import Store, StoreError
 from paths import ROOT
 from sealed import edited
+from small_disks import make_read_only
 
 KEYS = [
     "a.jpg", "sub/folder/a.jpg", "/", ".", "..", "", " ", "Ünï côde/写真 📷.jpg", "a\u0308", "ä", "x" * 3000,
@@ -651,6 +652,13 @@ def test_a_store_is_taken_over_and_left_as_it_is(
             assert_equal(store.get(key), matches(seed))
     assert files_in(killed.parent) == before
     assert caplog.text.count("0.h5 is damaged: its matches are not taken") == 2
+
+
+def test_a_store_that_cannot_be_written_is_taken_over(tmp_path: Path, small_disk: Path, killed: Path) -> None:
+    shutil.copytree(killed.parent, small_disk / "killed")
+    make_read_only(small_disk)
+    with MatchStore(tmp_path / "m.h5") as store:
+        assert store.take(small_disk / "killed" / "m.h5") == 3
 
 
 def test_what_another_run_puts_meanwhile_can_be_taken_over(tmp_path: Path) -> None:
