@@ -199,7 +199,7 @@ class LearnedCache:
                 for names in pairs
                 if claims.enter_context(self._match_store.making_if_free(self._match_key(names)))
             ]
-            features = [(self.features(a), self.features(b)) for a, b in map(pairs.__getitem__, ours)]
+            features = [(self.features(a), self.features(b)) for a, b in (pairs[names] for names in ours)]
             for names, matches in zip(ours, self._matcher.match_all(features), strict=True):
                 self._match_store.put(self._match_key(names), matches)
                 self._matches.hold(names, matches)

@@ -62,7 +62,7 @@ def check_store_folder(folder: Path) -> None:
         ValueError: It is none of these.
         PermissionError: It cannot be written, or not be made.
     """
-    if not (is_output_folder(folder) or _is_of_earlier_version(folder)):
+    if not (_is_marked(folder) or _is_of_earlier_version(folder)):
         check_ours(folder, _MARKER, "store")
     refuse_links(folder, "store")
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
@@ -81,9 +81,13 @@ def store_folder(named: Path | None, output: Path) -> Path:
     if named is not None:
         check_store_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if not (named is None or is_output_folder(folder) or (folder / _MARKER).exists()):
+    if not (named is None or _is_marked(folder)):
         atomic_write_text(folder / _MARKER, "a store of interpose_sfm; its content can be made again\n")
     return folder
+
+
+def _is_marked(folder: Path) -> bool:
+    return is_output_folder(folder) or (folder / _MARKER).is_file()
 
 
 def _is_of_earlier_version(folder: Path) -> bool:
