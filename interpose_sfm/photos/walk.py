@@ -12,9 +12,10 @@ from interpose_sfm.options import PhotoOptions
 from interpose_sfm.photos.formats import names_to_write, os_reason
 from interpose_sfm.photos.ledger import LEDGER_SUFFIX
 from interpose_sfm.products import CLIP_INDEX, CLIP_STORE, SkippedFile, SkipReason
-from interpose_sfm.storage.folders import LOCK_NAME
+from interpose_sfm.storage.folders import LOCK_NAME, STORE_MARKER
 from interpose_sfm.storage.texts import check_file, read_text
 
+_MARKERS = frozenset({CLIP_INDEX, LOCK_NAME, STORE_MARKER})  # of folders of ours
 _JUNK_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
 
 
@@ -45,7 +46,7 @@ def walk(
             skipped.append(SkippedFile(printable(folder) + "/", SkipReason.UNREADABLE, os_reason(error)))
             continue
         entered.add(identity)
-        is_store = PurePosixPath(folder).name == CLIP_STORE or any(e.name in (CLIP_INDEX, LOCK_NAME) for e in entries)
+        is_store = PurePosixPath(folder).name == CLIP_STORE or any(e.name in _MARKERS for e in entries)
         ledgers = [entry.name for entry in entries if entry.name.endswith(LEDGER_SUFFIX)]
         if ledgers and folder:
             detail = "output folder of an earlier run"

@@ -10,6 +10,9 @@ from interpose_sfm.storage.atomic import TEMP_PREFIX
 LOCK_NAME = ".interpose_sfm.lock"
 """Name of the lock of an output folder or of a clip store, which may lie there before its marker."""
 
+STORE_MARKER = ".interpose_sfm_store"
+"""Name of the file that says that a folder holds stores of ours."""
+
 _CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", LOCK_NAME})  # does not make a folder somebody's
 
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from interpose_sfm.storage.atomic import atomic_write_text
 from interpose_sfm.storage.digests import SealState, seal_state
 from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
-from interpose_sfm.storage.folders import check_ours
+from interpose_sfm.storage.folders import STORE_MARKER, check_ours
 from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.names import refuse_links
 from interpose_sfm.storage.stores import has_store
 from interpose_sfm.storage.workspace import is_output_folder
 
 _FEATURES = "features.h5"
-_MARKER = ".interpose_sfm_store"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def check_store_folder(folder: Path) -> None:
         PermissionError: It cannot be written, or not be made.
     """
     if not (_is_marked(folder) or _is_of_earlier_version(folder)):
-        check_ours(folder, _MARKER, "store")
+        check_ours(folder, STORE_MARKER, "store")
     refuse_links(folder, "store")
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     if not os.access(there, os.W_OK | os.X_OK):
@@ -82,12 +81,12 @@ def store_folder(named: Path | None, output: Path) -> Path:
         check_store_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not (named is None or _is_marked(folder)):
-        atomic_write_text(folder / _MARKER, "a store of interpose_sfm; its content can be made again\n")
+        atomic_write_text(folder / STORE_MARKER, "a store of interpose_sfm; its content can be made again\n")
     return folder
 
 
 def _is_marked(folder: Path) -> bool:
-    return is_output_folder(folder) or (folder / _MARKER).is_file()
+    return is_output_folder(folder) or (folder / STORE_MARKER).is_file()
 
 
 def _is_of_earlier_version(folder: Path) -> bool:

@@ -18,7 +18,8 @@ from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.options import CameraMode, PhotoOptions
 from interpose_sfm.photos import collect as collect_module
 from interpose_sfm.photos.collect import collect_photos
-from interpose_sfm.products import PhotoSet, SkipReason
+from interpose_sfm.products import Features, PhotoSet, SkipReason
+from interpose_sfm.storage.run_stores import open_stores, store_folder
 from photo_folders import (
     OPTIONS,
     collect,
@@ -281,6 +282,17 @@ def test_output_folder_inside_the_photo_folder(folder: Path) -> None:
     with_second_output = collect(folder, folder / "again")
     assert names_of(with_second_output) == ["sub/b.jpg", "z.jpg"]
     assert [file.name for file in with_second_output.skipped] == ["photos_interpose/"]
+
+
+def test_a_store_inside_the_photo_folder_gives_no_photos(folder: Path) -> None:
+    """Which has a file for each of many features while a run is at work there."""
+    put(folder, "a.jpg", "z.jpg")
+    with open_stores(store_folder(folder / "store", folder)) as stores:
+        nothing = np.zeros((0, 2)), np.zeros((0, 8), np.float32), np.zeros(0, np.float32)
+        stores.features.put("a.jpg", Features(*nothing, size_px=(4, 3)))
+        photo_set = collect(folder)
+    assert names_of(photo_set) == ["a.jpg", "z.jpg"]
+    assert [file.name for file in photo_set.skipped] == ["store/"]
 
 
 def test_image_folder_right_inside_the_photo_folder(folder: Path) -> None:
