@@ -61,10 +61,13 @@ class ClipStore:
     Attributes:
         folder: Where it is.
         photo_names: All photos of the collection, for the names of files.
+        is_for_several: Whether several processes may write there, as far as is known: False once the file system has
+            turned out to have no locks.
     """
 
     folder: Path
     photo_names: Sequence[str]
+    is_for_several: bool = field(default=True, init=False)
     _clips: dict[str, list[StoredClip]] | None = None
     _costs: dict[str, float] = field(default_factory=dict)  # path of a record -> dollars
     _intact: set[Path] = field(default_factory=set)
@@ -105,6 +108,7 @@ class ClipStore:
         try:
             if lock.try_alone():
                 self._clean_up()
+            self.is_for_several = lock.has_locks
             deadline = time.monotonic() + _CLEANING_S
             while not lock.try_share():  # by who is cleaning up, or by who spends and stays
                 if time.monotonic() > deadline:

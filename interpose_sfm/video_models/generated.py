@@ -354,6 +354,11 @@ class GeneratedClips(VideoGenerator):
         if is_paid or context.engine is None or context.engine.shares_memory or context.image_dir is None:
             number = min(len(self._models), max(1, len(missing)))
             return in_threads(lambda: partial(self.make_claimed, model=next(models), wait=wait), missing, number)
+        if not self._store.is_for_several:
+            raise ValueError(
+                f"engine {context.engine.name}: the clip store {self._store.folder} is on a disk without file locks, "
+                "by which processes share it; name a folder on another disk with --clip-store, or leave --engine out"
+            )
         maker = ClipWorkerMaker(
             name=self.name,
             make_model=self._make_model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -497,6 +498,20 @@ def test_an_engine_makes_the_clips_of_a_free_model(photos: Path, log: Path, by_s
     assert len(made(log)) == len(set(made(log))) == 4
     assert not (photos.with_name("photos_interpose") / "engine").exists()
     assert {clip["state"] for clip in run(photos, "--generator=crossfade", *PAIR, *by_slurm)[1]["clips"]} == {"exists"}
+
+
+def test_processes_do_not_make_clips_on_a_disk_without_locks(
+    photos: Path, log: Path, by_slurm: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    code, _, err = run(photos, "--generator=crossfade", *PAIR, *by_slurm)
+    assert code == 2
+    assert "engine slurm: the clip store" in err
+    assert "disk without file locks" in err
+    assert run(photos, "--generator=crossfade", *PAIR, "--num-clips=1")[0] == 0
 
 
 def test_what_a_worker_cannot_make_is_told(
