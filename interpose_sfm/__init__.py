@@ -48,7 +48,7 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
         RunReport as RunReport, VerifiedPairReport as VerifiedPairReport, WitnessReport as WitnessReport,
     )
     from interpose_sfm.run_log import Progress as Progress
-    from interpose_sfm.storage.stores import StoreError as StoreError
+    from interpose_sfm.storage.item_files import StoreError as StoreError
     from interpose_sfm.storage.workspace import WorkspaceBusyError as WorkspaceBusyError
     from interpose_sfm.workflows.drop_in import (
         extend as extend, incremental_mapping as incremental_mapping, installed as installed,
@@ -97,7 +97,7 @@ _NAMES = {
         "VerifiedPairReport WitnessReport"
     ),
     "run_log": "Progress",
-    "storage.stores": "StoreError",
+    "storage.item_files": "StoreError",
     "storage.workspace": "WorkspaceBusyError",
     "workflows.drop_in": "extend incremental_mapping installed",
     "workflows.export_models": "ExportedModel ExportResult export_models",

@@ -16,8 +16,8 @@ from interpose_sfm.cli.command import DEFECT, ENVIRONMENT, NOT_EXTENDED, UNUSABL
 from interpose_sfm.engines.protocol import EngineError
 from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.report import FallbackError
+from interpose_sfm.storage.item_files import StoreError
 from interpose_sfm.storage.json_values import to_jsonable
-from interpose_sfm.storage.stores import StoreError
 from interpose_sfm.storage.workspace import WorkspaceBusyError
 
 logger = logging.getLogger(__name__)

@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_bytes, fsync_path
 from interpose_sfm.storage.digests import SealState, break_seal, seal, seal_state, sealed
-from interpose_sfm.storage.item_files import ItemFiles, group_name
-from interpose_sfm.storage.item_files import StoreError as StoreError
+from interpose_sfm.storage.item_files import ItemFiles, StoreError, group_name
 from interpose_sfm.storage.locks import SharedLock, claimed
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from benchmarks.study import SEED, Row, study
 from interpose_sfm.products import Intrinsics
 from interpose_sfm.storage.atomic import atomic_write_json
 from interpose_sfm.storage.content_keys import content_key, file_sha256
-from interpose_sfm.storage.stores import StoreError
+from interpose_sfm.storage.item_files import StoreError
 
 logger = logging.getLogger(__name__)
 

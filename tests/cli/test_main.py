@@ -35,7 +35,7 @@ from interpose_sfm.engines.protocol import EngineError
 from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.products import LinkVerdict, SkipReason
 from interpose_sfm.registry import MissingDependencyError
-from interpose_sfm.storage.stores import StoreError
+from interpose_sfm.storage.item_files import StoreError
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleTruth
 from paths import ROOT

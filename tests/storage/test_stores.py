@@ -36,7 +36,8 @@ from interpose_sfm.storage.content_keys import store_key
 from interpose_sfm.storage.digests import SealState, break_seal, seal_state
 from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
 from interpose_sfm.storage.hypotheses import HypothesisStore
-from interpose_sfm.storage.stores import Store, StoreError
+from interpose_sfm.storage.item_files import StoreError
+from interpose_sfm.storage.stores import Store
 from paths import ROOT
 from sealed import edited
 from small_disks import make_read_only

@@ -24,7 +24,7 @@ from hook_scene import QUICK, dump, listing
 from interpose_sfm.colmap import databases, incremental_mapper
 from interpose_sfm.options import InterposeOptions
 from interpose_sfm.pairs.pair_pose import PairPoser
-from interpose_sfm.storage.stores import StoreError
+from interpose_sfm.storage.item_files import StoreError
 from interpose_sfm.workflows import drop_in_run, fallback
 
 NAMES = tuple(f"{letter}.png" for letter in "abcdefg")

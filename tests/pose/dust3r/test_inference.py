@@ -16,7 +16,7 @@ from interpose_sfm.pose.dust3r.network import Encoding
 from interpose_sfm.pose.dust3r.stores import PointMapStore, open_network_stores
 from interpose_sfm.pose.point_maps.maps import PointMaps
 from interpose_sfm.products import ImageArray
-from interpose_sfm.storage.stores import StoreError
+from interpose_sfm.storage.item_files import StoreError
 from tiny_dust3r import pictures
 
 # ---------------------------------------------------------------- caches
