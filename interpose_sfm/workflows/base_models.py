@@ -15,7 +15,7 @@ from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.workspace import Workspace
-from interpose_sfm.workflows.fallback import Base
+from interpose_sfm.workflows.extension import Base
 
 if TYPE_CHECKING:
     import pycolmap

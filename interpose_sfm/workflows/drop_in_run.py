@@ -24,7 +24,7 @@ from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_directory, atomic_write_json, remove_path
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import fallback, folded_models, next_steps, report_page
-from interpose_sfm.workflows.fallback import Base, Extension
+from interpose_sfm.workflows.extension import Base, Extension, attempt
 from interpose_sfm.workflows.run_report import run_report, write_strips
 from interpose_sfm.workflows.start_checks import with_device
 
@@ -121,7 +121,7 @@ def extended(
         is_steadied = steady is not base
         stages = run.options_with_held_distortion() if is_steadied else run.options
         # 3.-9. base -> links -> extended models
-        extension = fallback.attempt(
+        extension = attempt(
             lambda: fallback.extend_base(steady, workspace.root, workspace.work_dir, stages, run.log), base, run.log
         )
         if is_steadied:

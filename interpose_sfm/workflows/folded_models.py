@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # so that the drop-in, where it only asks, does not load all 
     import pycolmap
 
     from interpose_sfm.workflows.base_models import SecondMapping
-    from interpose_sfm.workflows.fallback import Base, Extension
+    from interpose_sfm.workflows.extension import Base, Extension
 
 STAGE = "look-alikes"
 NUM_NAMED = 4  # pairs, without a photo in common; the report names all

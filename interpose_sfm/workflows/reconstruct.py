@@ -29,9 +29,16 @@ from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory, atomic_write_json
 from interpose_sfm.storage.content_keys import content_key, file_sha256
 from interpose_sfm.storage.workspace import Workspace
-from interpose_sfm.workflows import base_models, fallback, folded_models, known_start, next_steps, report_page
+from interpose_sfm.workflows import (
+    base_models,
+    fallback,
+    folded_models,
+    known_start,
+    next_steps,
+    report_page,
+)
 from interpose_sfm.workflows.base_models import SecondMapping
-from interpose_sfm.workflows.fallback import Base, Extension
+from interpose_sfm.workflows.extension import Base, Extension, attempt
 from interpose_sfm.workflows.pair_choice import PairChoice
 from interpose_sfm.workflows.photo_stage import PhotoStage
 from interpose_sfm.workflows.run_report import run_report, write_strips
@@ -138,7 +145,7 @@ class PhotoRun:
         # 2. photos -> database and base models, plain COLMAP
         base = self.map_base(photo_set)
         # 3.-9. what the base models leave apart -> links -> final models
-        extension = fallback.attempt(lambda: self.extend(base), base, self.log)
+        extension = attempt(lambda: self.extend(base), base, self.log)
         # 10. models and report on disk
         result = self.finish(photo_set, base, extension, photo_dir)
         if extension.failure is not None:

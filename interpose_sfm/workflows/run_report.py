@@ -19,7 +19,7 @@ from interpose_sfm.report import HeldBy
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import atomic_directory, remove_path
 from interpose_sfm.workflows.base_models import ONE_PLACE
-from interpose_sfm.workflows.fallback import Base, Extension
+from interpose_sfm.workflows.extension import Base, Extension
 
 if TYPE_CHECKING:
     import pycolmap

@@ -43,7 +43,7 @@ from interpose_sfm.products import LinkVerdict
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.json_values import to_jsonable
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
-from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows import extension, fallback
 from look_alike_ring import write_ring
 
 ORIGINAL = pycolmap.incremental_mapping
@@ -70,15 +70,15 @@ def sizes(models: dict[int, pycolmap.Reconstruction]) -> list[int]:
 
 
 @pytest.fixture
-def handed_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[fallback.Base, ReconstructOptions]]:
+def handed_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[extension.Base, ReconstructOptions]]:
     """What the drop-in starts the fallback with; the fallback itself does nothing."""
-    calls: list[tuple[fallback.Base, ReconstructOptions]] = []
+    calls: list[tuple[extension.Base, ReconstructOptions]] = []
 
     def extend_base(
-        base: fallback.Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
-    ) -> fallback.Extension:
+        base: extension.Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
+    ) -> extension.Extension:
         calls.append((base, options))
-        return fallback.Extension((), base.models)
+        return extension.Extension((), base.models)
 
     monkeypatch.setattr(fallback, "extend_base", extend_base)
     return calls
@@ -295,7 +295,7 @@ def test_an_overlay_that_is_masked_joins_as_without_it(apart: Apart, tmp_path: P
 
 
 def test_photos_whose_mask_does_not_fit_are_left_out(
-    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[fallback.Base, ReconstructOptions]]
+    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[extension.Base, ReconstructOptions]]
 ) -> None:
     (tmp_path / "masks").mkdir()
     for name in NAMES:
@@ -561,7 +561,7 @@ def test_photos_that_are_not_there_are_left_to_pycolmap(two_clouds: Path, tmp_pa
 def test_cameras_of_many_models(
     two_clouds: Path,
     tmp_path: Path,
-    handed_on: list[tuple[fallback.Base, ReconstructOptions]],
+    handed_on: list[tuple[extension.Base, ReconstructOptions]],
     model: str,
     params: list[float],
     is_usable: bool,
@@ -579,7 +579,7 @@ def test_cameras_of_many_models(
 
 
 def test_rigs_of_several_cameras_are_left_to_pycolmap(
-    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[fallback.Base, ReconstructOptions]]
+    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[extension.Base, ReconstructOptions]]
 ) -> None:
     """Two photos in one frame: extending such a model would move one camera of the rig only."""
     for name in NAMES:
@@ -595,7 +595,7 @@ def test_rigs_of_several_cameras_are_left_to_pycolmap(
 
 @pytest.mark.parametrize("use_gps", [True, False])
 def test_gps_positions_are_those_of_the_callers_photos(
-    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[fallback.Base, ReconstructOptions]], use_gps: bool
+    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[extension.Base, ReconstructOptions]], use_gps: bool
 ) -> None:
     for index, name in enumerate(NAMES):
         exif = exif_north_of((48, 30), 1000 * index) if index else Image.Exif()
@@ -612,7 +612,7 @@ def test_gps_positions_are_those_of_the_callers_photos(
 
 
 def test_what_the_fallback_maps_by_are_the_callers_options(
-    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[fallback.Base, ReconstructOptions]]
+    two_clouds: Path, tmp_path: Path, handed_on: list[tuple[extension.Base, ReconstructOptions]]
 ) -> None:
     caller = pycolmap.IncrementalPipelineOptions(
         ba_refine_focal_length=False,

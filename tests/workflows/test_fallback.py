@@ -62,8 +62,9 @@ from interpose_sfm.products import (
 from interpose_sfm.report import PairReport
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.content_keys import image_key
-from interpose_sfm.workflows import fallback
-from interpose_sfm.workflows.fallback import TRIES_ONCE_CONNECTED, Base, Extension
+from interpose_sfm.workflows import fallback, fallback_run
+from interpose_sfm.workflows.extension import Base, Extension
+from interpose_sfm.workflows.fallback_run import TRIES_ONCE_CONNECTED
 from interpose_sfm.workflows.posers import PairWork, Posers
 from interpose_sfm.workflows.run_report import run_report
 from known_proposer import KnownProposer
@@ -313,7 +314,7 @@ def test_photos_beside_are_shown_for_so_many_pairs_only(
     tmp_path: Path, network: Callable[..., Network], proposer: type[KnownProposer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network({pair: doubtful(pair) for pair in ((3, 4), (2, 4), (3, 5))})
-    monkeypatch.setattr(fallback, "MAX_GROUPS", 2)
+    monkeypatch.setattr(fallback_run, "MAX_GROUPS", 2)
     run(base_of(tmp_path), tmp_path / "run")
     assert [len(views) for views in proposer.asked] == [2, 8, 2, 8, 2]
 
@@ -327,7 +328,7 @@ def test_photos_beside_are_shown_for_the_same_pairs_whether_or_not_an_engine_wor
     apart = [pair for one, other in itertools.combinations(sides, 2) for pair in itertools.product(one, other)]
     monkeypatch.setitem(globals(), "ACROSS", apart)
     network({pair: doubtful(pair) for pair in ((2, 3), (1, 3), (4, 6))})
-    monkeypatch.setattr(fallback, "MAX_GROUPS", 3)
+    monkeypatch.setattr(fallback_run, "MAX_GROUPS", 3)
     proposer.answers = {**answer((2, 3)), **answer((1, 3))}
     base = base_of(tmp_path, sides=sides)
     run(base, tmp_path / "one")

@@ -20,7 +20,7 @@ from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.products import ImagePair, LinkDecision, LinkVerdict, ViewGraph, WeakPair
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.workflows import fallback
-from interpose_sfm.workflows.fallback import Base, Extension
+from interpose_sfm.workflows.extension import Base, Extension
 
 OPTIONS = ReconstructOptions(generator="none")
 NAMES = tuple(f"{view}.jpg" for view in range(6))

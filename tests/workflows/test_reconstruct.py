@@ -47,7 +47,7 @@ from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleOptions, SampleTruth, Scene, auc, pose_errors_deg, write_sample
 from interpose_sfm.synthetic.known_scene import KnownSceneNetwork, SceneErrors
 from interpose_sfm.workflows import base_models, reconstruct
-from interpose_sfm.workflows.fallback import Base, Extension
+from interpose_sfm.workflows.extension import Base, Extension
 from paths import DATA, ROOT
 
 # Small pictures, few key points and few subsets: the tests ask what becomes of links and files, not how good poses get.

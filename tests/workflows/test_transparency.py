@@ -25,7 +25,7 @@ from interpose_sfm.colmap import databases, incremental_mapper
 from interpose_sfm.options import InterposeOptions
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.storage.item_files import StoreError
-from interpose_sfm.workflows import drop_in_run, fallback
+from interpose_sfm.workflows import drop_in_run, extension, fallback
 
 NAMES = tuple(f"{letter}.png" for letter in "abcdefg")
 CLOUD = observe(cloud(1, 250), arc([0, 12, 24, 36, 48, 60, 72]), noise_px=0.3, seed=1)
@@ -122,7 +122,7 @@ def break_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, BaseException], 
             raise error
 
         for stage in STAGES:
-            monkeypatch.setattr(fallback.FallbackRun, stage, lambda *_: fallback.Extension((), ()))
+            monkeypatch.setattr(fallback.FallbackRun, stage, lambda *_: extension.Extension((), ()))
         monkeypatch.setattr(*PLACES[place], fail)
 
     return arrange
