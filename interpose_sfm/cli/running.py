@@ -69,7 +69,8 @@ def _failed(error: BaseException, command: Command) -> int:
     """Say what happened, and whose fault it is: the code says the same."""
     lack = failures.lack_of(error)
     if lack is not None:
-        again = "; then the same command goes on where this one stopped" if command.keeps_its_work else ""
+        goes_on = command.keeps_its_work and not isinstance(error, ValueError)  # which says itself what to do
+        again = "; then the same command goes on where this one stopped" if goes_on else ""
         logger.error("%s%s", failures.sentence(error), again, exc_info=_traceback(error, command))
         return ENVIRONMENT
     if isinstance(error, FallbackError):

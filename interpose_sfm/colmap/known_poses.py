@@ -52,9 +52,10 @@ def read_known_poses(path: Path) -> KnownPoses:
         names = ", ".join(folder.name for folder in model_dirs)
         raise ValueError(f"known-poses {path} holds {len(model_dirs)} models ({names}); name one of them")
     if not model_dirs:
+        hint = f"; {path / 'sparse'} may hold one" if (path / "sparse").is_dir() else ""
         raise ValueError(
             f"known-poses must be a {TRANSFORMS_NAME} or a folder with a COLMAP model (cameras.bin, images.bin, ... or "
-            f"as .txt), got {path}"
+            f"as .txt), got {path}{hint}"
         )
     return KnownPoses(path, tuple(_read_model(model_dirs[0])))
 

@@ -284,6 +284,18 @@ def test_unusable_input_is_one_line_and_with_verbose_a_traceback(tmp_path: Path,
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "mine"
 
 
+def test_an_output_folder_that_cannot_be_written_is_none_to_go_on_in(
+    tmp_path: Path, noise_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(workspace: Workspace) -> None:
+        raise PermissionError(13, "Permission denied", str(workspace.root))
+
+    monkeypatch.setattr(Workspace, "_prepare", refuse)
+    done = run("reconstruct", noise_dir, "--output", tmp_path / "out")
+    assert done.code == 3
+    assert done.err.endswith("; choose another one\n")
+
+
 def test_two_runs_exclude_each_other(tmp_path: Path, noise_dir: Path) -> None:
     with Workspace(tmp_path / "o").locked():
         done = run("reconstruct", noise_dir, "--output", tmp_path / "o")

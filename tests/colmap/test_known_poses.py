@@ -191,6 +191,8 @@ def test_of_several_models_one_must_be_named(tmp_path: Path) -> None:
         source.write(tmp_path / "sparse" / name)
     with pytest.raises(ValueError, match=r"holds 2 models \(0, 1\); name one of them"):
         read_known_poses(tmp_path / "sparse")
+    with pytest.raises(ValueError, match=f"got {tmp_path}; {tmp_path / 'sparse'} may hold one"):
+        read_known_poses(tmp_path)
     source.write(path.parent)
     with pytest.raises(ValueError, match=r"holds transforms.json and a COLMAP model; name one of them"):
         read_known_poses(path.parent)
