@@ -70,12 +70,12 @@ class _Reconstruct(Command):
             logger.error("no model could be built: %s holds no photo whose name begins with no dot", self.photos)
             return Outcome(UNUSABLE, "", result)
         if not result.model_dirs:
-            reasons = {photo.reason for photo in result.report.photos if photo.is_used}
-            shared = f": {reasons.pop()}" if len(reasons) == 1 else ""
+            reasons = [photo.reason for photo in result.report.photos if photo.is_used]
+            is_usable = len(reasons) >= 2
+            shared = f": {reasons[0]}" if is_usable and len(set(reasons)) == 1 else ""
             logger.error(
                 "no model could be built%s; %s says why for every photo", shared, result.output / "report.json"
             )
-            is_usable = sum(photo.is_used for photo in result.report.photos) >= 2
             return Outcome(FAILED if is_usable else UNUSABLE, "", result)
         exported = export_models(result.output, formats, progress=progress).folder if formats else None
         summary = text.reconstruction(result, time.monotonic() - start, exported)

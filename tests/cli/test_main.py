@@ -639,6 +639,7 @@ def test_too_few_photos_are_unusable_input_to_every_command(
         done = run(*command)
         assert done.code == 2, command
         assert "Traceback" not in done.err
+        assert "no pair of this photo was tried" not in done.err
     assert (tmp_path / "out" / "report.json").is_file()
 
 
