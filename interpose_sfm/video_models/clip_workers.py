@@ -10,8 +10,9 @@ from pathlib import Path
 from interpose_sfm.options import BridgingOptions, GenerationOptions
 from interpose_sfm.photos.pictures import read_rgb
 from interpose_sfm.products import ImageArray, ImagePair
+from interpose_sfm.video_models.clip_plans import ClipPlan, ClipPrompt, Making, ModelMaker
 from interpose_sfm.video_models.devices import worker_devices
-from interpose_sfm.video_models.generated import ClipPlan, ClipPrompt, GeneratedClips, Making, ModelMaker
+from interpose_sfm.video_models.generated import GeneratedClips
 from interpose_sfm.video_models.protocol import GenerationContext
 
 

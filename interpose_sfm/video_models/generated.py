@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import Protocol
 
 from interpose_sfm.clips.fitting import fit_photo, rescaled
 from interpose_sfm.clips.mp4 import encode_mp4, format_of
@@ -36,6 +35,7 @@ from interpose_sfm.products import (
 )
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.video_models.budget import Budget
+from interpose_sfm.video_models.clip_plans import ClipPlan, Failure, Making, ModelMaker, PromptSource
 from interpose_sfm.video_models.clip_store import ClipStore, StoredClip, Task
 from interpose_sfm.video_models.protocol import (
     ClipEstimate,
@@ -53,94 +53,10 @@ logger = logging.getLogger(__name__)
 _MAX_SEED = 2**31
 
 
-class PromptSource(Protocol):
-    """Says what the clips of a pair are to show."""
-
-    def prompts(self, pair: ImagePair) -> Sequence[ClipPrompt]:
-        """The variants for a pair in name order, at least one; always the same for the same pair."""
-        ...
-
-    def close(self) -> None:
-        """Free the memory of a captioner."""
-        ...
-
-
-@dataclass(frozen=True)
-class ClipPrompt:
-    """What a model is told.
-
-    Attributes:
-        text: What the clip shows.
-        negative: What it must not show; empty for none.
-    """
-
-    text: str
-    negative: str = ""
-
-
-ModelMaker = Callable[[str], VideoModel]
-"""Builds the model for a device."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipPlan:
-    """One clip that is wanted.
-
-    Attributes:
-        key: Content key of everything that determines it.
-        pair: The photos, in name order.
-        backwards: Whether the model is to go from the second photo to the first.
-        number: Which of the pair's clips it is.
-        prompt, negative_prompt, seed, format: What the model is told.
-        estimate: What it is expected to take.
-    """
-
-    key: str
-    pair: ImagePair
-    backwards: bool
-    number: int
-    prompt: str
-    negative_prompt: str
-    seed: int
-    format: ClipFormat
-    estimate: ClipEstimate
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """The photos that the model is given as first and as last frame."""
-        return (self.pair.b, self.pair.a) if self.backwards else (self.pair.a, self.pair.b)
-
-
 @dataclass(frozen=True)
 class _Photo:
     key: str
     size_px: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there is no clip.
-
-    Attributes:
-        status: GENERATION_FAILED, or REFUSED if asking again is of no use.
-        detail: One sentence.
-    """
-
-    status: ClipStatus
-    detail: str
-
-
-@dataclass(frozen=True)
-class Making:
-    """What came of the making of a clip, which is in the store if nothing is said.
-
-    Attributes:
-        failure: Why there is none.
-        is_elsewhere: Whether another process is making it.
-    """
-
-    failure: Failure | None = None
-    is_elsewhere: bool = False
 
 
 class GeneratedClips(VideoGenerator):

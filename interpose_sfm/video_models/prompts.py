@@ -22,7 +22,7 @@ from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.locks import claimed
 from interpose_sfm.storage.texts import read_text
 from interpose_sfm.video_models.captioners import Caption, Captioner, create_captioner, one_line
-from interpose_sfm.video_models.generated import ClipPrompt
+from interpose_sfm.video_models.clip_plans import ClipPrompt
 from interpose_sfm.video_models.protocol import GenerationContext
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from interpose_sfm.bridging.factory import NO_BRIDGING
 from interpose_sfm.colmap import reconstruction
@@ -26,9 +25,6 @@ from interpose_sfm.storage.workspace import CLIPS_NAME
 from interpose_sfm.workflows.extension import Base, Extension
 from interpose_sfm.workflows.fallback_run import FallbackRun
 from interpose_sfm.workflows.posers import opened_posers
-
-if TYPE_CHECKING:
-    pass
 
 
 def build_graph(base: Base, options: ReconstructOptions, log: RunLog) -> ViewGraph:

@@ -23,7 +23,8 @@ from interpose_sfm.run_log import Progress, RunLog
 from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.run_stores import store_folder
 from interpose_sfm.storage.texts import check_file
-from interpose_sfm.video_models.generated import ClipPlan, GeneratedClips
+from interpose_sfm.video_models.clip_plans import ClipPlan
+from interpose_sfm.video_models.generated import GeneratedClips
 from interpose_sfm.video_models.protocol import GenerationContext
 from interpose_sfm.workflows import fallback
 from interpose_sfm.workflows.match_pairs import WHOLE

@@ -21,8 +21,9 @@ from interpose_sfm.engines.protocol import Done
 from interpose_sfm.options import Fit, GenerationOptions
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, ImagePair
 from interpose_sfm.storage.workspace import WorkspaceBusyError
+from interpose_sfm.video_models.clip_plans import ClipPlan, ClipPrompt, Making
 from interpose_sfm.video_models.devices import worker_devices
-from interpose_sfm.video_models.generated import MAX_CLIPS, ClipPlan, ClipPrompt, GeneratedClips, Making
+from interpose_sfm.video_models.generated import MAX_CLIPS, GeneratedClips
 from interpose_sfm.video_models.protocol import ClipTask, GenerationError, MadeVideo, TaskJournal
 
 A, B = "a.jpg", "b.jpg"
