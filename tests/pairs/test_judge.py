@@ -16,6 +16,7 @@ from interpose_sfm.pairs.judge import (
     MIN_WHISPER,
     NEAR_DEG,
     NOTHING_MISSING,
+    RIVAL_OF_COPIES,
     SURE_AGREEMENT,
     SURE_SHARE,
     SURE_WEIGHT,
@@ -94,9 +95,39 @@ def test_whoever_walks_forward_sees_another_scale_and_may_hesitate() -> None:
     assert judged(link("a", "b", turned.inverse(), found)) is POSSIBLE
 
 
+COPY = Doubts(far_rival=RIVAL_OF_COPIES + EPSILON, num_satellites=MAX_SATELLITES)
+COPIED = {"agreement": SURE_AGREEMENT - EPSILON, "share": SURE_SHARE - EPSILON}
+
+
+def copied(found: Evidence, doubts: Doubts = COPY) -> LinkVerdict:
+    return judged(replace(link("a", "b", SIDEWAYS, found), doubts=doubts))
+
+
+def test_one_patch_that_a_rival_contradicts_may_be_a_print_that_repeats() -> None:
+    """However sure the matcher is of it, and from whatever angle."""
+    found = evidence(**COPIED)  # type: ignore[arg-type]
+    verdict, detail = judge(replace(link("a", "b", SIDEWAYS, found), doubts=COPY), OPTIONS)
+    assert verdict is POSSIBLE
+    assert "in one patch, as of a pattern that repeats: a pose turned far away explains 40.0001%" in detail
+    assert copied(found, replace(COPY, far_rival=RIVAL_OF_COPIES)) is ACCEPTED
+    assert copied(found, replace(COPY, num_satellites=MAX_SATELLITES + 1)) is ACCEPTED
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_a_copy_has_something_that_contradicts(name: str) -> None:
+    assert copied(evidence(**{**COPIED, name: COPIED[name] + 2 * EPSILON})) is ACCEPTED  # type: ignore[arg-type]
+
+
+def test_where_much_is_known_again_it_is_no_copy() -> None:
+    found = evidence(**COPIED)  # type: ignore[arg-type]
+    assert copied(replace(found, weight=SURE_WEIGHT - EPSILON)) is POSSIBLE
+    assert copied(replace(found, weight=SURE_WEIGHT)) is ACCEPTED
+
+
 def test_the_steps_of_a_clip_are_not_asked() -> None:
     step = replace(link("a", "b", SIDEWAYS, evidence(**DOUBTFUL)), source="clip 0")  # type: ignore[arg-type]
     assert judged(step) is ACCEPTED
+    assert judged(replace(step, doubts=COPY)) is ACCEPTED
 
 
 # ---------------------------------------------------------------- evidence
