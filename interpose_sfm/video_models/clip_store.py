@@ -142,8 +142,11 @@ class ClipStore:
     def _clean_up(self) -> None:
         """Remove what a killed process left half written or claimed; only while nobody else is there."""
         for folder in (self.folder, self.folder / _TASKS):
-            for leftover in (*folder.glob(f"{TEMP_PREFIX}*"), *folder.glob("*.claim")):
+            for leftover in folder.glob(f"{TEMP_PREFIX}*"):
                 leftover.unlink(missing_ok=True)
+            for claim in folder.glob("*.claim"):
+                with claimed(claim, wait=False):  # it stays if it is held: who describes a pair has not come in yet
+                    pass
         self._clips = None  # others may have finished some
         self._list_unnamed()
 

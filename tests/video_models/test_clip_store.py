@@ -21,6 +21,7 @@ from interpose_sfm.clips.record import record_of
 from interpose_sfm.clips.video import read_clip
 from interpose_sfm.products import ImagePair
 from interpose_sfm.storage.atomic import TEMP_PREFIX
+from interpose_sfm.storage.locks import claimed
 from interpose_sfm.storage.workspace import WorkspaceBusyError
 from interpose_sfm.video_models.clip_store import ClipStore
 from paths import HELPERS
@@ -248,6 +249,17 @@ def test_claims_of_killed_processes_are_removed(tmp_path: Path) -> None:
     (tmp_path / "tasks" / f"{'0' * 64}.claim").touch()
     with store(tmp_path).shared():
         assert not list((tmp_path / "tasks").iterdir())
+
+
+def test_a_claim_that_is_held_stays_when_another_opens_the_store(tmp_path: Path) -> None:
+    """Pairs are described before the store is opened; without its claim a pair is described once more."""
+    claim = tmp_path / "0123.claim"
+    with claimed(claim):
+        with store(tmp_path).shared(), claimed(claim, wait=False) as is_free:
+            assert not is_free
+        with store(tmp_path).locked(), claimed(claim, wait=False) as is_free:
+            assert not is_free
+    assert not claim.exists()
 
 
 def test_names_are_chosen_by_one_at_a_time(tmp_path: Path) -> None:
