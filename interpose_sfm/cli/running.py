@@ -67,8 +67,9 @@ def execute(command: Command) -> int:
 
 def _failed(error: BaseException, command: Command) -> int:
     """Say what happened, and whose fault it is: the code says the same."""
-    lack = failures.lack_of(error)
-    if lack is not None:
+    # What Slurm or Ray says of itself, such as "Access/permission denied", is nothing that this machine lacks.
+    is_of_engine = any(isinstance(one, EngineError) for one in (error, error.__cause__))
+    if not is_of_engine and failures.lack_of(error) is not None:
         goes_on = command.keeps_its_work and not isinstance(error, ValueError)  # which says itself what to do
         again = "; then the same command goes on where this one stopped" if goes_on else ""
         logger.error("%s%s", failures.sentence(error), again, exc_info=_traceback(error, command))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from interpose_sfm import report
 from interpose_sfm.clips.strips import strip_jpeg
 from interpose_sfm.colmap import databases, reconstruction
+from interpose_sfm.engines.protocol import EngineError
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pairs.advice import advise
 from interpose_sfm.pairs.records import PairRecord, accepted_links
@@ -188,7 +189,7 @@ def _cameras(base: Base, models: Sequence[pycolmap.Reconstruction]) -> tuple[rep
 def failure_text(error: BaseException) -> str:
     """What went wrong in one line; messages of errors that a user can mend speak for themselves."""
     text = " ".join(str(error).split())
-    is_plain = isinstance(error, (ValueError, ImportError)) and text
+    is_plain = isinstance(error, (ValueError, ImportError, EngineError)) and text
     return text if is_plain else f"{type(error).__name__}{text and f': {text}'}"
 
 

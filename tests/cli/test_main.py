@@ -17,7 +17,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -35,9 +36,11 @@ from interpose_sfm.engines.protocol import EngineError
 from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.products import LinkVerdict, SkipReason
 from interpose_sfm.registry import MissingDependencyError
+from interpose_sfm.report import FallbackError, ReconstructionResult
 from interpose_sfm.storage.item_files import StoreError
 from interpose_sfm.storage.workspace import Workspace, WorkspaceBusyError
 from interpose_sfm.synthetic import SampleTruth
+from interpose_sfm.workflows.run_report import failure_text
 from paths import ROOT
 
 COMMANDS = (
@@ -379,6 +382,19 @@ def test_what_the_machine_lacks_has_a_code_of_its_own(error: Exception, told: st
     assert told in done.err
     assert "then the same command goes on" in done.err
     assert "Traceback" not in done.err
+
+
+def test_what_a_cluster_says_of_itself_is_no_lack_of_this_machine() -> None:
+    refusal = EngineError("Slurm has not taken a job (sbatch: error: Resource temporarily unavailable)")
+    refusal.__cause__ = RuntimeError("Batch job submission failed: Access/permission denied")
+    done = execute(Resumable(work=fail(refusal)))
+    assert (done.code, done.err) == (2, f"interpose_sfm: error: {refusal}\n")
+    nothing = cast(ReconstructionResult, SimpleNamespace(output=Path("out"), model_dirs=()))
+    failure = FallbackError(failure_text(refusal), nothing)
+    failure.__cause__ = refusal
+    done = execute(Resumable(work=fail(failure)))
+    assert done.code == 4
+    assert done.err.startswith("interpose_sfm: error: the fallback failed: Slurm has not taken a job")
 
 
 def test_a_stop_that_somebody_took_for_a_failure_of_his_own_is_one() -> None:
