@@ -48,8 +48,8 @@ def open_stores(folder: Path) -> Iterator[RunStores]:
 
 
 def has_stores(folder: Path) -> bool:
-    """Whether a folder is the output folder of a run, or holds the stores of one."""
-    return is_output_folder(folder) or has_store(folder / _FEATURES)
+    """Whether a folder is the output folder of a run, or its store, though nothing may be in it yet."""
+    return _is_marked(folder) or has_store(folder / _FEATURES)
 
 
 def check_store_folder(folder: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from interpose_sfm.failures import Lack, lack_of
 from interpose_sfm.products import Features
-from interpose_sfm.storage.run_stores import check_store_folder, open_stores, store_folder
+from interpose_sfm.storage.run_stores import check_store_folder, has_stores, open_stores, store_folder
 from interpose_sfm.storage.workspace import Workspace
+from interpose_sfm.workflows.merge_stores import merge_outputs
 from small_disks import make_read_only
 
 MARKER = ".interpose_sfm_store"
@@ -48,6 +49,13 @@ def test_output_folders_serve_and_are_not_marked_as_something_else(tmp_path: Pat
     assert sorted(os.listdir(tmp_path / "out")) == before
     assert store_folder(None, tmp_path / "new").is_dir()
     assert os.listdir(tmp_path / "new") == []
+
+
+def test_a_store_is_one_before_there_are_features_in_it(tmp_path: Path) -> None:
+    """As that of a run which only made clips; whoever merges it need not know."""
+    assert not has_stores(tmp_path)
+    assert has_stores(store_folder(tmp_path / "store", tmp_path))
+    assert merge_outputs(tmp_path / "out", [tmp_path / "store"]).num_features == 0
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
