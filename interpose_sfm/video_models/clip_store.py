@@ -140,13 +140,17 @@ class ClipStore:
             self._clips = None
 
     def _clean_up(self) -> None:
-        """Remove what a killed process left half written or claimed; only while nobody else is there."""
+        """Remove what a killed process left half written or claimed; only while nobody else is there.
+
+        A claim that is held stays, and what is written beside it: who describes a pair has not come in yet.
+        """
         for folder in (self.folder, self.folder / _TASKS):
-            for leftover in folder.glob(f"{TEMP_PREFIX}*"):
-                leftover.unlink(missing_ok=True)
+            is_at_work = False
             for claim in folder.glob("*.claim"):
-                with claimed(claim, wait=False):  # it stays if it is held: who describes a pair has not come in yet
-                    pass
+                with claimed(claim, wait=False) as is_free:
+                    is_at_work |= not is_free
+            for leftover in () if is_at_work else folder.glob(f"{TEMP_PREFIX}*"):
+                leftover.unlink(missing_ok=True)
         self._clips = None  # others may have finished some
         self._list_unnamed()
 

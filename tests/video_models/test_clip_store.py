@@ -251,15 +251,18 @@ def test_claims_of_killed_processes_are_removed(tmp_path: Path) -> None:
         assert not list((tmp_path / "tasks").iterdir())
 
 
-def test_a_claim_that_is_held_stays_when_another_opens_the_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["shared", "locked"])
+def test_a_claim_that_is_held_stays_when_another_opens_the_store(tmp_path: Path, how: str) -> None:
     """Pairs are described before the store is opened; without its claim a pair is described once more."""
-    claim = tmp_path / "0123.claim"
+    claim, written = tmp_path / "0123.claim", tmp_path / f"{TEMP_PREFIX}1-2"
     with claimed(claim):
-        with store(tmp_path).shared(), claimed(claim, wait=False) as is_free:
+        written.touch()
+        with getattr(store(tmp_path), how)(), claimed(claim, wait=False) as is_free:
             assert not is_free
-        with store(tmp_path).locked(), claimed(claim, wait=False) as is_free:
-            assert not is_free
+        assert written.exists()
     assert not claim.exists()
+    with getattr(store(tmp_path), how)():
+        assert not written.exists()
 
 
 def test_names_are_chosen_by_one_at_a_time(tmp_path: Path) -> None:
