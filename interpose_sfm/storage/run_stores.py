@@ -65,6 +65,8 @@ def check_store_folder(folder: Path) -> None:
         check_ours(folder, STORE_MARKER, "store")
     refuse_links(folder, "store")
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise ValueError(f"the store {folder} would lie in {there}, which is a file; choose another one")
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(there))
 

@@ -103,3 +103,5 @@ def test_what_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"the store .*file is a file, expected a folder"):
         check_store_folder(tmp_path / "file")
+    with pytest.raises(ValueError, match=r"the store .*store would lie in .*file, which is a file"):
+        check_store_folder(tmp_path / "file" / "store")
