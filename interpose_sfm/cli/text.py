@@ -103,7 +103,8 @@ def weak_pairs(graph: ViewGraph) -> str:
 def bridge(result: BridgeResult) -> str:
     """Every clip and its state, what was missing and what that takes, and where the clips lie."""
     counts = ", ".join(f"{result.count(state)} {label}" for state, label in _CLIP_STATES.items() if result.count(state))
-    head = f"{len(result.pairs)} pairs, {len(result.clips)} clips of {result.generator}: {counts or 'none needed'}"
+    pairs = f"{len(result.pairs)} pairs{_share(result)}"
+    head = f"{pairs}, {len(result.clips)} clips of {result.generator}: {counts or 'none needed'}"
     if not result.clips:
         return head
     rows = [("from", "to", "size", "clip")]
@@ -178,14 +179,18 @@ def _vector(values: Sequence[float] | np.ndarray) -> str:
 
 def matched(result: MatchResult) -> str:
     """How many pairs were matched, and where it is kept."""
-    share = f" of {result.num_pairs}, share {result.shard}" if len(result.pairs) < result.num_pairs else ""
     rows = [
-        ("pairs", f"{len(result.pairs) - len(result.failed)}{share}"),
+        ("pairs", f"{len(result.pairs) - len(result.failed)}{_share(result)}"),
         ("store", str(result.store)),
         ("time", duration(result.time_s)),
         *(("failed", f"{pair}: {why}") for pair, why in result.failed.items()),
     ]
     return table(rows)
+
+
+def _share(result: BridgeResult | MatchResult) -> str:
+    """Of how many pairs a share is one; nothing where it has them all."""
+    return f" of {result.num_pairs}, share {result.shard}" if len(result.pairs) < result.num_pairs else ""
 
 
 def merged(result: MergeResult) -> str:

@@ -94,7 +94,9 @@ class BridgeResult:
         store: Folder of the clips; hand it to ``--clips``.
         generator: Name of the video model.
         is_dry_run: True if nothing was to be made.
-        pairs: The pairs of this share, most promising first.
+        shard: Which share of the pairs, such as ``2/4``.
+        num_pairs: Pairs of all shares.
+        pairs: Those of this share, most promising first.
         clips: The clips of each pair, in this order.
         estimate: Of what was missing in the beginning.
         time_s: What this run took.
@@ -107,6 +109,8 @@ class BridgeResult:
     store: Path
     generator: str
     is_dry_run: bool
+    shard: str
+    num_pairs: int
     pairs: tuple[ImagePair, ...]
     clips: tuple[BridgeClip, ...]
     estimate: BridgeEstimate
@@ -148,6 +152,7 @@ def bridge_photos(
 
     Raises:
         ValueError: Bad input, a generator that is no video model, or clips that cost more than the options allow.
+        EngineError: Slurm or Ray give no workers.
         WorkspaceBusyError: Another run works in the output folder or in the clip store.
     """
     start = time.monotonic()
@@ -188,6 +193,8 @@ def bridge_photos(
             store=generator.store.folder.absolute(),
             generator=generator.name,
             is_dry_run=is_dry_run,
+            shard=str(shard),
+            num_pairs=len(chosen),
             pairs=mine,
             clips=tuple(_bridge_clip(generator, plan, plan.key in missing, is_dry_run) for plan in plans),
             estimate=estimate,

@@ -70,6 +70,7 @@ def match_photos(
 
     Raises:
         ValueError: Bad input.
+        EngineError: Slurm or Ray give no workers.
         BaseException: What matching a pair raised, such as an OSError on a full disk; what was matched by then is kept.
         WorkspaceBusyError: Another run works in the output folder.
     """

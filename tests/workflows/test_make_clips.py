@@ -446,6 +446,9 @@ def test_shares_together_are_all_clips(photos: Path, log: Path, tmp_path: Path) 
     assert len(keys) == len(set(keys)) == len(made(log)) == 6
     assert [len(share["pairs"]) for share in found] == [2, 1, 0]
     assert [len(share["clips"]) for share in found] == [4, 2, 0]
+    assert [(share["shard"], share["num_pairs"]) for share in found] == [("1/3", 3), ("2/3", 3), ("3/3", 3)]
+    third = text_of(photos, "--generator=crossfade", *wanted, "--shard=3/3", "--output", tmp_path / "3")
+    assert third.startswith("0 pairs of 3, share 3/3, 0 clips of crossfade")
     merged = merge_outputs(tmp_path / "1", [tmp_path / "2", tmp_path / "3"])
     assert merged.num_clips == 2
     assert files(tmp_path / "1" / "clips", ".mp4") == sorted(keys)
