@@ -168,13 +168,17 @@ def _submitted(executor: Any, make_worker: Callable[[], Worker[J, R]], jobs: Seq
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     try:
-        return executor.submit(_do_all, make_worker, jobs)
+        task = executor.submit(_do_all, make_worker, jobs)
     except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(str(error).split())
         raise EngineError(
             f"engine slurm: Slurm has not taken a job ({said}); "
             "see --slurm-partition, --slurm-minutes and --worker-gpus"
         ) from error
+    for path in Path(executor.folder).glob(".submission_file_*"):
+        if path.is_symlink():  # to the script of the job; a folder with links in it is refused by the next run
+            path.unlink()
+    return task
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from interpose_sfm.engines.factory import ENGINES, create_engine
 from interpose_sfm.engines.protocol import Engine, EngineError, WorkerDiedError
 from interpose_sfm.options import EngineOptions, ReconstructOptions
 from interpose_sfm.registry import MissingDependencyError
+from interpose_sfm.storage.names import refuse_links
 from interpose_sfm.workflows.start_checks import check_options
 
 NAMES = ("local", "slurm debug", "slurm local", "ray")
@@ -274,6 +275,25 @@ def test_slurm_is_asked_in_its_words_and_what_it_refuses_is_told_in_them(
     asked = re.findall("^#SBATCH --(.*)", (tmp_path / "asked").read_text(), re.MULTILINE)
     assert {"partition=gpus", "cpus-per-task=2", "time=240"} <= set(asked)
     assert [each for each in asked if each.startswith("gpus-")] == (["gpus-per-node=1"] if gpus else [])
+
+
+def test_what_submitit_links_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next run, and another one at the same store, would refuse the folder, as one with links in it."""
+    pytest.importorskip("submitit")
+    for name, script in (("srun", "exit 0"), ("sbatch", "echo Submitted batch job 7")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    def stop(_: float) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("interpose_sfm.engines.slurm.time.sleep", stop)
+    engine = create_engine(EngineOptions(engine="slurm"), tmp_path / "out" / "engine")
+    with pytest.raises(InterruptedError):  # while it waits for the job
+        next(engine.map(Squares(tmp_path / "notes"), range(1)))
+    assert list((tmp_path / "out").rglob("7_submission.sh"))
+    refuse_links(tmp_path / "out")
 
 
 @pytest.mark.parametrize("has_client", [False, True])
