@@ -78,7 +78,7 @@ class RayEngine(Engine):
 
         Raises:
             ConnectionError: There is no cluster at the address.
-            EngineError: Workers die before they have done anything.
+            EngineError: It asks for a token that is not here, or workers die before they have done anything.
         """
         ray = self._connected(cpus)
         actors = _Actors(ray, make_worker, jobs, gpus, cpus, self._options.engine_workers)
@@ -121,6 +121,9 @@ class RayEngine(Engine):
                 "RAY_AUTH_MODE=token if it is there and asks for one, as by default from Ray 2.60 on; or leave "
                 "--ray-address out for a Ray on this machine alone"
             ) from error
+        except ray.exceptions.RayError as error:  # such as that this machine does not have the token of the cluster
+            said = " ".join(str(error).split())
+            raise EngineError(f"engine ray: the cluster at --ray-address {address} is closed to us ({said})") from error
 
 
 @contextmanager

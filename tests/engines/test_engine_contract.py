@@ -318,3 +318,17 @@ def test_a_ray_cluster_that_is_not_there_is_told_by_our_option(tmp_path: Path, m
     engine = create_engine(EngineOptions(engine="ray", ray_address="auto"), tmp_path)
     with pytest.raises(ConnectionError, match=r"got no Ray cluster at --ray-address auto.*RAY_AUTH_MODE=token"):
         next(engine.map(Squares(tmp_path / "notes"), range(1)))
+
+
+def test_what_a_ray_cluster_says_of_its_token_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for tokens, as we advise where there seems to be no cluster, and has none."""
+    ray = pytest.importorskip("ray")
+
+    def init(*_: object, **__: object) -> None:
+        raise ray.exceptions.AuthenticationError("there is no token")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    engine = create_engine(EngineOptions(engine="ray", ray_address="head:6379"), tmp_path)
+    with pytest.raises(EngineError, match=r"--ray-address head:6379 is closed to us \(there is no token.*auth_token"):
+        next(engine.map(Squares(tmp_path / "notes"), range(1)))
