@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     # isort: off
     from interpose_sfm.clips.protocol import BudgetError as BudgetError
     from interpose_sfm.doctor import BackendCheck as BackendCheck, CheckKind as CheckKind, diagnose as diagnose
+    from interpose_sfm.engines.protocol import EngineError as EngineError
     from interpose_sfm.engines.shard import Shard as Shard
     from interpose_sfm.export.formats import ExportFormat as ExportFormat
     from interpose_sfm.export.orientation import ExportAlign as ExportAlign
@@ -75,6 +76,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "clips.protocol": "BudgetError",
     "doctor": "BackendCheck CheckKind diagnose",
+    "engines.protocol": "EngineError",
     "engines.shard": "Shard",
     "export.formats": "ExportFormat",
     "export.orientation": "ExportAlign",
