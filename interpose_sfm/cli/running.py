@@ -23,8 +23,13 @@ from interpose_sfm.storage.workspace import WorkspaceBusyError
 logger = logging.getLogger(__name__)
 
 EXPECTED_ERRORS = (
-    *(ValueError, OSError, ImportError, MissingDependencyError),
-    *(WorkspaceBusyError, StoreError, EngineError),
+    ValueError,
+    OSError,
+    ImportError,
+    MissingDependencyError,
+    WorkspaceBusyError,
+    StoreError,
+    EngineError,
 )
 """What a user can mend; everything else is a defect and keeps its traceback."""
 

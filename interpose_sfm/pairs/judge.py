@@ -108,33 +108,34 @@ def judge(link: Link, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:
     beyond_mending = _beyond_mending(link, limits, detail)
     if beyond_mending is not None:
         return beyond_mending
-    if verdict is LinkVerdict.ACCEPTED and link.doubts.far_rival > limits.max_far_rival:
-        rival, most = told_apart(link.doubts.far_rival, limits.max_far_rival, ".0%")
+    lacking = _lacking(link, limits, detail) if verdict is LinkVerdict.ACCEPTED else ""
+    return (LinkVerdict.POSSIBLE, lacking) if lacking else (verdict, detail)
+
+
+def _lacking(link: Link, limits: ConsensusOptions, detail: str) -> str:
+    """What keeps a link whose cues suffice from being believed by itself, and other photos may mend; empty if none."""
+    evidence, far_rival = link.evidence, link.doubts.far_rival
+    if far_rival > limits.max_far_rival:
+        rival, most = told_apart(far_rival, limits.max_far_rival, ".0%")
+        return f"a pose turned far away explains {rival} of what this one explains, may {most}"
+    if link.source != PAIR_ALONE:
+        return ""
+    if len(link.points_a_px) < limits.min_inliers:
+        return f"{len(link.points_a_px)} correspondences reach both photos, needs {limits.min_inliers}"
+    if is_like_a_copy(link):
+        rival, most = told_apart(far_rival, RIVAL_OF_COPIES, ".0%")
         return (
-            LinkVerdict.POSSIBLE,
-            f"a pose turned far away explains {rival} of what this one explains, may {most}",
-        )
-    if verdict is LinkVerdict.ACCEPTED and link.source == PAIR_ALONE and len(link.points_a_px) < limits.min_inliers:
-        return (
-            LinkVerdict.POSSIBLE,
-            f"{len(link.points_a_px)} correspondences reach both photos, needs {limits.min_inliers}",
-        )
-    if verdict is LinkVerdict.ACCEPTED and link.source == PAIR_ALONE and is_like_a_copy(link):
-        rival, most = told_apart(link.doubts.far_rival, RIVAL_OF_COPIES, ".0%")
-        return (
-            LinkVerdict.POSSIBLE,
             f"{detail}, all in one patch, as of a pattern that repeats: a pose turned far away explains {rival} of "
-            f"what this one explains, may {most}",
+            f"what this one explains, may {most}"
         )
-    if verdict is LinkVerdict.ACCEPTED and link.source == PAIR_ALONE and hesitates(link):
-        score, needed = told_apart(link.evidence.mean_score, MIN_NEAR_SCORE, ".2f")
+    if hesitates(link):
+        score, needed = told_apart(evidence.mean_score, MIN_NEAR_SCORE, ".2f")
         return (
-            LinkVerdict.POSSIBLE,
             f"{detail}, by matches of {score} mean confidence for photos that are "
-            f"{link.evidence.triangulation_angle_deg:.0f} degrees apart, needs {needed}, or "
-            f"{SURE_AGREEMENT:.0%}, or {SURE_SHARE:.0%} inliers",
+            f"{evidence.triangulation_angle_deg:.0f} degrees apart, needs {needed}, or {SURE_AGREEMENT:.0%}, or "
+            f"{SURE_SHARE:.0%} inliers"
         )
-    return verdict, detail
+    return ""
 
 
 def judge_proposed(found: JudgedProposal, limits: ConsensusOptions) -> tuple[LinkVerdict, str]:

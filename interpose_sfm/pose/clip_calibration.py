@@ -87,7 +87,7 @@ def _is_steady(frames: Sequence[View], context: EstimatorContext, verified: Veri
 def _clip_scale(frames: Sequence[View], context: EstimatorContext, verified: VerifiedEdges) -> float | None:
     """What most ways to calibrate a clip agree on: by all of its frames, and by every other one of them.
 
-    Those are the ways in which its poses are sought as well, so that nothing is matched for this alone.
+    Those are the ways in which its poses are sought as well, so that hardly anything is matched for this alone.
     """
     ways = [frames]
     if len(frames) >= 2 * MIN_HALF:

@@ -89,7 +89,6 @@ class PairPrompts:
         if strangers:
             listed = ", ".join(sorted(strangers)[:3])
             logger.warning("%s has prompts for photos that are not here: %s", options.prompt_file, listed)
-        self._known: dict[ImagePair, PairEntry] | None = None
         self._used: dict[ImagePair, PairEntry] = {}
         self._num_undescribed = 0
 
@@ -137,7 +136,6 @@ class PairPrompts:
 
     def _known_of(self, pair: ImagePair, photos: tuple[str, ...]) -> PairEntry | None:
         """What this captioner has said of these photos, here or in another process."""
-        self._known = None
         known = self._written().get(pair)
         is_of_them = known is not None and known.captioner == self._captioner.name and known.photos == photos
         return known if is_of_them else None
@@ -148,27 +146,25 @@ class PairPrompts:
             return nullcontext()
         return claimed(self._path.with_name(f"{content_key(pair.a, pair.b)[:16]}.claim"))
 
-    def _written(self) -> dict[ImagePair, PairEntry]:
-        """What earlier runs wrote; a file that cannot be read is left alone until it is written anew."""
-        if self._known is None:
-            self._known = {}
-            if self._path is not None and self._path.is_file():
-                try:
-                    self._known = read_prompt_file(self._path)
-                except ValueError as error:
-                    logger.warning("%s; its prompts are made anew", error)
-        return self._known
+    def _written(self) -> Mapping[ImagePair, PairEntry]:
+        """What is written by now; a file that cannot be read is left alone until it is written anew."""
+        if self._path is None or not self._path.is_file():
+            return {}
+        try:
+            return read_prompt_file(self._path)
+        except ValueError as error:
+            logger.warning("%s; its prompts are made anew", error)
+            return {}
 
     def _save(self) -> None:
         if self._path is None or self._context.is_dry_run or not self._used:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with claimed(self._path.with_suffix(".claim")):  # other processes may write theirs, which stay
-            self._known = None
-            entries = {**self._written(), **self._used}
-            if entries != self._written():
+            written = self._written()
+            entries = {**written, **self._used}
+            if entries != written:
                 _write(self._path, entries)
-                self._known = entries
 
 
 def take_prompts(path: Path, other: Path) -> None:
