@@ -21,6 +21,7 @@ from interpose_sfm.products import (
     SkipReason,
     WeakReason,
 )
+from interpose_sfm.report.run import outcome
 from interpose_sfm.storage.atomic import atomic_write_json
 
 
@@ -148,6 +149,19 @@ def test_a_photo_without_any_pair_says_so() -> None:
 
 
 # ---------------------------------------------------------------- the run
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "links", "said"),
+    [
+        (0, 5, [], "0 of 5 photos in its largest model; the fallback makes it 5 by the same matches."),
+        (3, 3, [], "3 of 5 photos in its largest model, and no link to the others was believed; 2 are in none."),
+        (3, 3, ["clips"], "3 of 5 photos in its largest model, and links (1 by clips) gained none; 2 are in none."),
+        (3, 5, ["clips"], "3 of 5 photos in its largest model; with links (1 by clips) it is 5."),
+    ],
+)
+def test_the_outcome_says_what_made_the_models(before: int, after: int, links: list[str], said: str) -> None:
+    assert outcome(5, (before, before), (after, after), 1, links, "") == f"COLMAP has {said}"
 
 
 @pytest.mark.parametrize(

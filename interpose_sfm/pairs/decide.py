@@ -25,9 +25,10 @@ from interpose_sfm.products import (
     PoseChoice,
 )
 
-MAX_GUESSED_TURN_DEG = 25.0
-"""A turn errs in proportion to the focal length. Clips of photos without EXIF put it at two thirds of COLMAP's guess in
-the median (docs/results/interpose_pairs.md), so that wider turns err by more than a cycle of links is allowed to."""
+MAX_GUESSED_TURN_DEG = 15.0
+"""Two photos do not tell their focal length: the turn between them grows with it, and as many of their matches agree. A
+lens may be twice as long as COLMAP guesses (85 mm in terms of 35 mm film); a turn then errs by as much again, and 15
+degrees are where a pose counts as wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -301,7 +301,12 @@ def outcome(
         return f"COLMAP connects all {num_used} photos; nothing had to be added."
     counts = Counter(links)
     added = ", ".join(f"{count} by {source}" for source, count in counts.most_common())
-    if not links:
+    if not links and after[0] > before[0]:
+        text = (
+            f"COLMAP has {before[0]} of {num_used} photos in its largest model; the fallback makes it {after[0]} by "
+            "the same matches"
+        )
+    elif not links:
         text = (
             f"COLMAP has {before[0]} of {num_used} photos in its largest model, and no link to the others was believed"
         )

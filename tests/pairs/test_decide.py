@@ -68,7 +68,8 @@ def test_learned_matches_decide_where_there_are_no_clips() -> None:
     [
         (40.0, True, LinkVerdict.UNSURE_POSE),
         (40.0, False, LinkVerdict.ACCEPTED),
-        (20.0, True, LinkVerdict.ACCEPTED),
+        (17.0, True, LinkVerdict.UNSURE_POSE),  # of a lens twice as long: 34
+        (13.0, True, LinkVerdict.ACCEPTED),
     ],
 )
 def test_wide_turns_do_not_rest_on_guessed_focal_lengths(turn_deg: float, is_guess: bool, verdict: LinkVerdict) -> None:

@@ -153,7 +153,7 @@ def test_calibration_goes_by_the_matches_of_the_run(tmp_path: Path, monkeypatch:
 
 def test_a_small_turn_may_rest_on_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: None)
-    outcome = bridged(tmp_path, arc_scene(turn_deg=20.0), is_trusted=False)
+    outcome = bridged(tmp_path, arc_scene(turn_deg=12.0), is_trusted=False)
     assert outcome.choice.reason is ChoiceReason.ACCEPTED
 
 
