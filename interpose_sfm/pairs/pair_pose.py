@@ -250,9 +250,7 @@ class PairPoser:
         if not self.has_guessed_focal(pair) or not clips or not self._estimator.traits.trusts_focal_lengths:
             return a, b, [], False
         frames = [frame_views(clip, a, b) for clip in clips]
-        # What lies between does not tell it if it is a frame or two: with the photos, whose camera it has, it does.
-        frames = [[a, *views, b] if len(views) < MIN_WHOLE_FRAMES else views for views in frames]
-        scale = clip_calibration.focal_scale(frames, EstimatorContext.of_cache(self._cache, self._seed))
+        scale = clip_calibration.focal_scale(frames, (a, b), EstimatorContext.of_cache(self._cache, self._seed))
         if scale is None:
             return a, b, ["focal lengths: the clips do not tell them, or do not agree"], True
         a, b = (replace(v, intrinsics=replace(v.intrinsics, focal_px=scale * v.intrinsics.focal_px)) for v in (a, b))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from interpose_sfm.products import Features, Intrinsics, View
 
 logger = logging.getLogger(__name__)
 
+MIN_FRAMES = 4
+"""A clip of fewer frames is calibrated together with the two photos, whose camera they have."""
+
 MIN_HALF = 5
 """So many views are calibrated by themselves when a clip is calibrated once more by every other one of its views.
 
@@ -33,37 +36,67 @@ MIN_SHARE = 0.75  # of the frames: a model of fewer has broken apart, and its fo
 MIN_TURN_DEG = 5.0  # focal length and depth cannot be told apart without a turn
 MAX_DRIFT = 1.05
 """Between the halves of a clip. Measured on films of real photos they differ by at most 0.4 percent, on clips of video
-models by 1.4, and by 7 or more where a film zooms to 1.4 times."""
+models by 1.4, and by 7 or more where a film zooms to 1.4 times. Between two photos and the frames with which they are
+calibrated: by 1 percent at most, and by 20 or more where the frames zoom (their halves by 6, the one half having photo
+A and the other photo B)."""
 MAX_RATIO = 1.15  # between two clips of one pair; measured on real photos they differ by 5 to 10 percent
 
 
-def focal_scale(clips: Sequence[Sequence[View]], context: EstimatorContext) -> float | None:
+@dataclass(frozen=True)
+class _Shot:
+    """Views that are calibrated together, in order.
+
+    Attributes:
+        views: Frames of a clip, or these with photo A before and photo B after them.
+        has_photos: Whether they are there.
+    """
+
+    views: Sequence[View]
+    has_photos: bool
+
+    @property
+    def cameras(self) -> list[int]:
+        """Which of two cameras a view has where it is asked whether all have one."""
+        number = len(self.views)
+        if self.has_photos:
+            return [1, *[2] * (number - 2), 1]
+        return [1 + 2 * index // number for index in range(number)]
+
+
+def focal_scale(clips: Sequence[Sequence[View]], photos: tuple[View, View], context: EstimatorContext) -> float | None:
     """By how much the focal lengths that the frames state have to be multiplied.
 
     Args:
         clips: Frames of every clip, in order. Those of one clip share a camera: what they state differs as their
             sizes do, and errs by one factor.
+        photos: The two that the clips lead from and to, whose camera the frames have as well.
         context: Features, matches and seed.
 
     Returns:
         The median over the clips that agree with it within `MAX_RATIO`, if they are more than half of those that
         could be calibrated; None otherwise. Once more than half of all clips agree the others are not asked. A single
-        clip is believed if its halves agree within `MAX_DRIFT`.
+        clip is believed if its halves, or its frames and the photos, agree within `MAX_DRIFT`.
     """
+    shots = [_shot(frames, photos) for frames in clips]
     scales: dict[int, float] = {}
     verified = VerifiedEdges(context)
-    for index, frames in enumerate(clips):
-        scale = _clip_scale(frames, context, verified)
+    for index, shot in enumerate(shots):
+        scale = _shot_scale(shot, context, verified)
         if scale is not None:
             scales[index] = scale
-        if 2 * len(_agreeing(scales)) > len(clips):
+        if 2 * len(_agreeing(scales)) > len(shots):
             break
     near = _agreeing(scales)
     told = [round(scale, 3) for scale in scales.values()]
-    logger.info("focal lengths by %d of %d clips: times %s", len(scales), len(clips), told)
-    if 2 * len(near) <= len(scales) or (len(near) == 1 and not _is_steady(clips[next(iter(near))], context, verified)):
+    logger.info("focal lengths by %d of %d clips: times %s", len(scales), len(shots), told)
+    if 2 * len(near) <= len(scales) or (len(near) == 1 and not _is_steady(shots[next(iter(near))], context, verified)):
         return None
     return _middle(near.values())
+
+
+def _shot(frames: Sequence[View], photos: tuple[View, View]) -> _Shot:
+    has_photos = len(frames) < MIN_FRAMES
+    return _Shot([photos[0], *frames, photos[1]] if has_photos else frames, has_photos)
 
 
 def _middle(scales: Iterable[float]) -> float:
@@ -78,27 +111,27 @@ def _agreeing(scales: Mapping[int, float]) -> dict[int, float]:
     return {index: scale for index, scale in scales.items() if 1 / MAX_RATIO <= scale / middle <= MAX_RATIO}
 
 
-def _is_steady(frames: Sequence[View], context: EstimatorContext, verified: VerifiedEdges) -> bool:
-    """Whether both halves of a clip agree on a focal length: a clip may zoom, and then its frames share no camera."""
-    halves = _scales(frames, context, verified, num_cameras=2)
-    return bool(halves) and max(halves) <= MAX_DRIFT * min(halves)
+def _is_steady(shot: _Shot, context: EstimatorContext, verified: VerifiedEdges) -> bool:
+    """Whether two parts agree on a focal length: a clip may zoom, and then its frames share no camera."""
+    parts = _scales(shot.views, context, verified, shot.cameras)
+    return bool(parts) and max(parts) <= MAX_DRIFT * min(parts)
 
 
-def _clip_scale(frames: Sequence[View], context: EstimatorContext, verified: VerifiedEdges) -> float | None:
+def _shot_scale(shot: _Shot, context: EstimatorContext, verified: VerifiedEdges) -> float | None:
     """What most ways to calibrate a clip agree on: by all of its frames, and by every other one of them.
 
     Those are the ways in which its poses are sought as well, so that hardly anything is matched for this alone.
     """
-    ways = [frames]
-    if len(frames) >= 2 * MIN_HALF:
-        ways += [frames[::2], frames[1::2]]
-    scales = [scale for way in ways for scale in _scales(way, context, verified)]
+    ways = [shot.views]
+    if len(shot.views) >= 2 * MIN_HALF:
+        ways += [shot.views[::2], shot.views[1::2]]
+    scales = [scale for way in ways for scale in _scales(way, context, verified, [1] * len(way))]
     near = _agreeing(dict(enumerate(scales)))
     return _middle(near.values()) if 2 * len(near) > len(ways) else None
 
 
 def _scales(
-    views: Sequence[View], context: EstimatorContext, verified: VerifiedEdges, *, num_cameras: int = 1
+    views: Sequence[View], context: EstimatorContext, verified: VerifiedEdges, cameras: Sequence[int]
 ) -> list[float]:
     """By how much the focal lengths have to be multiplied, of every camera in turn; empty where the views are silent.
 
@@ -106,15 +139,14 @@ def _scales(
         views: Of one clip, in order.
         context: Features, matches and seed.
         verified: What was verified before.
-        num_cameras: So many parts of the clip have a camera each.
+        cameras: Number of the camera of each view.
     """
     if len(views) < 3:
         return []
     camera = views[len(views) // 2].intrinsics
     edges = usable(verified.between(views, with_ends=False))
     features = [_seen_by(camera, view.intrinsics, context.features(view)) for view in views]
-    numbers = [1 + num_cameras * index // len(views) for index in range(len(views))]
-    model = reconstruct_views(features, [camera] * len(views), edges, context.seed, finds_focal_of=numbers)
+    model = reconstruct_views(features, [camera] * len(views), edges, context.seed, finds_focal_of=cameras)
     if model is None:
         return []
     placed = [pose for pose in poses_from_first(model, len(views)) if pose is not None]
@@ -122,7 +154,7 @@ def _scales(
         return []
     if max(geometry.rotation_angle_deg(pose.rotation) for pose in placed) < MIN_TURN_DEG:
         return []
-    focals_px = [float(model.camera(number).mean_focal_length()) for number in sorted(set(numbers))]
+    focals_px = [float(model.camera(number).mean_focal_length()) for number in sorted(set(cameras))]
     longer_px = max(camera.width_px, camera.height_px)
     if not all(1 / MAX_FOCAL_FACTOR < focal_px / longer_px < MAX_FOCAL_FACTOR for focal_px in focals_px):
         return []

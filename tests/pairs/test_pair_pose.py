@@ -132,7 +132,7 @@ def test_the_depths_of_a_clips_link_are_in_baselines(tmp_path: Path) -> None:
 def test_a_wide_turn_on_a_guessed_focal_length_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float | None, is_trusted: bool, expected: ChoiceReason
 ) -> None:
-    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: scale)
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, photos, context: scale)
     outcome = bridged(tmp_path, arc_scene(), is_trusted=is_trusted)  # turns by 48 degrees
     assert outcome.choice.reason is expected
     assert (outcome.link is not None) is (expected is ChoiceReason.ACCEPTED)
@@ -141,7 +141,7 @@ def test_a_wide_turn_on_a_guessed_focal_length_is_refused(
 
 def test_calibration_goes_by_the_matches_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: asked.append(context))
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, photos, context: asked.append(context))
     bridged(tmp_path, arc_scene(), is_trusted=False)
     (context,) = asked
     cache = context.matches.__self__
@@ -152,7 +152,7 @@ def test_calibration_goes_by_the_matches_of_the_run(tmp_path: Path, monkeypatch:
 
 
 def test_a_small_turn_may_rest_on_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, context: None)
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda clips, photos, context: None)
     outcome = bridged(tmp_path, arc_scene(turn_deg=12.0), is_trusted=False)
     assert outcome.choice.reason is ChoiceReason.ACCEPTED
 

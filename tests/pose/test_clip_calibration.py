@@ -54,8 +54,18 @@ class Film:
 
         return EstimatorContext(features=features, matches=matches, seed=0)
 
+    @property
+    def photos(self) -> tuple[View, View]:
+        """Beside clips of many frames, which are calibrated without them, the ends of the first."""
+        return self.clips[0][0], self.clips[0][-1]
+
     def scale(self) -> float | None:
-        return focal_scale(self.clips, self.context)
+        return focal_scale(self.clips, self.photos, self.context)
+
+    def scale_of_frames_between(self) -> float | None:
+        """The first and the last view of the only clip are photos."""
+        (views,) = self.clips
+        return focal_scale([views[1:-1]], self.photos, self.context)
 
 
 def shot(seed: int = 1, azimuths_deg: Sequence[float] = TURN_DEG) -> Scene:
@@ -81,6 +91,21 @@ def test_a_clip_that_zooms_says_nothing_by_itself(zoom: float, is_told: bool) ->
     assert (Film([replace(still, features=tuple(zoomed))], [1.0]).scale() is not None) is is_told
 
 
+@pytest.mark.parametrize(
+    ("zooms", "is_told"), [((1.0,), True), ((1.3,), False), ((1.0, 1.0), True), ((1.2, 1.2), False)]
+)
+def test_few_frames_share_the_camera_of_the_photos_or_say_nothing(zooms: Sequence[float], is_told: bool) -> None:
+    """The halves of two frames that zoom have a photo each, and so agree."""
+    scene = shot(azimuths_deg=np.linspace(0, 45, len(zooms) + 2).tolist())
+    middle_px = np.array(scene.features[0].size_px) / 2
+    seen = [
+        replace(seen, keypoints_px=middle_px + zoom * (seen.keypoints_px - middle_px))
+        for seen, zoom in zip(scene.features, (1.0, *zooms, 1.0), strict=True)
+    ]
+    film = Film([replace(scene, features=tuple(seen))], [1.2], reach=3)
+    assert (film.scale_of_frames_between() is not None) is is_told
+
+
 @pytest.mark.parametrize("factor", [0.65, 1.0, 1.5])
 def test_views_of_several_sizes_share_a_camera(factor: float) -> None:
     """Two photos and the one frame between them, which is smaller and cut out of their middle."""
@@ -93,7 +118,7 @@ def test_views_of_several_sizes_share_a_camera(factor: float) -> None:
     features = (ends[0], scene.features[1], ends[2])
     cameras = (large[0], scene.intrinsics[1], large[2])
     film = Film([replace(scene, features=features, intrinsics=cameras)], [factor])
-    scale = film.scale()
+    scale = film.scale_of_frames_between()
     assert scale is not None
     assert scale * factor == pytest.approx(1.0, abs=0.03)
 
@@ -114,7 +139,7 @@ def test_no_clip_is_asked_once_most_agree() -> None:
         asked.add(view.key.split("/")[0])
         return film.context.features(view)
 
-    scale = focal_scale(film.clips, replace(film.context, features=features))
+    scale = focal_scale(film.clips, film.photos, replace(film.context, features=features))
     assert scale is not None
     assert scale * 1.3 == pytest.approx(1.0, abs=0.03)
     assert asked == {"0", "1", "2"}
@@ -139,8 +164,9 @@ def test_clips_that_contradict_one_another_say_nothing() -> None:
 
 
 def test_no_clip_and_too_few_frames_say_nothing() -> None:
-    assert focal_scale([], Film([], []).context) is None
-    assert Film([shot(azimuths_deg=(0, 7))], [1.2]).scale() is None
+    film = Film([shot(azimuths_deg=(0, 20))], [1.2])
+    assert focal_scale([], film.photos, film.context) is None
+    assert film.scale_of_frames_between() is None
 
 
 def test_frames_that_do_not_connect_say_nothing() -> None:
