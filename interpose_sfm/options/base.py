@@ -66,7 +66,8 @@ class BaseOptions:
         sift_max_image_px: Long side at which SIFT runs; -1 for COLMAP's default.
         exhaustive_limit: Up to this many photos every pair is matched, unless matching_method says otherwise.
         neighbours_per_photo: No photo is in more pairs where not every pair is matched.
-        min_model_size: Smallest model that is kept. COLMAP's default of 10 silently drops small collections.
+        min_model_size: Smallest model that is kept; where there is none, a smaller one of COLMAP's, or of a link, is.
+            COLMAP's default of 10 silently drops small collections.
         min_points_per_photo: A photo that sees fewer points of its model is taken out if most of its matches speak
             against where the model has it, until a link confirms it; else it stays, with a warning. COLMAP registers
             from 30 points on, and look-alike structure reaches that.

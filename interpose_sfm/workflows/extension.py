@@ -28,6 +28,7 @@ class Base:
         names: Photos that may be matched.
         models: Base models, largest first, without the photos that are not to be trusted.
         registered: What COLMAP registered in each of its models, these photos included, largest first.
+        small: COLMAP's largest model where none has as many photos as one needs; nothing is built upon it.
         one_place: Photos that were taken from one place and are in no model.
         look_alikes: Pairs for which COLMAP's models are suspected to be folded.
         positions_m: East, north and up of the photos whose GPS position is known and used; up may be NaN.
@@ -41,6 +42,7 @@ class Base:
     names: tuple[str, ...]
     models: tuple[pycolmap.Reconstruction, ...] = ()
     registered: tuple[frozenset[str], ...] = ()
+    small: pycolmap.Reconstruction | None = None
     one_place: frozenset[str] = frozenset()
     look_alikes: tuple[LookAlike, ...] = ()
     positions_m: Mapping[str, FloatArray] = field(default_factory=dict)

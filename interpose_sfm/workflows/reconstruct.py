@@ -36,6 +36,7 @@ from interpose_sfm.workflows import (
     known_start,
     next_steps,
     report_page,
+    small_models,
 )
 from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.extension import Base, Extension, attempt
@@ -146,6 +147,7 @@ class PhotoRun:
         base = self.map_base(photo_set)
         # 3.-9. what the base models leave apart -> links -> final models
         extension = attempt(lambda: self.extend(base), base, self.log)
+        extension = small_models.or_smaller(base, extension, self.options, self.log)
         # 10. models and report on disk
         result = self.finish(photo_set, base, extension, photo_dir)
         if extension.failure is not None:
@@ -219,8 +221,10 @@ class PhotoRun:
             with self.log.stage("mapping"):
                 self._map_plain(database_path, photo_set.image_dir, models_dir, names, given)
             workspace.mark_done("base", photo_key, outputs=[models_dir, database_path])
-        models = reconstruction.read_models(models_dir, options.base.min_model_size, given)
-        registered = tuple(map(reconstruction.registered_names, models))
+        plain = reconstruction.read_models(models_dir, 2, given)
+        models = reconstruction.sort_models(plain, options.base.min_model_size, given)
+        small = None if models or not plain else plain[0]
+        registered = tuple(map(reconstruction.registered_names, models or plain[:1]))
         second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names, given=frozenset(given))
         believed = base_models.believed(models, second, options.base, options.seed, self.log)
         is_split = options.base.split_lookalikes
@@ -237,6 +241,7 @@ class PhotoRun:
             names,
             believed.models,
             registered,
+            small,
             believed.one_place,
             look_alikes,
             positions,

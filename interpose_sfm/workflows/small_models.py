@@ -1,0 +1,73 @@
+"""What is given out where no model has as many photos as one needs.
+
+COLMAP keeps its first model however small it is, so it is kept here, too, unless its own matches speak against it.
+Where COLMAP has none, a link that is believed makes one of its two photos: it is not left without a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from interpose_sfm import geometry
+from interpose_sfm.colmap import incremental_mapper, lifted_limits, reconstruction
+from interpose_sfm.options import ReconstructOptions
+from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG
+from interpose_sfm.pairs.records import accepted_links
+from interpose_sfm.run_log import RunLog
+from interpose_sfm.workflows import base_models
+from interpose_sfm.workflows.extension import Base, Extension
+
+if TYPE_CHECKING:
+    import pycolmap
+
+
+def or_smaller(base: Base, extension: Extension, options: ReconstructOptions, log: RunLog) -> Extension:
+    """The extension, with a smaller model where it has none.
+
+    Args:
+        base: With the largest of COLMAP's models that are too small.
+        extension: What the fallback made of it.
+        options: Of all stages.
+        log: Gets a warning of what is kept, or of why no link makes a model.
+    """
+    if extension.models:
+        return extension
+    small = base.small
+    if small is not None and _is_sound(small, base):
+        model, which = small, "COLMAP's"
+    else:
+        found = _of_two(base, extension, options, log)
+        if found is None:
+            return extension
+        model, which = found, "the one that a link makes"
+    names = ", ".join(sorted(reconstruction.registered_names(model)))
+    least = options.base.min_model_size
+    log.warnings.append(f"no model has {least} photos (--min-model-size); {which} of {names} is kept")
+    return replace(extension, models=(model,))
+
+
+def _is_sound(model: pycolmap.Reconstruction, base: Base) -> bool:
+    has_moved = base_models.without_one_place([model], base.database_path)
+    return bool(has_moved) and lifted_limits.judge(model, base.database_path).is_sound
+
+
+def _of_two(
+    base: Base, extension: Extension, options: ReconstructOptions, log: RunLog
+) -> pycolmap.Reconstruction | None:
+    """The two photos of the surest link; None where its pose rests on a focal length that nobody knows."""
+    database_path = extension.database_path
+    if database_path is None or not options.base.lift_limits:
+        return None
+    for link in sorted(accepted_links(extension.records), key=lambda link: (-link.evidence.strength, link.pair)):
+        turn_deg = float(geometry.rotation_angle_deg(link.b_from_a.rotation))
+        if not base.known.issuperset((link.pair.a, link.pair.b)) and turn_deg > MAX_GUESSED_TURN_DEG:
+            log.warnings.append(
+                f"{link.pair.a} and {link.pair.b} make no model by themselves: their turn of {turn_deg:.0f} degrees "
+                "errs with the focal length, which two photos do not tell; --camera-params gives it, where it is known"
+            )
+            continue
+        model = incremental_mapper.start_from_link(link, database_path, options.base, options.seed)
+        if model is not None:
+            return model
+    return None
