@@ -61,5 +61,6 @@ def told_together(found: Figures) -> str:
         f"| model | photos | of |\n|---|---|---|\n{models}\n\n{found['matched']} weak pairs were matched, "
         f"{found['accepted']} links accepted. Of {len(found['across'])} pairs across places {len(accepted)} were "
         f"accepted{':' if accepted else '.'}{links}\n\nIt took {found['cpu_s']:.0f} s of processor time, "
-        f"{found['peak_mib']:.0f} MiB at most."
+        f"{found['peak_mib']:.0f} MiB at most. castle-P30 and fountain-P11 are of one castle, whose courtyard stands "
+        "behind the fountain: where a model holds both, COLMAP's own matches have joined them."
     )
