@@ -36,7 +36,7 @@ MIN_NEAR_SCORE = 0.66
 matcher should know it again: where it hesitates, that may be another facade, which others must confirm."""
 RIVAL_OF_COPIES = 0.4
 """Of what a pose explains, what another one explains that is far from it. Where one patch matches with little behind
-it, right poses reach 0.36, but for three of 1,232, and those of a wallpaper whose print repeats 0.56 to 0.85."""
+it, right poses reach 0.36, but for five of 1,950, and those of prints that repeat 0.56 to 0.85."""
 FORWARD_DEG = 20.0
 """Angle of both viewing directions with the way between the photos, below which one was taken further along the other's
 view. Then the picture changes by its scale, and the matcher hesitates for that."""
@@ -272,11 +272,13 @@ def hesitates(link: Link) -> bool:
 def is_like_a_copy(link: Link) -> bool:
     """Whether one patch is all that matches, and what contradicts has a pose of its own.
 
-    So it is with a printed pattern that repeats, such as a wallpaper's: its copies are as true as can be, what lies
-    around them may be hidden, and other copies give other poses.
+    So it is with a printed pattern that repeats, such as a wallpaper's, or the label on both sides of a can: its copies
+    are as true as can be, so that nearly all agrees; what lies around them may be hidden, and other copies give other
+    poses. Only much that is known again says that it is the same copy.
     """
     doubts = link.doubts
-    return not _knows_enough(link) and doubts.num_satellites <= MAX_SATELLITES and doubts.far_rival > RIVAL_OF_COPIES
+    is_one_patch = link.evidence.weight < SURE_WEIGHT and doubts.num_satellites <= MAX_SATELLITES
+    return is_one_patch and doubts.far_rival > RIVAL_OF_COPIES
 
 
 def _knows_enough(link: Link) -> bool:
