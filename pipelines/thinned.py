@@ -3,7 +3,8 @@
 For folders of photos that overlap well. Plain pycolmap's largest model of all photos of a folder is the truth for its
 subsets: every second, third, fourth, sixth and eighth photo in the order of their names, of which plain pycolmap and
 this package reconstruct what they can. So anybody can measure, on photos of their own kind, what the package adds and
-whether it puts a photo in a wrong place. The table goes to ``docs/results/thinned.md``.
+whether it puts a photo in a wrong place. The table goes to ``docs/results/thinned.md``, which ends with
+``thinned_notes.md`` from the same folder: where the collections come from.
 
 What the truth is worth: it is a model of COLMAP's own, good to a degree or so; where it is folded or bent, so is the
 truth. Photos that it lacks are left out of the subsets. Nothing can be better than 100 percent of what plain pycolmap
@@ -36,25 +37,10 @@ EVERY = (2, 3, 4, 6, 8)
 FEWEST_PHOTOS = 3
 MAX_SIZE_PX = 1600  # so that a dozen collections take hours, not days
 PICTURES = (".jpg", ".jpeg", ".png")
+NOTES = ROOT / "docs" / "results" / "thinned_notes.md"
 CLOSING = """\
 The truth is plain pycolmap's largest model of all photos of the collection, of which `_s3` is every third. Photos are
-shrunk to 1600 pixels on the longer side. The collections are folders of public repositories:
-
-| collection | folder | kind |
-|---|---|---|
-| banana | pierotofy/dataset_banana: images | fruit on a carpet |
-| brighton | pierotofy/drone_dataset_brighton_beach: images | drone over a beach, with GPS |
-| fox | NVlabs/instant-ngp: data/nerf/fox/images | phone video of a figure indoors |
-| freiburg | magicleap/SuperGluePretrainedNetwork: assets/freiburg_sequence | desk, hand-held VGA |
-| kitchen | facebookresearch/vggsfm: examples/kitchen/images | toy on a table |
-| monstree | alicevision/dataset_monstree: full (files below 4 MB) | tree trunk, phone |
-| museum | facebookresearch/vggsfm: examples/british_museum/images | building, many cameras |
-| openmvs | cdcseacave/openMVS_sample: images (without 00010) | castle courtyard |
-| sacre | cvg/Hierarchical-Localization: datasets/sacre_coeur/mapping | building, many cameras |
-| seneca | OpenDroneMap/odm_data_seneca: images (the first 40) | drone over fields, with GPS |
-| statue | facebookresearch/vggsfm: examples/statue/images | statue, phone |
-| street | CUT3R/CUT3R: examples/001 | video |
-| valley | yyfz/Pi3: examples/valley | frames of an imagined video |"""
+shrunk to 1600 pixels on the longer side."""
 
 
 def collection_name(folder: Path) -> str:
@@ -148,7 +134,7 @@ def table(subsets: Sequence[str]) -> SubsetTable:
     return SubsetTable(
         script=Path(__file__).resolve(),
         title="Collections thinned out",
-        closing=CLOSING,
+        closing=f"{CLOSING}\n\n{NOTES.read_text(encoding='utf-8').strip()}",
         folder=FOLDER,
         subsets=tuple(subsets),
         ways=("plain", "default"),
