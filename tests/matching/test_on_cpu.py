@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from interpose_sfm.matching import on_cpu  # noqa: E402 - torch may be missing
 
 
 @pytest.fixture(autouse=True)
-def same_products() -> Iterator[None]:
-    """What a test sets for all matrix products of the process is set back."""
-    before = torch.backends.mkldnn.matmul.fp32_precision
+def exact_products() -> Iterator[None]:
+    """What all matrix products of the process are, before a test and after it."""
+    before = products().fp32_precision
+    products().fp32_precision = "ieee"
     yield
-    torch.backends.mkldnn.matmul.fp32_precision = before
+    products().fp32_precision = before
 
 
 @pytest.mark.parametrize("layout", ["rows", "channels last", "strided"])
@@ -75,19 +77,44 @@ def test_cross_attention_is_the_published_one(is_masked: bool) -> None:
 
 
 def test_products_stay_where_those_of_onednn_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    products = torch.backends.mkldnn.matmul
-    products.fp32_precision = "ieee"
     exact = torch.bmm
 
     def rounding(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return exact(a.bfloat16(), b.bfloat16()).float() if a.dtype is torch.float32 else exact(a, b)
 
     monkeypatch.setattr(torch, "bmm", rounding)
-    assert not on_cpu.let_onednn_multiply()
-    assert products.fp32_precision == "ieee"
+    on_cpu.is_exact.cache_clear()
+    try:
+        assert not on_cpu.is_exact()
+        with on_cpu.products_by_onednn():
+            assert products().fp32_precision == "ieee"
+    finally:
+        on_cpu.is_exact.cache_clear()
 
 
 def test_products_are_exact_whoever_makes_them() -> None:
-    on_cpu.let_onednn_multiply()
     a, b = torch.randn(300, 256), torch.randn(256, 300)
-    assert float((a @ b - a.double() @ b.double()).abs().max()) < on_cpu.MAX_ROUNDING
+    with on_cpu.products_by_onednn():
+        assert float((a @ b - a.double() @ b.double()).abs().max()) < on_cpu.MAX_ROUNDING
+
+
+def test_what_torch_was_told_comes_back_with_the_last_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_cpu, "is_exact", lambda: True)
+    one, other = on_cpu.products_by_onednn(), on_cpu.products_by_onednn()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert products().fp32_precision == "bf16"
+    other.__exit__(None, None, None)
+    assert products().fp32_precision == "ieee"
+
+
+def test_it_comes_back_when_matching_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_cpu, "is_exact", lambda: True)
+    with pytest.raises(RuntimeError, match="no memory"), on_cpu.products_by_onednn():
+        raise RuntimeError("no memory")
+    assert products().fp32_precision == "ieee"
+
+
+def products() -> Any:
+    return torch.backends.mkldnn.matmul
