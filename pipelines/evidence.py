@@ -81,6 +81,8 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=work, help="folder that keeps features and matches")
     parser.add_argument("--scenes", nargs="+", help="measure these only, and write no document")
     parser.add_argument("--unseen", type=Path, metavar="DIR", help="measure those of thinned.py's work folder instead")
+    parser.add_argument("--across", type=int, metavar="N", help="pairs of different places; some are drawn by default")
+    parser.add_argument("--result", type=Path, metavar="FILE", help="document to write, in place of the usual one")
     arguments = parser.parse_args()
     unseen: Path | None = arguments.unseen
     everything = collections(arguments.data) if unseen is None else collections_in(unseen, MOST_UNSEEN)
@@ -94,6 +96,8 @@ def main() -> int:
     if unknown:
         parser.error(f"got {unknown[0]!r}, expected one of: {', '.join(scenes)}")
     num_across = NUM_ACROSS if unseen is None else NUM_ACROSS_UNSEEN
+    if arguments.across is not None:
+        num_across = arguments.across
     rows = [
         row
         for scene in arguments.scenes or scenes
@@ -103,7 +107,7 @@ def main() -> int:
     if arguments.scenes:
         print(text)
     else:
-        (RESULT if unseen is None else UNSEEN_RESULT).write_text(text, encoding="utf-8")
+        (arguments.result or (RESULT if unseen is None else UNSEEN_RESULT)).write_text(text, encoding="utf-8")
     return 0
 
 

@@ -26,7 +26,7 @@ COMMAND_FLAGS = {
 }
 PIPELINE_FLAGS = {
     *("data", "score", "frames-per-clip", "models", "pairs", "unseen", "work", "collections", "parts"),
-    *("mapanything-dir", "rounds"),
+    *("mapanything-dir", "rounds", "across"),
     *("known-cameras", "list-kind", "lists", "merge", "only-clips", "result", "sfm", "shard", "size", "spoiled"),
     "write-only",
 }
