@@ -103,7 +103,9 @@ def main() -> int:
         for scene in arguments.scenes or scenes
         for row in measure(everything, scene, arguments.work, lambda line: print(line, flush=True), num_across)
     ]
-    text = document(rows) if unseen is None else unseen_document(rows)
+    asked = "" if arguments.across is None else f" --across {arguments.across}"
+    asked += "" if arguments.result is None else " --result FILE"
+    text = document(rows) if unseen is None else unseen_document(rows, asked)
     if arguments.scenes:
         print(text)
     else:
@@ -260,7 +262,7 @@ def accepted_lines(rows: Sequence[Row], believed: Rule) -> list[str]:
     ]
 
 
-def unseen_document(rows: list[Row]) -> str:
+def unseen_document(rows: list[Row], asked: str) -> str:
     """What the judge does on collections that none of its limits was chosen on, as Markdown."""
     options = ConsensusOptions()
     names = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -269,7 +271,8 @@ def unseen_document(rows: list[Row]) -> str:
     lines = [
         "# Pairs of collections that no limit was chosen on",
         "",
-        "Made by `python pipelines/evidence.py --unseen DIR` after `python pipelines/thinned.py FOLDER ... --work DIR`",
+        f"Made by `python pipelines/evidence.py --unseen DIR{asked}` after `python pipelines/thinned.py FOLDER ... "
+        "--work DIR`",
         f"(see [thinned](thinned.md) for the collections); at most {MOST_UNSEEN} photos of each. Seed {SEED},",
         f"{platform.machine()}, {os.cpu_count()} cores. Versions: {names}.",
         "",
