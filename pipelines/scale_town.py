@@ -162,7 +162,8 @@ def told_town(rows: Sequence[Figures]) -> str:
         "## A town reconstructed\n\n`exhaustive` and `tree` are plain pycolmap, with every pair and with a tree "
         "of the photos' own; `ours` is `reconstruct` with the pairs of a large collection, however small the town "
         "is, without bridging. Mixed: models with photos of several blocks. Errors are those of all pairs of "
-        "photos within a model, the larger of rotation and direction.\n\n"
+        "photos within a model, the larger of rotation and direction. A run that was suspended meanwhile has no time "
+        "but the processor's.\n\n"
         f"{town_table(rows)}"
     )
     return "\n\n".join([table, *(told_by_ours(row) for row in rows if row["way"] == "ours")])
@@ -177,7 +178,7 @@ def town_table(rows: Iterable[Figures]) -> str:
             *(row["photos"], row["way"], row["pairs"], row["registered"], ", ".join(map(str, row["models"]))),
             row["mixed"],
             "-" if middle is None else f"{middle:.2f} / {worst:.1f}",
-            f"{row['time_s']:.0f} / {row['cpu_s']:.0f}",
+            f"{'-' if row['time_s'] is None else format(row['time_s'], '.0f')} / {row['cpu_s']:.0f}",
             f"{row['peak_mib']:.0f}",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
