@@ -24,20 +24,18 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from estimator_cost import SEED, SIZES, rendered
 from interpose_sfm.matching import on_cpu
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.options import MatchingOptions
-from interpose_sfm.products import Features, ImageArray, Intrinsics, Matches
+from interpose_sfm.products import Features, ImageArray, Matches
 from interpose_sfm.report import versions
 from interpose_sfm.storage.atomic import atomic_write_text
-from interpose_sfm.synthetic import RenderOptions, Scene, Viewpoint, orbit, render
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "matching_cost.md"
-SEED = 0
-SIZE_PX = (1024, 768)
+SIZE_PX = SIZES["4:3"]
 NUM_PHOTOS = 4
-TARGET = (-4.0, -1.0, 1.8)
 PUBLISHED, HERE = "published", "as they run here"
 
 
@@ -72,7 +70,7 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     ways = {way: Networks(way) for way in (PUBLISHED, HERE)}
-    photos = rendered()
+    photos = [view.image for view in rendered(SIZE_PX, NUM_PHOTOS)]
     times: dict[str, Times] = {}
     least_shared = 1.0
     for number in range(arguments.rounds + 1):
@@ -89,15 +87,6 @@ def main() -> int:
     atomic_write_text(arguments.result, document(times, least_shared, arguments.rounds))
     print(arguments.result.read_text(encoding="utf-8"))
     return 0
-
-
-def rendered() -> list[ImageArray]:
-    """Photos of a courtyard, ten degrees apart."""
-    width_px, height_px = SIZE_PX
-    camera = Intrinsics(width_px, height_px, 0.9 * width_px, width_px / 2, height_px / 2, is_trusted=True)
-    scene, options = Scene.courtyard(SEED), RenderOptions(supersampling=1, noise_sigma=2.0)
-    poses = orbit(Viewpoint(-29, 11, 2.0, TARGET), Viewpoint(1, 11, 2.6, TARGET), NUM_PHOTOS)
-    return [render(scene, camera, pose, options).image for pose in poses]
 
 
 def extracted(photo: ImageArray, matcher: LearnedMatcher) -> Features:

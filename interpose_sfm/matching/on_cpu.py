@@ -80,16 +80,14 @@ def _cross_attention(
     return updated(x0, to_0), updated(x1, to_1)
 
 
-@contextlib.contextmanager
-def products_by_onednn() -> Iterator[None]:
+def products_by_onednn() -> contextlib.AbstractContextManager[None]:
     """Within, matrix products of this process are those of oneDNN, if these are as exact as MKL's.
 
     MKL is slow on processors that are not Intel's: oneDNN takes a half to a third of its time there. Torch asks oneDNN
     only where it may round to bfloat16, which it does on processors that have matrix units for that, and on no others;
     so it is tried once, and left alone where it rounds. Several threads may be within.
     """
-    with _asked_for() if is_exact() else contextlib.nullcontext():
-        yield
+    return _asked_for() if is_exact() else contextlib.nullcontext()
 
 
 @functools.cache

@@ -50,7 +50,6 @@ from interpose_sfm.storage.hypotheses import HypothesisStore
 
 logger = logging.getLogger(__name__)
 
-MIN_WHOLE_FRAMES = 4  # of which every other one leaves two
 MAX_DISTANCE_TO_CHOICE_DEG = 10.0  # hypotheses this near to the choice lend it their correspondences
 
 
@@ -236,7 +235,7 @@ class PairPoser:
         A turn that few frames leave in steps too wide to match is often walked through by neighbours.
         """
         number = len(frames)
-        if number < MIN_WHOLE_FRAMES or not self._estimator.traits.gains_from_more_views:
+        if number < clip_calibration.MIN_WHOLE_FRAMES or not self._estimator.traits.gains_from_more_views:
             return ()
         ways = [tuple(range(number)), tuple(range(0, number, 2)), tuple(range(1, number, 2))]
         return self._asked(pair, clip, a, frames, b, ways)

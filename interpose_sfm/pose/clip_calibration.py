@@ -22,8 +22,9 @@ from interpose_sfm.products import Features, Intrinsics, View
 
 logger = logging.getLogger(__name__)
 
-MIN_FRAMES = 4
-"""A clip of fewer frames is calibrated together with the two photos, whose camera they have."""
+MIN_WHOLE_FRAMES = 4
+"""Of which every other one leaves two. A clip of fewer is calibrated together with the two photos, whose camera they
+have."""
 
 MIN_HALF = 5
 """So many views are calibrated by themselves when a clip is calibrated once more by every other one of its views.
@@ -95,7 +96,7 @@ def focal_scale(clips: Sequence[Sequence[View]], photos: tuple[View, View], cont
 
 
 def _shot(frames: Sequence[View], photos: tuple[View, View]) -> _Shot:
-    has_photos = len(frames) < MIN_FRAMES
+    has_photos = len(frames) < MIN_WHOLE_FRAMES
     return _Shot([photos[0], *frames, photos[1]] if has_photos else frames, has_photos)
 
 

@@ -302,20 +302,14 @@ def outcome(
     counts = Counter(links)
     added = ", ".join(f"{count} by {source}" for source, count in counts.most_common())
     if not links and after[0] > before[0]:
-        text = (
-            f"COLMAP has {before[0]} of {num_used} photos in its largest model; the fallback makes it {after[0]} by "
-            "the same matches"
-        )
+        told = f"; the fallback makes it {after[0]} by the same matches"
     elif not links:
-        text = (
-            f"COLMAP has {before[0]} of {num_used} photos in its largest model, and no link to the others was believed"
-        )
+        told = ", and no link to the others was believed"
     elif after == before:
-        text = f"COLMAP has {before[0]} of {num_used} photos in its largest model, and links ({added}) gained none"
+        told = f", and links ({added}) gained none"
     else:
-        text = (
-            f"COLMAP has {before[0]} of {num_used} photos in its largest model; with links ({added}) it is {after[0]}"
-        )
+        told = f"; with links ({added}) it is {after[0]}"
+    text = f"COLMAP has {before[0]} of {num_used} photos in its largest model{told}"
     rest = [f"{num_models} models hold {after[1]}"] if num_models > 1 else []
     rest += [f"{num_used - after[1]} are in none"] if after[1] < num_used else []
     return "; ".join([text, *rest]) + "."
