@@ -122,7 +122,9 @@ def extended(
         stages = run.options_with_held_distortion() if is_steadied else run.options
         # 3.-9. base -> links -> extended models
         extension = attempt(
-            lambda: fallback.extend_base(steady, workspace.root, workspace.work_dir, stages, run.log), base, run.log
+            lambda: fallback.extend_base(steady, workspace.root, workspace.work_dir, stages, run.log),
+            Extension((), base.models),
+            run.log,
         )
         if is_steadied:
             extension = run.with_refined_distortion(extension)

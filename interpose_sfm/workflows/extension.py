@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,18 +70,18 @@ class Extension:
     failure: BaseException | None = None
 
 
-def attempt(extend: Callable[[], Extension], base: Base, log: RunLog) -> Extension:
-    """What extends a base, or the base itself if that fails: COLMAP's models are never lost to what comes after them.
+def attempt(step: Callable[[], Extension], before: Extension, log: RunLog) -> Extension:
+    """What a step makes, or what there was before if it fails: no model is lost to what comes after it.
 
     Raises:
         BaseException: What the user or the progress callback stopped the run by.
     """
     try:
-        return extend()
+        return step()
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         if log.stopped_by is not None:
             raise
         logger.debug("the fallback failed", exc_info=True)
-        return Extension((), base.models, failure=error)
+        return replace(before, failure=before.failure or error)

@@ -146,8 +146,8 @@ class PhotoRun:
         # 2. photos -> database and base models, plain COLMAP
         base = self.map_base(photo_set)
         # 3.-9. what the base models leave apart -> links -> final models
-        extension = attempt(lambda: self.extend(base), base, self.log)
-        extension = small_models.or_smaller(base, extension, self.options, self.log)
+        extended = attempt(lambda: self.extend(base), Extension((), base.models), self.log)
+        extension = attempt(lambda: small_models.or_smaller(base, extended, self.options, self.log), extended, self.log)
         # 10. models and report on disk
         result = self.finish(photo_set, base, extension, photo_dir)
         if extension.failure is not None:

@@ -25,7 +25,8 @@ from interpose_sfm.report import FallbackError
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.synthetic import SampleTruth
-from interpose_sfm.workflows import fallback
+from interpose_sfm.workflows import fallback, small_models
+from interpose_sfm.workflows.extension import Extension
 from interpose_sfm.workflows.reconstruct import PhotoRun, reconstruct
 
 OPTIONS = ReconstructOptions(generator="none", base=BaseOptions(num_threads=1))
@@ -207,6 +208,24 @@ def test_what_fails_later_does_not_lose_the_base_models(
     assert document["failure"] == result.report.failure != ""
     assert document["num_registered_after"] == document["num_registered_before"] == 3
     assert (output / "database.db").is_file()
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_fails_after_the_fallback_does_not_lose_what_it_found(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ZeroDivisionError("defect")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PhotoRun, "extend", lambda _, base: Extension((), base.models * 2))
+    monkeypatch.setattr(small_models, "or_smaller", fail)
+    output = shutil.copytree(done.output, tmp_path / "out")
+    with pytest.raises(FallbackError, match=r"the fallback failed: .*sparse") as caught:
+        reconstruct(done.photo_dir, output, OPTIONS)
+    assert caught.value.__cause__ is error
+    assert len(caught.value.result.model_dirs) == 4  # twice the two of COLMAP
 
 
 @pytest.mark.usefixtures("quick")
