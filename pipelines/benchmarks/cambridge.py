@@ -8,6 +8,7 @@ file name is a quotation mark in it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -45,10 +46,9 @@ def _photo(
     rotation = scenes.quaternion_rotation(scenes.numbers(quaternion, 4))
     pose = scenes.checked_pose(rotation, -rotation @ scenes.numbers(center, 3))
     path = scenes.find_photo(name, folder)
-    camera = None
-    if focal_px is not None:
-        camera = scenes.pinhole(scenes.size_of(path), [float(focal_px)] * 2)
-    return scenes.ScenePhoto(name, path, pose, camera)
+    header = scenes.header_of(path)
+    camera = None if focal_px is None else scenes.pinhole(header.size_px, [float(focal_px)] * 2)
+    return scenes.upright(scenes.ScenePhoto(name, path, pose, camera), header.orientation)
 
 
 def _list_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
@@ -60,18 +60,19 @@ def _list_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
 
 
 def _nvm_lines(path: Path) -> Iterable[tuple[str, list[str]]]:
-    """(file, FOCAL W P Q R X Y Z DISTORTION 0) of the first model.
+    """(file, FOCAL W P Q R X Y Z DISTORTION 0) of the first model; its points, most of the file, are not read.
 
     Raises:
         ValueError: It is no NVM file.
     """
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    filled = [line for line in lines if line]
-    if not filled or not filled[0].startswith("NVM_V3") or len(filled) < 2 or not filled[1].isdigit():
-        raise ValueError(f"{path.name} does not begin as NVM_V3 with a number of photos")
-    for line in filled[2 : 2 + int(filled[1])]:
-        name, *words = line.rsplit(maxsplit=_NUMBERS_OF_NVM)
-        yield name.replace('"', " "), words
+    with path.open(encoding="utf-8") as file:
+        filled = (line.strip() for line in file if line.strip())
+        first, second = next(filled, ""), next(filled, "")
+        if not first.startswith("NVM_V3") or not second.isdecimal():
+            raise ValueError(f"{path.name} does not begin as NVM_V3 with a number of photos")
+        for line in itertools.islice(filled, int(second)):
+            name, *words = line.rsplit(maxsplit=_NUMBERS_OF_NVM)
+            yield name.replace('"', " "), words
 
 
 def _stem(name: str) -> str:

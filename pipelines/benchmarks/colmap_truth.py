@@ -4,13 +4,21 @@ ETH3D (Schöps et al., CVPR 2017) has SCENE/dslr_calibration_undistorted or _jpg
 what MP-SfM prepares of it has the model in SCENE/rec. Its lists of photos that overlap little (``SCENE/minimal.yaml``
 and others in ``local/testsets/eth3d`` of github.com/cvg/mpsfm) are read from a checkout of yours: each line is
 ``SET: [image ids of the model]``.
+
+Of a binary model only cameras.bin and images.bin are read, as COLMAP's ``reconstruction_io_binary.cc`` writes them.
+Points tell no pose, and COLMAP's own reader believes any number of points that a file seems to announce which broke
+off.
 """
 
 from __future__ import annotations
 
+import mmap
 import re
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pycolmap
@@ -24,6 +32,7 @@ MODELS = (
     *("sparse/0", "sparse", "model", "colmap/sparse/0", "dense/sparse", "."),
 )
 IMAGES = ("images", "dslr_images_undistorted", "dslr_images", "dense/images", ".")
+_KEY_POINT_BYTES = 24  # x, y and the point
 _IMAGE_WORDS = 10  # of a line of images.txt: id, quaternion, translation, camera, name
 
 
@@ -93,8 +102,10 @@ def _read_text(model: Path, roots: list[Path], entries: scenes.EntryList) -> Non
     cameras: dict[str, Intrinsics] = {}
     for line in _lines(model / "cameras.txt"):
         number, name, width, height, *params = line.split()
+        if name not in pycolmap.CameraModelId.__members__:
+            raise ValueError(f"cameras.txt names the camera model {name}, which there is not")
         camera = pycolmap.Camera.create_from_model_name(0, name, 1.0, int(width), int(height))
-        camera.params = np.array([float(word) for word in params])
+        camera.params = scenes.numbers(params, len(camera.params)).tolist()
         cameras[number] = _intrinsics(camera)
     lines = [line.rstrip() for line in (model / "images.txt").read_text(encoding="utf-8").splitlines()]
     headed = [line for line in lines if not line.startswith("#")]
@@ -108,28 +119,87 @@ def _read_text(model: Path, roots: list[Path], entries: scenes.EntryList) -> Non
 def _photo(words: list[str], cameras: dict[str, Intrinsics], roots: list[Path]) -> scenes.ScenePhoto:
     if len(words) != _IMAGE_WORDS:
         raise ValueError(f"a line of images.txt has {len(words)} words, expected {_IMAGE_WORDS}")
-    rotation = scenes.quaternion_rotation(scenes.numbers(words[1:5], 4))
-    pose = scenes.checked_pose(rotation, scenes.numbers(words[5:8], 3))
-    return scenes.ScenePhoto(words[9], scenes.find_photo(words[9], *roots), pose, cameras[words[8]], int(words[0]))
+    pose = [*scenes.numbers(words[1:5], 4), *scenes.numbers(words[5:8], 3)]
+    return _made(words[9], int(words[0]), pose, cameras[words[8]], roots)
+
+
+def _made(name: str, number: int, pose: Sequence[float], camera: Intrinsics, roots: list[Path]) -> scenes.ScenePhoto:
+    """The photo of a quaternion, a translation and a camera; one that is a scaled copy has the camera scaled."""
+    cam_from_world = scenes.checked_pose(scenes.quaternion_rotation(pose[:4]), pose[4:])
+    path = scenes.find_photo(name, *roots)
+    header = scenes.header_of(path)
+    photo = scenes.ScenePhoto(name, path, cam_from_world, scenes.fitted(camera, header.size_px), number)
+    return scenes.upright(photo, header.orientation)
 
 
 def _read_binary(model: Path, roots: list[Path], entries: scenes.EntryList) -> None:
-    reconstruction = pycolmap.Reconstruction(model)
-
-    def photo(image: pycolmap.Image) -> scenes.ScenePhoto:
-        if not image.has_pose:
-            raise ValueError("the model has no pose of it")
-        pose = geometry.from_rigid3d(image.cam_from_world())
-        return scenes.ScenePhoto(
-            image.name, scenes.find_photo(image.name, *roots), pose, _intrinsics(image.camera), image.image_id
+    cameras = dict(_binary_cameras(model / "cameras.bin"))
+    for number, pose, camera, name in _binary_images(model / "images.bin"):
+        entries.add(
+            name,
+            lambda name=name, number=number, pose=pose, camera=camera: _made(  # type: ignore[misc]
+                name, number, pose, cameras[camera], roots
+            ),
         )
 
-    for image in reconstruction.images.values():
-        entries.add(image.name, lambda image=image: photo(image))  # type: ignore[misc]
+
+def _binary_cameras(path: Path) -> Iterator[tuple[int, Intrinsics]]:
+    """Id and camera."""
+    kinds = {int(kind): kind for kind in pycolmap.CameraModelId.__members__.values()}
+    content = _Content(path)
+    for _ in range(content.take("Q")[0]):
+        number, kind, width, height = content.take("IiQQ")
+        if kind not in kinds or kinds[kind] == pycolmap.CameraModelId.INVALID:
+            raise ValueError(f"{path.name} names the camera model {kind}, which there is not")
+        camera = pycolmap.Camera.create_from_model_id(0, kinds[kind], 1.0, width, height)
+        camera.params = list(content.take(f"{len(camera.params)}d"))
+        yield number, _intrinsics(camera)
+
+
+def _binary_images(path: Path) -> Iterator[tuple[int, tuple[float, ...], int, str]]:
+    """Id, quaternion and translation, id of the camera, name."""
+    content = _Content(path)
+    for _ in range(content.take("Q")[0]):
+        number, *pose, camera = content.take("I7dI")
+        name = content.take_name()
+        content.skip(_KEY_POINT_BYTES * content.take("Q")[0])
+        yield number, tuple(pose), camera, name
+
+
+class _Content:
+    """The bytes of a file, taken from front to end."""
+
+    def __init__(self, path: Path) -> None:
+        self._name, self._at = path.name, 0
+        with path.open("rb") as file:
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def take(self, layout: str) -> tuple[Any, ...]:
+        """Numbers, little-endian."""
+        start = self._at
+        self.skip(struct.calcsize(f"<{layout}"))
+        return struct.unpack_from(f"<{layout}", self._bytes, start)
+
+    def take_name(self) -> str:
+        """Text that ends in a zero byte."""
+        start, end = self._at, self._bytes.find(b"\0", self._at)
+        if end < 0:
+            raise ValueError(f"{self._name} ends too early")
+        self._at = end + 1
+        return self._bytes[start:end].decode("utf-8", "replace")
+
+    def skip(self, num_bytes: int) -> None:
+        """Pass over bytes that are there."""
+        if num_bytes > len(self._bytes) - self._at:
+            raise ValueError(f"{self._name} ends too early")
+        self._at += num_bytes
 
 
 def _intrinsics(camera: pycolmap.Camera) -> Intrinsics:
-    return geometry.from_colmap_camera(camera, is_trusted=True)
+    found = geometry.from_colmap_camera(camera, is_trusted=True)
+    if not (np.isfinite(camera.params).all() and found.focal_px > 0 and min(found.width_px, found.height_px) > 0):
+        raise ValueError(f"got the camera {camera.params_to_string()}, of {found.width_px} x {found.height_px} px")
+    return found
 
 
 def _lines(path: Path) -> list[str]:

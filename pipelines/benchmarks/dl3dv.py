@@ -44,12 +44,23 @@ def _photo(folder: Path, name: str, frame: Mapping[str, Any]) -> scenes.ScenePho
         raise ValueError(f"transform_matrix has the shape {matrix.shape}, expected 4x4")
     world_from_opengl = scenes.checked_pose(matrix[:3, :3], matrix[:3, 3])
     world_from_cam = scenes.checked_pose(world_from_opengl.rotation @ OPENCV_FROM_OPENGL.T, matrix[:3, 3])
-    file_name = PurePosixPath(name.replace("\\", "/")).name
+    path = _file(folder, name)
+    header = scenes.header_of(path)
+    photo = scenes.ScenePhoto(name, path, world_from_cam.inverse(), _camera(frame, header.size_px))
+    return scenes.upright(photo, header.orientation)
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The photo in full size, else in a scaled folder; plain names first, of which there are millions."""
+    written = PurePosixPath(name.replace("\\", "/"))
+    plain = [folder / written, *(folder / scaled / written.name for scaled in SCALED)]
+    is_below = not written.is_absolute() and ".." not in written.parts
+    if is_below and (found := next((path for path in plain if path.is_file()), None)):
+        return found
     try:
-        path = scenes.find_photo(name, folder)
+        return scenes.find_photo(name, folder)
     except ValueError:
-        path = scenes.find_photo(file_name, *(folder / scaled for scaled in SCALED))
-    return scenes.ScenePhoto(name, path, world_from_cam.inverse(), _camera(frame, scenes.size_of(path)))
+        return scenes.find_photo(written.name, *(folder / scaled for scaled in SCALED))
 
 
 def _camera(frame: Mapping[str, Any], size_px: tuple[int, int]) -> Intrinsics | None:

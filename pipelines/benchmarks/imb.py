@@ -34,7 +34,9 @@ def _photo(folder: Path, name: str, calibration: Path) -> scenes.ScenePhoto:
         rotation, translation, matrix = (np.array(file[key], dtype=np.float64) for key in ("R", "T", "K"))
     pose = scenes.checked_pose(rotation, translation)
     path = scenes.find_photo(f"{name}.jpg", folder / IMAGES)
-    return scenes.ScenePhoto(name, path, pose, scenes.camera_of_matrix(matrix, scenes.size_of(path)))
+    header = scenes.header_of(path)
+    photo = scenes.ScenePhoto(name, path, pose, scenes.camera_of_matrix(matrix, header.size_px))
+    return scenes.upright(photo, header.orientation)
 
 
 LOADER = scenes.Loader(folders, scene, f"SCENE/{CALIBRATION}/{PREFIX}NAME.h5 and SCENE/{IMAGES}/NAME.jpg")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,8 +23,25 @@ PICTURES = (".jpg", ".png", ".jpeg", ".tif", ".tiff", ".webp", ".ppm")
 WHOLE_SCENE = "scene"
 """Key of `Scene.left_out` for what costs a whole scene."""
 
+DAMAGE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, SyntaxError),
+    Image.DecompressionBombError,
+)
+"""What damaged text, JSON, HDF5 files and pictures raise, and files of another data set by the same name."""
+
 _QUATERNION_TOLERANCE = 1e-2  # of its length from one: files round it, and wrong columns are off by more
 _ROTATION_TOLERANCE = 1e-3
+_ASPECT_TOLERANCE = 5e-3  # of the height: scaled copies have whole pixels
+
+_ORIENTATION = 0x0112
+_UPRIGHT_FROM_STORED = {  # EXIF orientation -> what turns the axes of the stored picture into those of the upright one
+    3: ((-1.0, 0.0), (0.0, -1.0)),
+    6: ((0.0, -1.0), (1.0, 0.0)),
+    8: ((0.0, 1.0), (-1.0, 0.0)),
+}
+_MIRRORED = (2, 4, 5, 7)
+_BY_ANGLE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "FOV", "OPENCV_FISHEYE")
+_ALSO_BY_ANGLE = ("SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
 
 
 @dataclass(frozen=True)
@@ -34,9 +51,10 @@ class ScenePhoto:
     Attributes:
         name: POSIX path below the folder of the scene, as the data set writes it.
         path: The file.
-        cam_from_world: In OpenCV's axes (x right, y down, z forward), in the unit of the scene.
-        camera: Its true camera in COLMAP's pixels (the upper left corner of the image is 0, 0); None where the data set
-            does not tell it.
+        cam_from_world: In OpenCV's axes (x right, y down, z forward) of the picture as EXIF turns it upright, as the
+            package takes it; in the unit of the scene.
+        camera: Its true camera in COLMAP's pixels (the upper left corner of the upright image is 0, 0); None where the
+            data set does not tell it.
         number: Its id in the data set, where lists of photos name it by that.
     """
 
@@ -95,7 +113,7 @@ def load_scenes(loader: Loader, data: Path) -> Iterator[Scene]:
     for folder in folders:
         try:
             yield loader.scene(data, folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             yield Scene(scene_name(data, folder), (), {WHOLE_SCENE: f"{type(error).__name__}: {error}"})
 
 
@@ -138,7 +156,7 @@ class EntryList:
             return
         try:
             self.photos[name] = make()
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        except DAMAGE as error:
             reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
             self.left_out[name] = reason or type(error).__name__
 
@@ -151,7 +169,7 @@ class EntryList:
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts 2.jpg before 10.jpg."""
     parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def find_photo(written: str, *roots: Path) -> Path:
@@ -268,12 +286,86 @@ def camera_of_matrix(matrix: FloatArray, size_px: tuple[int, int]) -> Intrinsics
     return pinhole(size_px, (float(matrix[0, 0]), float(matrix[1, 1])), center_px)
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a picture says of itself before it is decoded.
+
+    Attributes:
+        size_px: (width, height) as its pixels are stored.
+        orientation: By EXIF; 1 where it has none.
+    """
+
+    size_px: tuple[int, int]
+    orientation: int = 1
+
+
+def header_of(path: Path) -> Header:
+    """The header of a picture.
+
+    Raises:
+        OSError: It is no picture.
+    """
+    with Image.open(path) as image:
+        # Of a PNG without EXIF before its pixels Pillow decodes all of them to see whether some follows.
+        has_exif = image.format != "PNG" or "exif" in image.info or "Raw profile type exif" in image.info
+        orientation = image.getexif().get(_ORIENTATION, 1) if has_exif else 1
+        return Header(image.size, orientation if isinstance(orientation, int) else 1)
+
+
 def size_of(path: Path) -> tuple[int, int]:
     """(width, height) of the upright picture in pixels, by its header.
 
     Raises:
         OSError: It is no picture.
     """
-    with Image.open(path) as image:
-        width, height = image.size
-        return (height, width) if image.getexif().get(0x0112) in (5, 6, 7, 8) else (width, height)
+    header = header_of(path)
+    return header.size_px[::-1] if header.orientation in (5, 6, 7, 8) else header.size_px
+
+
+def upright(photo: ScenePhoto, orientation: int) -> ScenePhoto:
+    """A photo whose pose and camera are those of its stored pixels, as COLMAP and others have it, turned by EXIF.
+
+    The camera is dropped where its distortion depends on the direction.
+
+    Raises:
+        ValueError: EXIF mirrors the picture, which no turn of the camera does.
+    """
+    if orientation in _MIRRORED:
+        raise ValueError("its true pose is that of the stored pixels, which EXIF mirrors")
+    if orientation not in _UPRIGHT_FROM_STORED:
+        return photo
+    turn = np.eye(3)
+    turn[:2, :2] = _UPRIGHT_FROM_STORED[orientation]
+    pose = Pose(turn @ photo.cam_from_world.rotation, turn @ photo.cam_from_world.translation)
+    return replace(photo, cam_from_world=pose, camera=None if photo.camera is None else _turned(photo.camera, turn))
+
+
+def _turned(camera: Intrinsics, turn: FloatArray) -> Intrinsics | None:
+    """The camera of the turned picture; None where that is another model's."""
+    if camera.model not in (*_BY_ANGLE, *_ALSO_BY_ANGLE) and any(camera.distortion):
+        return None
+    stored_px = np.array([camera.width_px, camera.height_px], dtype=np.float64)
+    size_px = np.abs(turn[:2, :2]) @ stored_px
+    beside_middle_px = turn[:2, :2] @ (np.array([camera.cx_px, camera.cy_px]) - stored_px / 2)
+    center_px = size_px / 2 + beside_middle_px
+    return replace(
+        camera,
+        width_px=int(size_px[0]),
+        height_px=int(size_px[1]),
+        cx_px=float(center_px[0]),
+        cy_px=float(center_px[1]),
+        aspect=1 / camera.aspect if turn[0, 0] == 0 else camera.aspect,
+    )
+
+
+def fitted(camera: Intrinsics, size_px: tuple[int, int]) -> Intrinsics:
+    """A camera in the size of a file that is the picture, or a scaled copy of it.
+
+    Raises:
+        ValueError: The file has another shape.
+    """
+    scale = size_px[0] / camera.width_px, size_px[1] / camera.height_px
+    if abs(scale[0] * camera.height_px - size_px[1]) > max(1.0, _ASPECT_TOLERANCE * size_px[1]):
+        told = f"{camera.width_px} x {camera.height_px}"
+        raise ValueError(f"its camera is that of {told} px, and the photo has {size_px[0]} x {size_px[1]}")
+    return camera if scale == (1.0, 1.0) else camera.scaled(size_px, scale)

@@ -31,9 +31,9 @@ def _photo(folder: Path, name: str, camera: dict[str, Any]) -> scenes.ScenePhoto
     path = scenes.find_photo(name, folder / IMAGES)
     rotation = np.array(camera["cam_from_world_R"], dtype=np.float64)
     pose = scenes.checked_pose(rotation, -rotation @ np.array(camera["center"], dtype=np.float64))
-    matrix = camera.get("K")
-    intrinsics = None if matrix is None else scenes.camera_of_matrix(np.array(matrix), scenes.size_of(path))
-    return scenes.ScenePhoto(name, path, pose, intrinsics)
+    matrix, header = camera.get("K"), scenes.header_of(path)
+    intrinsics = None if matrix is None else scenes.camera_of_matrix(np.array(matrix), header.size_px)
+    return scenes.upright(scenes.ScenePhoto(name, path, pose, intrinsics), header.orientation)
 
 
 LOADER = scenes.Loader(folders, scene, f"SCENE/{IMAGES} and SCENE/{NAME}")

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pycolmap
 import pytest
+from PIL import Image
 
 import data_sets
 from benchmarks.colmap_truth import with_sets
 from benchmarks.data_sets import DATA_SETS
-from benchmarks.scenes import WHOLE_SCENE, Scene, load_scenes
+from benchmarks.scenes import WHOLE_SCENE, Scene, fitted, header_of, load_scenes, natural_key, pinhole
 from interpose_sfm import geometry
 
 
@@ -87,6 +89,141 @@ def test_other_extensions_are_found(tmp_path: Path, name: str) -> None:
 def test_no_scene_is_told_with_what_is_expected(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="holds no scene; expected"):
         list(load_scenes(DATA_SETS[name].loader, tmp_path))
+
+
+@pytest.mark.parametrize("name", data_sets.FORMS)
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_poses_are_those_of_upright_pictures(tmp_path: Path, name: str, orientation: int) -> None:
+    """COLMAP and others see the stored pixels; the package turns photos upright by EXIF, and so does NAVI."""
+    folder = written(name, tmp_path)
+    before = loaded(name, tmp_path).photos[0]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(before.path) as image:
+        image.save(before.path, exif=exif)
+    after = loaded(name, tmp_path).photos[0]
+    assert before.camera is not None
+    assert after.camera is not None
+    if name == "navi":
+        np.testing.assert_allclose(after.cam_from_world.rotation, before.cam_from_world.rotation)
+        return
+    points = np.array([[0.1, 0.3, 0.2], [-0.4, 0.2, 0.5], [0.2, -0.5, -0.1]])
+    stored_px, upright_px = (
+        geometry.project(points @ p.cam_from_world.rotation.T + p.cam_from_world.translation, p.camera)
+        for p in (before, after)
+        if p.camera is not None
+    )
+    width, height = data_sets.SIZE_PX
+    x, y = stored_px.T
+    turned = {3: (width - x, height - y), 6: (height - y, x), 8: (y, width - x)}[orientation]
+    np.testing.assert_allclose(upright_px, np.stack(turned, axis=1), atol=1e-6)
+    sideways = orientation != 3
+    assert (after.camera.width_px, after.camera.height_px) == ((height, width) if sideways else (width, height))
+    exif[0x0112] = 5
+    with Image.open(before.path) as image:
+        image.save(before.path, exif=exif)
+    assert any("mirrors" in why for why in loaded(name, tmp_path).left_out.values())
+    assert folder.is_dir()
+
+
+def test_the_pixels_of_a_png_are_not_decoded_for_its_size(tmp_path: Path) -> None:
+    """Of millions of frames that takes hours."""
+    path = data_sets.picture(tmp_path / "whole.png", size_px=(400, 300))
+    path.write_bytes(path.read_bytes()[:1000])
+    assert header_of(path).size_px == (400, 300)
+
+
+def test_cameras_of_scaled_copies_are_scaled(tmp_path: Path) -> None:
+    camera = pinhole((6048, 4032), (3400.0, 3400.0), (3000.0, 2000.0))
+    half = fitted(camera, (1600, 1067))
+    assert (half.width_px, half.height_px) == (1600, 1067)
+    assert half.focal_px == pytest.approx(3400 * 1600 / 6048, rel=1e-3)
+    assert half.cx_px == pytest.approx(3000 * 1600 / 6048)
+    with pytest.raises(ValueError, match="6048 x 4032 px, and the photo has 1067 x 1600"):
+        fitted(camera, (1067, 1600))
+    folder = written("colmap", tmp_path)
+    for photo in (folder / "images").rglob("*.JPG"):
+        data_sets.picture(photo, size_px=(32, 24))
+    camera = loaded("colmap", tmp_path).photos[0].camera or camera
+    assert (camera.width_px, camera.focal_px) == (32, pytest.approx(data_sets.FOCAL_PX / 2))
+
+
+def test_scannet_intrinsics_of_other_frames_are_refused(tmp_path: Path) -> None:
+    folder = written("scannet", tmp_path)
+    (folder / "intrinsic" / "intrinsic_color.txt").rename(folder / "intrinsics_color.txt")  # of the 25,000 frames
+    assert loaded("scannet", tmp_path).photos[0].camera is not None
+    path = folder / "intrinsics_color.txt"
+    path.write_text("1170.2 0 647.8 0\n0 1170.2 483.8 0\n0 0 1 0\n0 0 0 1\n")
+    scene = loaded("scannet", tmp_path)
+    assert not scene.photos
+    assert "not of frames of 64 x 48 px" in scene.left_out["0.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content"),
+    [
+        ("navi", "annotations.json", '{"images": []}'),  # COCO's
+        ("navi", "annotations.json", "[3]"),
+        ("strecha", "cameras.json", "[1]"),
+        ("dl3dv", "transforms.json", '{"frames": ["a"]}'),
+        ("dl3dv", "transforms.json", "[" * 100_000),
+        ("eth3d", "dslr_calibration_undistorted/cameras.txt", "0 NOTHING 64 48 50 50 32 24"),
+        ("eth3d", "dslr_calibration_undistorted/cameras.txt", "0 PINHOLE 64 48 50 50"),
+    ],
+)
+def test_files_of_the_same_name_in_another_form_cost_the_scene(
+    tmp_path: Path, name: str, file: str, content: str
+) -> None:
+    (written(name, tmp_path) / file).write_text(content)
+    scene = loaded(name, tmp_path)
+    assert not scene.photos
+    assert scene.left_out
+
+
+def test_numbers_beyond_those_of_the_machine_cost_their_photo(tmp_path: Path) -> None:
+    path = written("dl3dv", tmp_path) / "transforms.json"
+    document = json.loads(path.read_text())
+    document["frames"][0]["transform_matrix"][0][3] = 10**400
+    document["frames"][1]["w"] = 0
+    path.write_text(json.dumps(document))
+    assert len(loaded("dl3dv", tmp_path).photos) == 2
+
+
+@pytest.mark.parametrize(("name", "file"), [("cambridge", "reconstruction.nvm"), ("scannet", "intrinsic")])
+def test_photos_that_are_none_are_left_out_without_cameras_too(tmp_path: Path, name: str, file: str) -> None:
+    folder = written(name, tmp_path)
+    (folder / file).rename(tmp_path / "away")
+    loaded(name, tmp_path).photos[1].path.write_bytes(b"")
+    assert len(loaded(name, tmp_path).photos) == 3
+
+
+@pytest.mark.parametrize("file", ["images.bin", "cameras.bin"])
+def test_binary_models_that_break_off_cost_the_scene(tmp_path: Path, file: str) -> None:
+    path = written("colmap", tmp_path) / "sparse" / "0" / file
+    content = path.read_bytes()
+    for number_of_bytes in (0, 5, 20, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:number_of_bytes])
+        scene = loaded("colmap", tmp_path)
+        assert not scene.photos
+        assert scene.left_out
+
+
+def test_binary_models_need_no_points(tmp_path: Path) -> None:
+    """COLMAP's reader takes whatever an empty file of points says for their number, and does not end."""
+    model = written("colmap", tmp_path) / "sparse" / "0"
+    truth = pycolmap.Reconstruction(model)
+    for name in ("points3D.bin", "rigs.bin", "frames.bin"):
+        (model / name).write_bytes(b"")
+    scene = loaded("colmap", tmp_path)
+    assert len(scene.photos) == 4
+    for photo in scene.photos:
+        assert photo.number is not None
+        pose = geometry.from_rigid3d(truth.images[photo.number].cam_from_world())
+        np.testing.assert_allclose(photo.cam_from_world.rotation, pose.rotation, atol=1e-9)
+
+
+def test_names_with_digits_of_other_kinds_are_in_order() -> None:
+    assert sorted(["a10", "a2", "a\u00b2", "1\u00b22"], key=natural_key)[0] == "1\u00b22"
 
 
 # ---------------------------------------------------------------- poses that are none
