@@ -1,7 +1,8 @@
 """What is measured of the rows of a study, as InterPose does: errors, accuracies, area under the curve, and refusal.
 
-A pose that is missing counts as wrong in accuracies and areas. It has no error, so means are over the poses that there
-are, with their number beside them; two ways are compared on the pairs for which both have a pose.
+A pose that is missing counts as wrong in accuracies and areas, and so does a translation that is. It has no error, so
+means are over the poses that there are, with their number beside them; two ways are compared on the pairs for which
+both have a pose.
 """
 
 from __future__ import annotations
@@ -35,15 +36,19 @@ class PoseError:
         line_deg: Angle between the translations as lines, 0 to 90, as the paper's distance has it; NaN where one of the
             poses has none.
         direction_deg: The same with the sign, 0 to 180; NaN likewise.
+        lacks_line: Whether the truth has a translation and the pose has none.
     """
 
     rotation_deg: float
     line_deg: float
     direction_deg: float
+    lacks_line: bool = False
 
     @property
     def larger_deg(self) -> float:
-        """The larger one of rotation and line; the rotation where there is no line."""
+        """The larger one of rotation and line; 180 where the pose lacks the line, the rotation where there is none."""
+        if self.lacks_line:
+            return MISSING_ERROR_DEG
         return self.rotation_deg if math.isnan(self.line_deg) else max(self.rotation_deg, self.line_deg)
 
     @property
@@ -75,7 +80,8 @@ def error_of(row: Row, pose: Pose | None) -> PoseError | None:
         return None
     rotations, lines = geometry.pose_distance_terms_deg([truth], [pose])
     directions = geometry.pose_distance_terms_deg([truth], [pose], signed=True)[1]
-    return PoseError(float(rotations[0, 0]), float(lines[0, 0]), float(directions[0, 0]))
+    lacks_line = bool(np.any(truth.translation) and not np.any(pose.translation))
+    return PoseError(float(rotations[0, 0]), float(lines[0, 0]), float(directions[0, 0]), lacks_line)
 
 
 def errors_of(rows: Iterable[Row], way: str) -> list[PoseError | None]:

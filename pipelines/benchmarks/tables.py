@@ -23,7 +23,7 @@ from benchmarks.study import Row
 from interpose_sfm.report import versions
 from interpose_sfm.storage.atomic import atomic_write_json, atomic_write_text
 
-YAW_BINS = (30, 45, 60, 75, 90)
+YAW_BINS = (0, 15, 30, 45, 60, 75, 90, 120, 150, 180)  # lists of others go beyond the ranges of the rule
 OVERLAP_BINS = (0, 0.2, 0.4, 0.6, 0.8, 1.0)
 KEPT = ("pair", "model", "truth", "yaw_deg", "overlap", "known_cameras", "estimator", "frames_per_clip", "error")
 NOTES = "benchmark_notes.md"
@@ -85,7 +85,8 @@ HEADING = [
     "read, pairs are drawn and machines share the work is told in [benchmark.md](../benchmark.md).",
     "",
     "*R* and *T* are mean errors in degrees of the poses that there are; *within* counts pairs without a pose as",
-    "wrong, and so does AUC30, the area under the curve of the larger error up to 30 degrees. *Wrong* is a pose that",
+    "wrong, and so does AUC30, the area under the curve of the larger error up to 30 degrees; a pose without a",
+    "translation is wrong in T and in AUC30, if the truth has one. *Wrong* is a pose that",
     f"is off by more than {metrics.WRONG_DEG:.0f} degrees in rotation or in direction, sign included. The ways:",
     "",
     "- *pair alone*: the two photos and no clip;",
@@ -355,13 +356,14 @@ def bin_lines(result: Path, name: str, rows: Sequence[Row]) -> list[str]:
                 for way in ways:
                     drawn[way].append((middle, found[way].rotation_deg))
     path = result.with_name(f"{result.stem}_{name}_yaw.svg")
+    widest = 90 if all(x <= 90 for points in drawn.values() for x, _ in points) else 180
     highest = max((y for points in drawn.values() for _, y in points if math.isfinite(y)), default=1.0)
     top = 10 * math.ceil(max(highest, 10) / 10)
     atomic_write_text(
         path,
         figures.drawing(
             f"{DATA_SETS[name].title}: error by yaw",
-            figures.Axis("yaw between the photos, degrees", 90, (0, 15, 30, 45, 60, 75, 90)),
+            figures.Axis("yaw between the photos, degrees", widest, [widest * i / 6 for i in range(7)]),
             figures.Axis("mean rotation error, degrees", top, [top * i / 5 for i in range(6)]),
             [figures.Line(way, points) for way, points in drawn.items()],
         ),

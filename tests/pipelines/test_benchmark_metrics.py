@@ -79,6 +79,20 @@ def test_summaries_by_hand() -> None:
     assert metrics.summarize([None]).auc == 0
 
 
+def test_a_pose_without_the_translation_that_there_is_counts_as_wrong_in_the_area() -> None:
+    """As in T; its rotation alone would make an average of "no motion" the best of all."""
+    still: Row = {**pose(60), "direction": [0.0, 0.0, 0.0]}
+    turned_only, both_still = row(judge=still), row(judge=still)
+    both_still["truth"] = {**both_still["truth"], "direction": [0.0, 0.0, 0.0]}
+    lacking, same = (metrics.error_of(one, metrics.pose_of_way(one, JUDGE)) for one in (turned_only, both_still))
+    assert lacking is not None
+    assert same is not None
+    assert (lacking.larger_deg, same.larger_deg) == (180, pytest.approx(0, abs=1e-3))
+    assert metrics.summarize([lacking]).auc == 0
+    assert metrics.summarize([same]).auc == pytest.approx(100, abs=0.1)
+    assert not lacking.is_wrong  # nothing is claimed of the translation
+
+
 def test_two_ways_are_compared_where_both_have_a_pose() -> None:
     ours = [PoseError(1, 2, 2), None, PoseError(3, 4, 4)]
     base = [PoseError(10, 20, 20), PoseError(90, 90, 90), None]
