@@ -26,20 +26,22 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import ideal_clips, page_document, page_videos, tables
-from benchmarks.clip_sources import ClipFolder, ClipSource, IdealClips, NoClips, PageVideos, make_clips
+from benchmarks.clip_sources import ClipFolder, ClipSource, IdealClips, NoClips, PageVideos, make_clips, photo_key
 from benchmarks.colmap_truth import with_sets
 from benchmarks.data_sets import DATA_SETS, DataSet
-from benchmarks.pair_files import OURS, read_pairs, write_pairs
+from benchmarks.pair_files import OURS, benchmark_of, read_pairs, write_pairs
 from benchmarks.pair_rule import BenchmarkPair, draw_pairs, scattered, spread
 from benchmarks.rows import Job, StudyOptions, collect, run, shard
 from benchmarks.scenes import WHOLE_SCENE, Scene, ScenePhoto, load_scenes
 from benchmarks.sfm import SFM_KEY, run_sfm, sfm_jobs
-from benchmarks.study import SEED, Row, params_of
+from benchmarks.study import SEED, Row, check, params_of
 from interpose_sfm.products import Intrinsics
+from interpose_sfm.registry import MissingDependencyError
 from interpose_sfm.storage.atomic import atomic_write_json
+from interpose_sfm.storage.item_files import StoreError
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = "left_out.json"
+LEFT_OUT, PAIRS = "left_out.json", "pairs.json"
 KINDS = (*ideal_clips.KINDS, ideal_clips.ALL)
 PAGE, STRECHA = "interpose-page", "strecha"
 BESIDE = {PAGE: "interpose_pairs", STRECHA: "strecha"}  # in the data folder that the other pipelines have, too
@@ -49,6 +51,7 @@ def main() -> int:
     """Study what is not done yet, then write the document."""
     arguments = parse_arguments()
     try:
+        check_work_folders(arguments)
         if not arguments.write_only:
             for row in reconstruct(arguments) if arguments.sfm else study_pairs(arguments):
                 print(summary(row), flush=True)
@@ -59,15 +62,35 @@ def main() -> int:
         if arguments.name == PAGE:
             page_document.write(arguments.result, rows)
         else:
-            tables.write(arguments.result, arguments.name, rows, command_of(arguments), num_left_out(arguments.work))
+            tables.write(
+                arguments.result,
+                arguments.name,
+                rows,
+                command_of(arguments),
+                num_left_out([arguments.work, *arguments.merge]),
+            )
         print(f"written to {arguments.result}", flush=True)
-    except ValueError as error:
+    except (ValueError, OSError, StoreError, MissingDependencyError) as error:
         raise SystemExit(f"benchmark: {error}") from None
     return 0
 
 
+def check_work_folders(arguments: argparse.Namespace) -> None:
+    """Refuse rows of another data set: they do not say of which one they are, and the tables would mix them.
+
+    Raises:
+        ValueError: A folder has the pairs of another one.
+    """
+    for folder in (arguments.work, *arguments.merge):
+        known = benchmark_of(folder / PAIRS) if (folder / PAIRS).is_file() else ""
+        if known not in ("", arguments.name):
+            raise ValueError(f"{folder} is the work folder of {known}; name another one for {arguments.name}")
+
+
 def study_pairs(arguments: argparse.Namespace) -> Iterator[Row]:
     """The rows of pairs that are not there yet."""
+    if not arguments.only_clips:
+        check(arguments.pose_estimator, arguments.frames_per_clip)
     jobs = page_jobs(arguments) if arguments.name == PAGE else data_set_jobs(arguments)
     options = StudyOptions(pose_estimator=arguments.pose_estimator, frames_per_clip=arguments.frames_per_clip)
     return run(jobs, arguments.work, options)
@@ -121,9 +144,9 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--generator makes clips in the folder that --clips names; name one")
     if arguments.only_clips and not arguments.generator:
         parser.error("--only-clips needs the --generator that makes them")
-    for option in ("size", "number"):
-        if (number := getattr(arguments, option)) is not None and number < 1:
-            parser.error(f"got --{option} {number}, expected 1 or more")
+    for option, least in (("size", 1), ("number", 1), ("spoiled", 0)):
+        if (number := getattr(arguments, option)) is not None and number < least:
+            parser.error(f"got --{option} {number}, expected {least} or more")
     for folder in [*arguments.merge, *(() if arguments.generator else arguments.clips)]:
         if not folder.is_dir():
             parser.error(f"there is no folder {folder}, which --merge or --clips names")
@@ -162,6 +185,7 @@ def data_set_jobs(arguments: argparse.Namespace) -> Iterator[Job]:
     if arguments.only_clips:
         return
     sources = sources_of(arguments, scenes, chosen)
+    check_clips(arguments.clips, sources, [pair for pair, _ in found])
     for pair, (a, b) in found:
         photos = None if a is None or b is None else (a.path, b.path)
         camera, problem = known_camera(a, b) if arguments.known_cameras else (None, "")
@@ -201,8 +225,8 @@ def pairs_of(arguments: argparse.Namespace, data_set: DataSet, scenes: Sequence[
     if not pairs:
         raise ValueError(f"no pair of {arguments.data} fits the rule: {rule}")
     if arguments.pairs is None or arguments.pairs.suffix != OURS:
-        write_pairs(arguments.work / "pairs.json", arguments.name, rule, arguments.seed, pairs)
-        pairs = read_pairs(arguments.work / "pairs.json", scenes)  # rounded, as others get them
+        write_pairs(arguments.work / PAIRS, arguments.name, rule, arguments.seed, pairs)
+        pairs = read_pairs(arguments.work / PAIRS, scenes)  # rounded, as others get them
     return pairs
 
 
@@ -216,6 +240,24 @@ def sources_of(
         return [NoClips()]
     spoiled = frozenset(pair.name for pair in scattered(pairs)[: arguments.spoiled])
     return [IdealClips(kind, scenes, None if kind == ideal_clips.TRUE else spoiled) for kind in arguments.kinds]
+
+
+def check_clips(folders: Sequence[Path], sources: Sequence[ClipSource], pairs: Sequence[BenchmarkPair]) -> None:
+    """Tell how many pairs have no clips in a folder: they have no row of it.
+
+    Raises:
+        ValueError: No folder has any.
+    """
+    counts = [sum(source.has(pair) for pair in pairs) for source in sources] if folders else []
+    for folder, count in zip(folders, counts, strict=False):
+        if count < len(pairs):
+            print(f"{folder} has clips of {count} of {len(pairs)} pairs; the others have no row of it", flush=True)
+    if pairs and counts and not any(counts):
+        example = pairs[0]
+        raise ValueError(
+            f"no pair has clips in {', '.join(map(str, folders))}; expected {example.slug}/a__b_0.mp4 or "
+            f"{photo_key(example.sha256_a)}__{photo_key(example.sha256_b)}_0.mp4 for {example.name}"
+        )
 
 
 def named(
@@ -262,10 +304,10 @@ def is_by_options(row: Row, arguments: argparse.Namespace) -> bool:
     return all(row.get(key, value) == value for key, value in asked.items())
 
 
-def num_left_out(work: Path) -> int:
-    """How many photos and scenes the last run could not read."""
-    path = work / LEFT_OUT
-    return sum(map(len, json.loads(path.read_text(encoding="utf-8")).values())) if path.is_file() else 0
+def num_left_out(folders: Sequence[Path]) -> int:
+    """How many photos and scenes could not be read, by the work folder that has most: every shard reads them all."""
+    found = [json.loads((folder / LEFT_OUT).read_text("utf-8")) for folder in folders if (folder / LEFT_OUT).is_file()]
+    return max((sum(map(len, left_out.values())) for left_out in found), default=0)
 
 
 def summary(row: Row) -> str:

@@ -6,6 +6,7 @@ made anew, one of the same never; rows of several machines come together by thei
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from interpose_sfm.storage.content_keys import content_key, file_sha256
 from interpose_sfm.storage.item_files import StoreError
 
 logger = logging.getLogger(__name__)
+
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +156,8 @@ def made(job: Job, work: Path, options: StudyOptions) -> Row:
     except StoreError:  # of this machine, not of the pair: another run is at work here, or the disk is full
         raise
     except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            raise
         logger.warning("%s, %s: %s", pair.name, job.source.name, error)
         return row | {"error": f"{type(error).__name__}: {error}"}
     return row | found

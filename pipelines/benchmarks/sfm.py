@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pycolmap
+from PIL import Image, ImageOps
 
 from benchmarks.rows import is_current
-from benchmarks.scenes import Scene, ScenePhoto
+from benchmarks.scenes import Scene, ScenePhoto, header_of
 from benchmarks.study import Row
 from interpose_sfm import geometry
 from interpose_sfm.products import Pose
@@ -27,6 +28,7 @@ WAYS = ("plain", "default")
 SFM_KEY = "registered"
 _RUNNER = Path(__file__).resolve().parent.parent / "places.py"  # runs one way of one folder in a process of its own
 _ALL = "all"
+_JPEG_QUALITY = 98  # of copies
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,7 @@ def reconstructed(job: SfmJob) -> Row:
     with TemporaryDirectory(prefix="benchmark-sfm-") as folder:
         photos, output = Path(folder) / "photos", Path(folder) / "out"
         photos.mkdir()
-        names = {f"{index:05d}{photo.path.suffix.lower()}": photo for index, photo in enumerate(job.photos)}
-        for name, photo in names.items():
-            (photos / name).symlink_to(photo.path.resolve())
+        names = {lay_out(photo.path, photos / f"{index:05d}"): photo for index, photo in enumerate(job.photos)}
         start = time.monotonic()
         command = [sys.executable, str(_RUNNER), "--one", job.way, str(photos), str(output)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -103,6 +103,27 @@ def reconstructed(job: SfmJob) -> Row:
         estimate = poses_of(output / "sparse" / "0")
         shutil.rmtree(output, ignore_errors=True)
     return row | scores(truth, estimate) | {"seconds": seconds}
+
+
+def lay_out(photo: Path, target: Path) -> str:
+    """A link to a photo, or an upright copy where EXIF turns it: plain pycolmap takes pixels as they are stored.
+
+    Args:
+        photo: The file.
+        target: Where to, without an extension.
+
+    Returns:
+        The name.
+    """
+    if header_of(photo).orientation == 1:
+        path = target.with_suffix(photo.suffix.lower())
+        path.symlink_to(photo.resolve())
+        return path.name
+    path = target.with_suffix(".jpg")
+    with Image.open(photo) as image:
+        turned = ImageOps.exif_transpose(image)
+        turned.convert("RGB").save(path, quality=_JPEG_QUALITY, subsampling=0, exif=turned.getexif())
+    return path.name
 
 
 def scores(truth: Mapping[str, Pose], estimate: Mapping[str, Pose]) -> Row:

@@ -32,6 +32,7 @@ from interpose_sfm.products import (
     PoseChoice,
 )
 from interpose_sfm.workflows.relative_pose import opened_pair
+from interpose_sfm.workflows.start_checks import check_options
 
 SEED = 0
 GIVEN_OUT = (LinkVerdict.ACCEPTED.value, LinkVerdict.ROTATION_ONLY.value)
@@ -64,13 +65,7 @@ def study(
         ValueError: A photo that cannot be used.
     """
     start = time.perf_counter()
-    options = ReconstructOptions(
-        generator="none" if clip_dir is None else "clips",
-        pose_estimator=pose_estimator,
-        seed=SEED,
-        bridging=BridgingOptions(clip_dirs=() if clip_dir is None else (clip_dir,), frames_per_clip=frames_per_clip),
-        **({} if camera is None else _known(camera)),
-    )
+    options = _options(clip_dir, pose_estimator, frames_per_clip, camera)
     with TemporaryDirectory(prefix="benchmark-") as folder:
         a, b = (Path(folder) / f"{n}{path.suffix.lower()}" for n, path in zip("ab", photos, strict=True))
         for link, path in zip((a, b), photos, strict=True):
@@ -123,6 +118,28 @@ def study(
         "tried": list(outcome.tried),
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+def check(pose_estimator: str, frames_per_clip: int) -> None:
+    """Find out whether an estimator is there before all rows say that it is not.
+
+    Raises:
+        ValueError: There is no such estimator or number of frames, or its weights are missing.
+        MissingDependencyError: What it needs is not installed.
+    """
+    check_options(_options(None, pose_estimator, frames_per_clip, None))
+
+
+def _options(
+    clip_dir: Path | None, pose_estimator: str, frames_per_clip: int, camera: Intrinsics | None
+) -> ReconstructOptions:
+    return ReconstructOptions(
+        generator="none" if clip_dir is None else "clips",
+        pose_estimator=pose_estimator,
+        seed=SEED,
+        bridging=BridgingOptions(clip_dirs=() if clip_dir is None else (clip_dir,), frames_per_clip=frames_per_clip),
+        **({} if camera is None else _known(camera)),
+    )
 
 
 def yaw_deg(b_from_a: Pose) -> float:

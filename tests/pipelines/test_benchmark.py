@@ -196,6 +196,10 @@ def test_every_item_is_in_one_shard() -> None:
         (("--pairs", "nowhere.json"), "there is no list of pairs nowhere.json"),
         (("--generator", "wan-vace"), "name one"),
         (("--only-clips",), "needs the --generator"),
+        (("--pose-estimator", "nonsense"), "unknown pose estimator 'nonsense'"),
+        (("--frames-per-clip", "0"), "frames-per-clip"),
+        (("--spoiled", "-1"), "got --spoiled -1, expected 0 or more"),
+        (("--clips", "tests"), "no pair has clips in tests; expected"),
     ],
 )
 def test_what_cannot_be_is_told(
@@ -205,6 +209,29 @@ def test_what_cannot_be_is_told(
         run(*words(data, tmp_path / "work", *more))
     assert message in f"{error.value} {capsys.readouterr().err}"
     assert not list(tmp_path.glob("work/rows/*"))
+
+
+def test_what_was_left_out_is_told_by_whom_merges_only(tmp_path: Path) -> None:
+    (tmp_path / "left_out.json").write_text('{"castle": {"0001.jpg": "why", "0002.jpg": "why"}}')
+    assert benchmark.num_left_out([tmp_path / "fresh", tmp_path]) == 2
+    assert benchmark.num_left_out([tmp_path / "fresh"]) == 0
+
+
+def test_a_work_folder_is_of_one_data_set(tmp_path: Path, data: Path, run: Run) -> None:
+    """Rows do not say of which, and tables would mix them."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pairs.json").write_text('{"benchmark": "cambridge"}')
+    for more in (("--work", tmp_path / "other"), ("--work", tmp_path / "work", "--merge", tmp_path / "other")):
+        with pytest.raises(SystemExit, match="other is the work folder of cambridge; name another one for strecha"):
+            run("strecha", "--data", data, "--write-only", *more)
+    (tmp_path / "other" / "pairs.json").write_text('{"benchm')  # broke off, and is written anew
+    run("strecha", "--data", data, "--write-only", "--work", tmp_path / "other")
+
+
+def test_a_work_folder_that_cannot_be_written_is_told(tmp_path: Path, data: Path, run: Run) -> None:
+    (tmp_path / "work").write_text("")
+    with pytest.raises(SystemExit, match=r"benchmark: .*work"):
+        run(*words(data, tmp_path / "work"))
 
 
 # ---------------------------------------------------------------- clips
@@ -370,6 +397,20 @@ def test_sets_are_scored_by_all_pairs() -> None:
     found = sfm.scores(truth, model)  # in a frame of its own, and without one photo: three of six pairs
     assert (found["registered"], found["auc20"]) == (3, 50.0)
     assert sfm.scores(truth, {})["auc20"] == 0.0
+
+
+def test_photos_that_exif_turns_are_laid_out_upright(tmp_path: Path) -> None:
+    """Plain pycolmap takes the stored pixels, and would be held against poses of upright pictures."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"
+    Image.new("RGB", (40, 30)).save(tmp_path / "turned.jpg", exif=exif)
+    Image.new("RGB", (40, 30)).save(tmp_path / "plain.PNG")
+    names = [sfm.lay_out(tmp_path / name, tmp_path / f"0000{i}") for i, name in enumerate(("turned.jpg", "plain.PNG"))]
+    assert names == ["00000.jpg", "00001.png"]
+    with Image.open(tmp_path / names[0]) as image:
+        assert image.size == (30, 40)
+        assert dict(image.getexif()) == {0x010F: "Maker"}
+    assert (tmp_path / names[1]).is_symlink()
 
 
 def test_sets_of_a_scene_are_jobs_of_every_way(data: Path) -> None:

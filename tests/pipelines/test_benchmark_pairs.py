@@ -162,6 +162,19 @@ def test_a_list_that_names_no_pair_is_told_where(tmp_path: Path, line: str, mess
         read_pairs(path, scenes_in(tmp_path / "data", "castle", "fountain"))
 
 
+def test_pairs_of_a_list_whose_photos_are_not_there_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scenes = scenes_in(tmp_path / "data", "castle")
+    path = tmp_path / "pairs.txt"
+    path.write_text("images/0000.jpg images/0002.jpg\nabbey/0000.jpg abbey/0001.jpg\n0000.jpg\t0002.jpg\t40\n")
+    assert [pair.name for pair in read_pairs(path, scenes)] == ["castle/0000/0002"]  # named twice, counted once
+    assert "1 of 3 pairs are left out, such as line 2: the data set has no photo abbey/0000.jpg" in caplog.text
+    (tmp_path / "keys.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="is no list of pairs"):
+        read_pairs(tmp_path / "keys.npy", scenes)
+
+
 def test_files_of_two_pairs_never_have_one_name() -> None:
     def named(name: str) -> str:
         return BenchmarkPair(
