@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,11 +157,17 @@ def made(job: Job, work: Path, options: StudyOptions) -> Row:
     except StoreError:  # of this machine, not of the pair: another run is at work here, or the disk is full
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        if is_of_the_machine(error):
             raise
         logger.warning("%s, %s: %s", pair.name, job.source.name, error)
         return row | {"error": f"{type(error).__name__}: {error}"}
     return row | found
+
+
+def is_of_the_machine(error: Exception) -> bool:
+    """Whether an error is a full or closed disk, which spoils all rows that are left; HDF5 tells it in words alone."""
+    numbers = {getattr(error, "errno", None), *map(int, re.findall(r"errno = (\d+)", str(error)))}
+    return not numbers.isdisjoint(_OF_THE_MACHINE)
 
 
 def collect(folders: Sequence[Path]) -> list[Row]:

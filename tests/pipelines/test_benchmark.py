@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -19,7 +20,7 @@ from benchmarks import ideal_clips, sfm
 from benchmarks.clip_sources import ClipFolder, IdealClips, photo_key
 from benchmarks.data_sets import DATA_SETS
 from benchmarks.pair_rule import BenchmarkPair
-from benchmarks.rows import collect, shard
+from benchmarks.rows import collect, is_of_the_machine, shard
 from benchmarks.scenes import Scene, load_scenes
 from interpose_sfm import geometry
 from interpose_sfm.bridging import factory
@@ -176,6 +177,15 @@ def test_rows_that_contradict_one_another_are_refused(tmp_path: Path) -> None:
     (tmp_path / "two" / "rows" / "r.json").write_text(json.dumps(row))
     with pytest.raises(ValueError, match="different true poses"):
         collect([tmp_path / "one", tmp_path / "two"])
+
+
+def test_a_full_disk_is_no_reason_of_a_row() -> None:
+    assert is_of_the_machine(OSError(errno.ENOSPC, "No space left on device", "x"))
+    assert is_of_the_machine(
+        OSError("Can't write data (file write failed: time = now, errno = 28, error message = '')")
+    )
+    assert not is_of_the_machine(OSError(errno.ENOENT, "No such file", "x"))
+    assert not is_of_the_machine(ValueError("a.jpg is another file"))
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", ""])
