@@ -19,7 +19,7 @@ from interpose_sfm.storage.names import inside, refuse_links
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("photos", "base", "again", "split", "split_again")
+STAGES = ("photos", "base", "apart", "again", "split", "split_again")
 """The stages of a run that are kept, in their order; a stage that is done anew makes all later ones undone."""
 
 FORMAT_VERSION = 1

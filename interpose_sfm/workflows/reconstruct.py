@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from interpose_sfm import report
 from interpose_sfm.colmap import (
@@ -22,7 +23,7 @@ from interpose_sfm.colmap import (
 )
 from interpose_sfm.colmap.cameras import checked_groups, import_cameras, known_focal_lengths, write_pose_priors
 from interpose_sfm.joining.georegistration import georegister
-from interpose_sfm.options import Mapper, ReconstructOptions
+from interpose_sfm.options import CameraMode, Mapper, ReconstructOptions
 from interpose_sfm.photos import gps, masks
 from interpose_sfm.products import LookAlike, PhotoSet, Pose, ViewGraph
 from interpose_sfm.run_log import Progress, RunLog
@@ -36,6 +37,7 @@ from interpose_sfm.workflows import (
     known_start,
     next_steps,
     report_page,
+    several_lenses,
     small_models,
 )
 from interpose_sfm.workflows.base_models import SecondMapping
@@ -44,6 +46,9 @@ from interpose_sfm.workflows.pair_choice import PairChoice
 from interpose_sfm.workflows.photo_stage import PhotoStage
 from interpose_sfm.workflows.run_report import run_report, write_strips
 from interpose_sfm.workflows.start_checks import check_clips, check_path, check_run, with_device
+
+if TYPE_CHECKING:
+    import pycolmap
 
 logger = logging.getLogger(__name__)
 
@@ -222,10 +227,12 @@ class PhotoRun:
                 self._map_plain(database_path, photo_set.image_dir, models_dir, names, given)
             workspace.mark_done("base", photo_key, outputs=[models_dir, database_path])
         plain = reconstruction.read_models(models_dir, 2, given)
+        second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names, given=frozenset(given))
+        if options.camera_mode is CameraMode.AUTO and options.database is None and not given:
+            second, plain = self._apart(second, plain)
         models = reconstruction.sort_models(plain, options.base.min_model_size, given)
         small = None if models or not plain else plain[0]
         registered = tuple(map(reconstruction.registered_names, models or plain[:1]))
-        second = SecondMapping(workspace, photo_key, database_path, photo_set.image_dir, names, given=frozenset(given))
         believed = base_models.believed(models, second, options.base, options.seed, self.log)
         is_split = options.base.split_lookalikes
         remedy = "" if is_split else "; --split-lookalikes maps again without what looks alike"
@@ -281,6 +288,18 @@ class PhotoRun:
             logger.warning("%s; it is made again", error)
             return False
         return True
+
+    def _apart(
+        self, second: SecondMapping, plain: list[pycolmap.Reconstruction]
+    ) -> tuple[SecondMapping, list[pycolmap.Reconstruction]]:
+        """The plain models, with a camera for each photo where those that share one differ in focal length."""
+
+        def map_plain(database_path: Path, models_dir: Path) -> None:
+            self._map_plain(database_path, second.image_dir, models_dir, second.names)
+
+        if not self.options.base.refine_intrinsics:
+            return second, plain
+        return several_lenses.mapped_apart(plain, second, map_plain, self.log) or (second, plain)
 
     def _unfolded(
         self, second: SecondMapping, look_alikes: Sequence[LookAlike]
