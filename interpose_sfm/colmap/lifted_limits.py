@@ -110,11 +110,13 @@ def _fault(model: pycolmap.Reconstruction, stored: Mapping[str, pycolmap.Camera]
             known, camera = stored[image.name], model.camera(image.camera_id)
             side_px = max(known.width, known.height)
             expected_px = known.mean_focal_length() if known.has_prior_focal_length else side_px
-            ratios.append(camera.mean_focal_length() / expected_px)
-    worst = max(ratios, key=lambda ratio: abs(np.log(ratio)), default=1.0)
+            ratios.append((camera.mean_focal_length() / expected_px, known.has_prior_focal_length))
+    worst, is_known = max(ratios, key=lambda found: abs(np.log(found[0])), default=(1.0, False))
     if FOCAL_RANGE[0] <= worst <= FOCAL_RANGE[1]:
         return ""
-    return f"its focal lengths reach {worst:.2g} times what EXIF says, or the longer side"
+    if is_known:  # a right model shows that, too, where EXIF is of another camera
+        return f"its focal lengths reach {worst:.2g} times what EXIF or a calibration says, unless that is wrong"
+    return f"its focal lengths reach {worst:.2g} times the longer side"
 
 
 def chosen(base: Sequence[JudgedModel], candidates: Sequence[JudgedModel]) -> list[pycolmap.Reconstruction] | None:

@@ -109,6 +109,17 @@ def test_a_long_lens_that_exif_knows_is_none(tmp_path: Path) -> None:
     assert "focal" not in lifted_limits.judge(model, path).fault
 
 
+@pytest.mark.parametrize(
+    ("is_trusted", "told"),
+    [(True, "4 times what EXIF or a calibration says, unless that is wrong"), (False, "3.5 times the longer side")],
+)
+def test_the_fault_says_what_the_focal_length_was_held_against(tmp_path: Path, is_trusted: bool, told: str) -> None:
+    path = database(tmp_path, intrinsics=camera(700.0, is_trusted=is_trusted))
+    model = true_model(path, ARC, NAMES, range(6))
+    model.camera(1).focal_length = 2800.0
+    assert lifted_limits.judge(model, path).fault == f"its focal lengths reach {told}"
+
+
 # ---------------------------------------------------------------- which model is kept
 
 
