@@ -14,6 +14,8 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from interpose_sfm.matching import aliked_in_strips
+
 if TYPE_CHECKING:
     import torch
 
@@ -33,6 +35,7 @@ def install(extractor: torch.nn.Module, matcher: torch.nn.Module) -> tuple[torch
     import torch
 
     extractor = extractor.to(memory_format=torch.channels_last)
+    aliked_in_strips.install(extractor)
     for layer in extractor.modules():
         if isinstance(layer, torch.nn.SELU):
             layer.forward = selu_in_place  # type: ignore[method-assign, assignment]
