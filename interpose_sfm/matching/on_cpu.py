@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,12 @@ logger = logging.getLogger(__name__)
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017
 MAX_ROUNDING = 1e-3  # of sums of 512 products of numbers around 1; float32 leaves 1e-4, bfloat16 1e-1
 BLOCK = 1 << 16  # numbers of a quarter of a megabyte, which stay in a core's cache
+
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""Variables that bound how many matrix products stay prepared: by oneDNN, and by torch in each thread."""
+NUM_PRODUCTS_KEPT = 64
+"""More than a layer or a photo asks for. By default 1024 are kept, of a quarter of a megabyte each. Nearly every pair
+has numbers of key points that none before had, so that those of earlier pairs are of no use."""
 
 _changing = threading.Lock()
 _num_within = 0
@@ -81,6 +88,16 @@ def _cross_attention(
     to_0 = scaled_dot_product_attention(qk0, qk1, v1, attn_mask=mask)
     to_1 = scaled_dot_product_attention(qk1, qk0, v0, attn_mask=back)
     return updated(x0, to_0), updated(x1, to_1)
+
+
+def bound_caches() -> None:
+    """Keep few matrix products of earlier sizes prepared; what the user's environment says stays.
+
+    Both caches look at their variable when they are first used, hence before anything is computed. In a process where
+    somebody else's networks have used them before, they stay as they are.
+    """
+    for name in CACHES:
+        os.environ.setdefault(name, str(NUM_PRODUCTS_KEPT))
 
 
 def products_by_onednn() -> contextlib.AbstractContextManager[None]:

