@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpose_sfm.colmap import own_cameras, reconstruction
+from interpose_sfm.colmap import own_cameras, photo_audit, reconstruction
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.content_keys import content_key
@@ -41,7 +41,10 @@ def mapped_apart(
     if not shared or not models:
         return None
     with log.stage("mapping"):
-        found = [one for model in models for one in own_cameras.own_focals(model, shared)]
+        # A photo in a wrong place gains by a camera of its own, too, and its matches refute it; what is wrong with it
+        # is no focal length.
+        asked = [model for model in models if not photo_audit.refuted_photos(second.database_path, model)]
+        found = [one for model in asked for one in own_cameras.own_focals(model, shared)]
     several = [one for one in found if one.are_several]
     if not several:
         return None

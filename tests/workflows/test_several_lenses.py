@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from geometry_scenes import DatabaseOptions, all_rows, worst_error_deg, write_database
-from interpose_sfm.colmap import incremental_mapper, reconstruction
+from interpose_sfm.colmap import incremental_mapper, photo_audit, reconstruction
 from interpose_sfm.options import BaseOptions
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import Workspace
@@ -67,6 +67,17 @@ def test_photos_of_one_camera_keep_it(workspace: Workspace) -> None:
     assert several_lenses.mapped_apart(models, second, map_plain, log) is None
     assert log.warnings == []
     assert not (workspace.base_dir / "apart").exists()
+
+
+def test_a_model_with_a_photo_in_a_wrong_place_is_not_asked(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That photo would gain by a camera of its own, too."""
+    second, log = second_of(workspace, 1.6), RunLog()
+    models = reconstruction.read_models(workspace.base_dir / "models", 2)
+    monkeypatch.setattr(photo_audit, "refuted_photos", lambda *_: {"0.jpg"})
+    assert several_lenses.mapped_apart(models, second, map_plain, log) is None
+    assert log.warnings == []
 
 
 def test_where_more_would_be_left_out_the_model_stays_and_is_doubted(workspace: Workspace) -> None:
