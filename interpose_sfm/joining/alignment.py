@@ -25,6 +25,8 @@ from interpose_sfm.joining.ties import MIN_LENGTH_SIGMA, Baseline, Length, Overl
 from interpose_sfm.products import ImagePair, Link, Pose
 from interpose_sfm.report import told_apart
 
+ROUNDING_DEG = 1e-6  # of equal angles the first is told, whatever a processor rounds
+
 TOLERANCE_SIGMAS = 4.0
 """Of the angles of rotations with three free axes, one in a thousand is larger than four sigma."""
 MAX_SCALE_SIGMA = 0.25
@@ -202,7 +204,7 @@ def _turn_contradiction(statements: Statements, max_angle_deg: float) -> str:
         for j in range(i):
             angle_deg = float(geometry.rotation_angle_deg(rotation @ rotations[j].T))
             tolerance_deg = _tolerance_deg(float(np.hypot(sigmas_deg[i], sigmas_deg[j])), max_angle_deg)
-            if angle_deg > max(tolerance_deg, worst_deg):
+            if angle_deg > max(tolerance_deg, worst_deg + ROUNDING_DEG):
                 worst_deg = angle_deg
                 sentence = f"{labels[i]} contradicts {labels[j]} by {angle_deg:.0f} degrees; nothing tells which errs"
     return sentence
