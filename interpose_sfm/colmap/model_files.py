@@ -9,6 +9,7 @@ import mmap
 import struct
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 _POSE_BYTES = 7 * 8
 _MAX_NAME_BYTES = 4096
@@ -26,28 +27,28 @@ def check_model(folder: Path, *, has_frames: bool = True) -> None:
             message begins with its name.
         OSError: It cannot be read.
     """
-    try:
-        camera_ids = _cameras(_Content(folder / "cameras.bin"))
-        rig_ids = _rigs(_Content(folder / "rigs.bin")) if has_frames else set()
-        image_ids = _images(_Content(folder / "images.bin"), camera_ids)
-        if has_frames:
-            _frames(_Content(folder / "frames.bin"), rig_ids, image_ids)
-        _points(_Content(folder / "points3D.bin"))
-    except LookupError as error:
-        raise ValueError(str(error)) from error
+    camera_ids = _cameras(_own(folder / "cameras.bin"))
+    rig_ids = _rigs(_own(folder / "rigs.bin")) if has_frames else set()
+    image_ids = _images(_own(folder / "images.bin"), camera_ids)
+    if has_frames:
+        _frames(_own(folder / "frames.bin"), rig_ids, image_ids)
+    _points(_own(folder / "points3D.bin"))
 
 
-class _Content:
-    """The bytes of a file, taken from front to end."""
+class Content:
+    """The bytes of a file, taken from front to end.
+
+    Raises:
+        ValueError: By all that takes them, if they are not there or not what is asked for.
+        OSError: It cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
-        if path.is_symlink() or not path.is_file() or not path.stat().st_size:
-            raise LookupError(f"{path.name} is missing")
         self._name, self._at = path.name, 0
         with path.open("rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-    def take(self, layout: str) -> tuple[int, ...]:
+    def take(self, layout: str) -> tuple[Any, ...]:
         """Numbers, little-endian."""
         start = self._at
         self.skip(struct.calcsize(f"<{layout}"))
@@ -56,33 +57,40 @@ class _Content:
     def skip(self, num_bytes: int) -> None:
         """Pass over bytes that are there."""
         if num_bytes > len(self._bytes) - self._at:
-            raise LookupError(f"{self._name} ends too early")
+            raise ValueError(f"{self._name} ends too early")
         self._at += num_bytes
 
-    def take_name(self) -> str:
-        """Text that ends in a zero byte."""
+    def take_name(self, errors: str = "strict") -> str:
+        """Text that ends in a zero byte; what to do where it is no UTF-8 as for `bytes.decode`."""
         end = self._bytes.find(b"\0", self._at, self._at + _MAX_NAME_BYTES)
         if end < 0:
-            raise LookupError(f"{self._name} has a name without end")
+            raise ValueError(f"{self._name} has a name without end")
         try:
-            name = self._bytes[self._at : end].decode("utf-8")
+            name = self._bytes[self._at : end].decode("utf-8", errors)
         except UnicodeDecodeError as error:
-            raise LookupError(f"{self._name} has a name that is no UTF-8") from error
+            raise ValueError(f"{self._name} has a name that is no UTF-8") from error
         self._at = end + 1
         return name
 
     def check(self, what: str, identifier: int, known: Collection[int]) -> None:
         """Refuse the number of something that is not there."""
         if identifier not in known:
-            raise LookupError(f"{self._name} names the {what} {identifier}, which there is not")
+            raise ValueError(f"{self._name} names the {what} {identifier}, which there is not")
 
     def finish(self) -> None:
         """Refuse what follows behind the end."""
         if self._at != len(self._bytes):
-            raise LookupError(f"{self._name} goes on behind its end")
+            raise ValueError(f"{self._name} goes on behind its end")
 
 
-def _cameras(content: _Content) -> set[int]:
+def _own(path: Path) -> Content:
+    """A file of a model that this package wrote, which has no links."""
+    if path.is_symlink() or not path.is_file() or not path.stat().st_size:
+        raise ValueError(f"{path.name} is missing")
+    return Content(path)
+
+
+def _cameras(content: Content) -> set[int]:
     import pycolmap
 
     kinds = {int(kind): kind for kind in pycolmap.CameraModelId.__members__.values()}
@@ -98,7 +106,7 @@ def _cameras(content: _Content) -> set[int]:
     return ids
 
 
-def _rigs(content: _Content) -> set[int]:
+def _rigs(content: Content) -> set[int]:
     ids = set()
     (number,) = content.take("Q")
     for _ in range(number):
@@ -112,7 +120,7 @@ def _rigs(content: _Content) -> set[int]:
     return ids
 
 
-def _images(content: _Content, camera_ids: set[int]) -> set[int]:
+def _images(content: Content, camera_ids: set[int]) -> set[int]:
     ids = set()
     (number,) = content.take("Q")
     for _ in range(number):
@@ -126,7 +134,7 @@ def _images(content: _Content, camera_ids: set[int]) -> set[int]:
     return ids
 
 
-def _frames(content: _Content, rig_ids: set[int], image_ids: set[int]) -> None:
+def _frames(content: Content, rig_ids: set[int], image_ids: set[int]) -> None:
     (number,) = content.take("Q")
     for _ in range(number):
         _, rig_id = content.take("II")
@@ -138,7 +146,7 @@ def _frames(content: _Content, rig_ids: set[int], image_ids: set[int]) -> None:
     content.finish()
 
 
-def _points(content: _Content) -> None:
+def _points(content: Content) -> None:
     (number,) = content.take("Q")
     for _ in range(number):
         content.skip(8 + 3 * 8 + 3 + 8)  # number, place, colour, error

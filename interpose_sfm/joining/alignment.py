@@ -25,12 +25,11 @@ from interpose_sfm.joining.ties import MIN_LENGTH_SIGMA, Baseline, Length, Overl
 from interpose_sfm.products import ImagePair, Link, Pose
 from interpose_sfm.report import told_apart
 
-ROUNDING_DEG = 1e-6  # of equal angles the first is told, whatever a processor rounds
-
 TOLERANCE_SIGMAS = 4.0
 """Of the angles of rotations with three free axes, one in a thousand is larger than four sigma."""
 MAX_SCALE_SIGMA = 0.25
 """Components whose scale is less sure stay apart: photos that are moved that far do not find their matches again."""
+ROUNDING_DEG = 1e-6  # of equal angles the first is told, whatever a processor rounds
 
 
 class ScaleCue(StrEnum):

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from interpose_sfm.storage.atomic import TEMP_PREFIX, atomic_write_json, recover_directory, remove_path
+from interpose_sfm.storage.atomic import (
+    TEMP_PREFIX,
+    atomic_directory,
+    atomic_write_json,
+    recover_directory,
+    remove_path,
+)
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.storage.digests import digest_of
 from interpose_sfm.storage.folders import LOCK_NAME, check_ours
@@ -161,6 +167,22 @@ class Workspace:
         kept = _before(stages, _checked(stage))
         if len(kept) < len(stages):
             self._write_stages(kept)
+
+    def made_once(self, stage: str, key: str, make: Callable[[Path], None]) -> Path:
+        """The folder of a stage beside the base models, made anew where it is not there with this key.
+
+        Args:
+            stage: One of `STAGES`, and the folder's name.
+            key: See `mark_done`.
+            make: Fills an empty folder, which is put in its place once it is whole.
+        """
+        folder = self.base_dir / stage
+        if not self.is_done(stage, key):
+            self.forget(stage)
+            with atomic_directory(folder) as temporary:
+                make(temporary)
+            self.mark_done(stage, key, outputs=[folder])
+        return folder
 
     def _write_stages(self, stages: dict[str, Any]) -> None:
         document = {"format": FORMAT_VERSION, "stages": stages, "check": content_key(stages)}

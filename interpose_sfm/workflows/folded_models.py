@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from interpose_sfm.pairs import look_alike_split, look_alikes
 from interpose_sfm.products import LookAlike
 from interpose_sfm.run_log import RunLog
-from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.content_keys import content_key
 
 if TYPE_CHECKING:  # so that the drop-in, where it only asks, does not load all stages
@@ -74,15 +73,14 @@ def split(second: SecondMapping, pairs: Sequence[LookAlike], map_plain: MapPlain
     Returns:
         The same of the smaller database, whose plain models lie beside it in ``models``; made once.
     """
-    workspace, folder = second.workspace, second.workspace.base_dir / "split"
     key = content_key(second.key, "split", [(one.pair.a, one.pair.b) for one in pairs])
-    if not workspace.is_done("split", key):
-        workspace.forget("split")
-        with atomic_directory(folder) as temporary:
-            left_out = look_alike_split.copy_without(second.database_path, temporary / "database.db", pairs)
-            (temporary / "left_out").write_text(str(left_out), encoding="utf-8")
-            map_plain(temporary / "database.db", temporary / "models")
-        workspace.mark_done("split", key, outputs=[folder])
+
+    def map_split(folder: Path) -> None:
+        left_out = look_alike_split.copy_without(second.database_path, folder / "database.db", pairs)
+        (folder / "left_out").write_text(str(left_out), encoding="utf-8")
+        map_plain(folder / "database.db", folder / "models")
+
+    folder = second.workspace.made_once("split", key, map_split)
     left_out = int((folder / "left_out").read_text(encoding="utf-8"))
     log.warnings.append(f"mapped again without {left_out} pairs of photos that match nothing but what looks alike")
     return replace(second, key=key, database_path=folder / "database.db", stage="split_again")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpose_sfm.colmap import own_cameras, photo_audit, reconstruction
 from interpose_sfm.run_log import RunLog
-from interpose_sfm.storage.atomic import atomic_directory
 from interpose_sfm.storage.content_keys import content_key
 from interpose_sfm.workflows.base_models import STAGE, SecondMapping
+from interpose_sfm.workflows.folded_models import MapPlain
 
 if TYPE_CHECKING:
     import pycolmap
@@ -22,7 +22,7 @@ NUM_NAMED = 6  # photos; the report names the camera of each
 def mapped_apart(
     models: Sequence[pycolmap.Reconstruction],
     second: SecondMapping,
-    map_plain: Callable[[Path, Path], None],
+    map_plain: MapPlain,
     log: RunLog,
 ) -> tuple[SecondMapping, list[pycolmap.Reconstruction]] | None:
     """The plain models with a camera for each photo, where those with shared ones mix focal lengths.
@@ -41,11 +41,7 @@ def mapped_apart(
     if not shared or not models:
         return None
     with log.stage("mapping"):
-        # A photo in a wrong place gains by a camera of its own, too, and its matches refute it; what is wrong with it
-        # is no focal length.
-        asked = [model for model in models if not photo_audit.refuted_photos(second.database_path, model)]
-        found = [one for model in asked for one in own_cameras.own_focals(model, shared)]
-    several = [one for one in found if one.are_several]
+        several = [one for model in models for one in _mixed(model, shared, second.database_path)]
     if not several:
         return None
     mixed = frozenset().union(*(names for names in shared if any(names.issuperset(one.names) for one in several)))
@@ -55,14 +51,14 @@ def mapped_apart(
         f"photos of one size without EXIF were taken for those of one camera, but their focal lengths differ up to "
         f"{worst.focal_ratio:.2f} times: {told}"
     )
-    workspace, folder = second.workspace, second.workspace.base_dir / "apart"
     key = content_key(second.key, "apart", sorted(mixed))
-    if not workspace.is_done("apart", key):
-        workspace.forget("apart")
-        with log.stage(STAGE), atomic_directory(folder) as temporary:
-            own_cameras.copy_with_own_cameras(second.database_path, temporary / "database.db", mixed)
-            map_plain(temporary / "database.db", temporary / "models")
-        workspace.mark_done("apart", key, outputs=[folder])
+
+    def map_apart(folder: Path) -> None:
+        with log.stage(STAGE):
+            own_cameras.copy_with_own_cameras(second.database_path, folder / "database.db", mixed)
+            map_plain(folder / "database.db", folder / "models")
+
+    folder = second.workspace.made_once("apart", key, map_apart)
     apart = reconstruction.read_models(folder / "models", 2)
     size_before, size_now = (max((m.num_reg_images() for m in each), default=0) for each in (models, apart))
     if size_now < size_before:
@@ -73,3 +69,14 @@ def mapped_apart(
         return None
     log.warnings.append(f"{text}; so each has a camera of its own (as by --camera-mode per_image)")
     return replace(second, key=key, database_path=folder / "database.db"), apart
+
+
+def _mixed(
+    model: pycolmap.Reconstruction, shared: Collection[frozenset[str]], database_path: Path
+) -> list[own_cameras.OwnFocals]:
+    """The cameras whose photos were taken with several focal lengths, by a model of photos in their right places.
+
+    A photo in a wrong place gains by a camera of its own, too, and its matches refute it.
+    """
+    found = [one for one in own_cameras.own_focals(model, shared) if one.are_several]
+    return [] if found and photo_audit.refuted_photos(database_path, model) else found

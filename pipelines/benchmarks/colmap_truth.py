@@ -12,19 +12,17 @@ off.
 
 from __future__ import annotations
 
-import mmap
 import re
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pycolmap
 
 from benchmarks import scenes
 from interpose_sfm import geometry
+from interpose_sfm.colmap.model_files import Content
 from interpose_sfm.products import Intrinsics
 
 MODELS = (
@@ -146,7 +144,7 @@ def _read_binary(model: Path, roots: list[Path], entries: scenes.EntryList) -> N
 def _binary_cameras(path: Path) -> Iterator[tuple[int, Intrinsics]]:
     """Id and camera."""
     kinds = {int(kind): kind for kind in pycolmap.CameraModelId.__members__.values()}
-    content = _Content(path)
+    content = Content(path)
     for _ in range(content.take("Q")[0]):
         number, kind, width, height = content.take("IiQQ")
         if kind not in kinds or kinds[kind] == pycolmap.CameraModelId.INVALID:
@@ -158,41 +156,12 @@ def _binary_cameras(path: Path) -> Iterator[tuple[int, Intrinsics]]:
 
 def _binary_images(path: Path) -> Iterator[tuple[int, tuple[float, ...], int, str]]:
     """Id, quaternion and translation, id of the camera, name."""
-    content = _Content(path)
+    content = Content(path)
     for _ in range(content.take("Q")[0]):
         number, *pose, camera = content.take("I7dI")
-        name = content.take_name()
+        name = content.take_name("replace")
         content.skip(_KEY_POINT_BYTES * content.take("Q")[0])
         yield number, tuple(pose), camera, name
-
-
-class _Content:
-    """The bytes of a file, taken from front to end."""
-
-    def __init__(self, path: Path) -> None:
-        self._name, self._at = path.name, 0
-        with path.open("rb") as file:
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def take(self, layout: str) -> tuple[Any, ...]:
-        """Numbers, little-endian."""
-        start = self._at
-        self.skip(struct.calcsize(f"<{layout}"))
-        return struct.unpack_from(f"<{layout}", self._bytes, start)
-
-    def take_name(self) -> str:
-        """Text that ends in a zero byte."""
-        start, end = self._at, self._bytes.find(b"\0", self._at)
-        if end < 0:
-            raise ValueError(f"{self._name} ends too early")
-        self._at = end + 1
-        return self._bytes[start:end].decode("utf-8", "replace")
-
-    def skip(self, num_bytes: int) -> None:
-        """Pass over bytes that are there."""
-        if num_bytes > len(self._bytes) - self._at:
-            raise ValueError(f"{self._name} ends too early")
-        self._at += num_bytes
 
 
 def _intrinsics(camera: pycolmap.Camera) -> Intrinsics:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pycolmap
@@ -42,13 +40,6 @@ STREET = observe(
     seed=3,
 )
 ARC = observe(cloud(1, 250), arc([0, 10, 20, 30, 40, 50]), noise_px=0.3, seed=1)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with Workspace(tmp_path / "run").locked() as workspace:
-        workspace.base_dir.mkdir()
-        yield workspace
 
 
 def mapping(workspace: Workspace, scene: Scene, few: int | None = None) -> SecondMapping:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pycolmap
@@ -11,7 +10,7 @@ import pytest
 
 from geometry_scenes import worst_error_deg
 from interpose_sfm import geometry
-from interpose_sfm.colmap import incremental_mapper, reconstruction
+from interpose_sfm.colmap import reconstruction
 from interpose_sfm.options import BaseOptions, ReconstructOptions
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.content_keys import content_key
@@ -21,21 +20,10 @@ from interpose_sfm.workflows.base_models import SecondMapping
 from interpose_sfm.workflows.reconstruct import reconstruct
 from look_alike_ring import NAMES, NUM, ring_scene, write_ring
 from paths import DATA
+from plain_mapping import map_plain
 
 OPTIONS = BaseOptions(num_threads=1)
 PLACES = DATA / "places"
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with Workspace(tmp_path / "run").locked() as workspace:
-        workspace.base_dir.mkdir()
-        yield workspace
-
-
-def map_plain(database_path: Path, models_dir: Path) -> None:
-    models_dir.mkdir()
-    incremental_mapper.map_base(database_path, models_dir, models_dir, OPTIONS, 0)
 
 
 def test_a_folded_model_is_told_and_mapped_apart_once(workspace: Workspace) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,10 @@ from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import Workspace
 from interpose_sfm.workflows import several_lenses
 from interpose_sfm.workflows.base_models import SecondMapping
+from plain_mapping import map_plain
 from zoomed_photos import NAMES, TRUTH, zoomed
 
 OPTIONS = BaseOptions(num_threads=1)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with Workspace(tmp_path / "run").locked() as workspace:
-        workspace.base_dir.mkdir()
-        yield workspace
-
-
-def map_plain(database_path: Path, models_dir: Path) -> None:
-    models_dir.mkdir()
-    incremental_mapper.map_base(database_path, models_dir, models_dir, OPTIONS, 0)
 
 
 def second_of(workspace: Workspace, ratio: float) -> SecondMapping:
