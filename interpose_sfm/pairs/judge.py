@@ -36,7 +36,12 @@ MIN_NEAR_SCORE = 0.66
 matcher should know it again: where it hesitates, that may be another facade, which others must confirm."""
 RIVAL_OF_COPIES = 0.4
 """Of what a pose explains, what another one explains that is far from it. Where one patch matches with little behind
-it, right poses reach 0.36, but for eleven of 2,155, and those of prints that repeat 0.56 to 0.85."""
+it, right poses reach 0.36, but for eleven of 2,155, and those of prints that repeat 0.56 to 0.93."""
+COPY_WEIGHT = 150.0
+"""Confidence that agrees, added up: a patch of which more is known again is no copy. A stamp and a logo, the same in
+two dark photos, reach 101."""
+MIN_OVERLAY = 0.7
+"""Overlay: COLMAP's watermark_min_inlier_ratio. Stamps and logos reach 0.87 to 1.0, right pairs 0.16."""
 FORWARD_DEG = 20.0
 """Angle of both viewing directions with the way between the photos, below which one was taken further along the other's
 view. Then the picture changes by its scale, and the matcher hesitates for that."""
@@ -122,6 +127,10 @@ def _lacking(link: Link, limits: ConsensusOptions, detail: str) -> str:
         return ""
     if len(link.points_a_px) < limits.min_inliers:
         return f"{len(link.points_a_px)} correspondences reach both photos, needs {limits.min_inliers}"
+    net = net_agreement(evidence, link.doubts.silence)
+    if net < limits.min_agreement and link.doubts.num_satellites <= MAX_SATELLITES:
+        told, needed = told_apart(net, limits.min_agreement, ".0%")
+        return f"{told} net agreement, needs {needed} where one patch is all that matches"
     if is_like_a_copy(link):
         rival, most = told_apart(far_rival, RIVAL_OF_COPIES, ".0%")
         return (
@@ -187,17 +196,23 @@ def _beyond_mending(link: Link, limits: ConsensusOptions, detail: str) -> tuple[
 
     The neighbours of a look-alike look alike, too.
     """
-    if not np.any(link.b_from_a.translation):
-        return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"
-    if link.spread_deg > limits.max_spread_deg:
-        spread, most = told_apart(link.spread_deg, limits.max_spread_deg, ".1f")
-        return LinkVerdict.UNSURE_POSE, f"the pose is known to {spread} degrees, needs {most}"
+    if link.doubts.overlay >= MIN_OVERLAY:
+        return (
+            LinkVerdict.LOOK_ALIKE,
+            f"{detail}, {link.doubts.overlay:.0%} of them at one and the same shift of pixels near the border, as of a "
+            "stamp or a logo",
+        )
     if is_one_thing(link.doubts, limits):
         return (
             LinkVerdict.LOOK_ALIKE,
             f"{detail}, but {link.doubts.silence_a:.0%} and {link.doubts.silence_b:.0%} of the key points should be "
             "seen in the other photo and match nothing there",
         )
+    if not np.any(link.b_from_a.translation):
+        return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"
+    if link.spread_deg > limits.max_spread_deg:
+        spread, most = told_apart(link.spread_deg, limits.max_spread_deg, ".1f")
+        return LinkVerdict.UNSURE_POSE, f"the pose is known to {spread} degrees, needs {most}"
     return None
 
 
@@ -277,8 +292,12 @@ def is_like_a_copy(link: Link) -> bool:
     poses. Only much that is known again says that it is the same copy.
     """
     doubts = link.doubts
-    is_one_patch = link.evidence.weight < SURE_WEIGHT and doubts.num_satellites <= MAX_SATELLITES
-    return is_one_patch and doubts.far_rival > RIVAL_OF_COPIES
+    return is_small_patch(link.evidence.weight, doubts.num_satellites) and doubts.far_rival > RIVAL_OF_COPIES
+
+
+def is_small_patch(weight: float, num_satellites: int) -> bool:
+    """Whether one patch is all that matches, and little of it is known again."""
+    return weight < COPY_WEIGHT and num_satellites <= MAX_SATELLITES
 
 
 def _knows_enough(link: Link) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs.decide import Findings
-from interpose_sfm.pairs.judge import is_one_thing, net_agreement
+from interpose_sfm.pairs.judge import MIN_OVERLAY, is_one_thing, net_agreement
 from interpose_sfm.products import PAIR_ALONE, JudgedProposal, Link, LinkDecision, LinkVerdict, PoseChoice
 from interpose_sfm.report import WitnessReport
 
@@ -81,6 +81,7 @@ def _of_link(link: Link, findings: Findings, limits: ConsensusOptions) -> list[W
     if is_of_pixels:  # of a link that only a clip carries nobody asked them
         most = limits.max_rival_proposed if is_proposed else limits.max_far_rival
         found.append(_at_most("what another pose explains", doubts.far_rival, most, SHARE))
+        found.append(_at_most("burnt into both photos", doubts.overlay, MIN_OVERLAY, SHARE))
         one_thing = is_one_thing(doubts, limits)
         silence = "counts where one patch matches and nothing around it"
         found.append(

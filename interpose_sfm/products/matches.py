@@ -115,6 +115,8 @@ class Doubts:
             the pose puts them into the other photo.
         num_satellites: Agreeing matches outside of the one largest patch of them, the lower of both photos.
         whisper: Surprise of descriptor pairs among the silent points that agree with the pose.
+        overlay: Share of the agreeing matches that lie in the border of both photos at one and the same shift of
+            pixels.
     """
 
     far_rival: float = 0.0
@@ -122,6 +124,7 @@ class Doubts:
     silence_b: float = 0.0
     num_satellites: int = 0
     whisper: float = 0.0
+    overlay: float = 0.0
 
     @property
     def silence(self) -> float:

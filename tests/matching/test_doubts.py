@@ -13,7 +13,7 @@ from interpose_sfm import geometry
 from interpose_sfm.matching import rivals, silence
 from interpose_sfm.matching.silence import Silence
 from interpose_sfm.options import ConsensusOptions
-from interpose_sfm.pairs.judge import judge
+from interpose_sfm.pairs.judge import COPY_WEIGHT, MAX_SATELLITES, judge
 from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.products import Features, ImagePair, LinkVerdict, Matches, Pose
 
@@ -167,6 +167,20 @@ def test_a_scene_with_depth_leaves_no_far_rival() -> None:
     for seed in range(3):
         scene = observe(cloud(seed), POSES, noise_px=0.5, seed=seed)
         assert rival_of(scene, scene.matches(0, 1), scene.b_from_a(0, 1)) < 0.3
+
+
+def test_a_rival_of_a_small_patch_is_sought_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One search among few matches may miss what the next one finds; where much matches one suffices."""
+    found = {0: 0.1, 1: 0.0, 2: 0.8}
+    monkeypatch.setattr(rivals, "far_rival", lambda *given: found[given[-2]])
+    scene = observe(OBJECT, POSES, noise_px=0.3)
+    views = scene.features[0], scene.intrinsics[0], scene.features[1], scene.intrinsics[1]
+    for number, expected in ((100, 0.8), (250, 0.1)):
+        offer = pair_link(ImagePair("a", "b"), views, matches_of(scene, number), 0, 0.1).link
+        assert offer is not None
+        assert offer.doubts.num_satellites <= MAX_SATELLITES
+        assert (offer.evidence.weight < COPY_WEIGHT) is (expected > 0.5)
+        assert offer.doubts.far_rival == expected
 
 
 def test_a_second_pose_among_the_matches_is_found_with_its_weight() -> None:

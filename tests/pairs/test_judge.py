@@ -10,9 +10,11 @@ from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.geometry import rotation_from_axis_angle
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.judge import (
+    COPY_WEIGHT,
     FORWARD_DEG,
     MAX_SATELLITES,
     MIN_NEAR_SCORE,
+    MIN_OVERLAY,
     MIN_WHISPER,
     NEAR_DEG,
     NOTHING_MISSING,
@@ -45,8 +47,8 @@ def judged(candidate: Link) -> LinkVerdict:
     return verdict
 
 
-def doubted(doubts: Doubts) -> LinkVerdict:
-    return judged(replace(link("a", "b", POSE), doubts=doubts))
+def doubted(doubts: Doubts, found: Evidence | None = None) -> LinkVerdict:
+    return judged(replace(link("a", "b", POSE, found), doubts=doubts))
 
 
 @pytest.mark.parametrize("below", [1e-3, 1e-6])
@@ -120,14 +122,33 @@ def test_nearly_all_may_agree_with_a_copy() -> None:
 
 def test_where_much_is_known_again_it_is_no_copy() -> None:
     found = evidence(**COPIED)  # type: ignore[arg-type]
-    assert copied(replace(found, weight=SURE_WEIGHT - EPSILON)) is POSSIBLE
-    assert copied(replace(found, weight=SURE_WEIGHT)) is ACCEPTED
+    assert copied(replace(found, weight=COPY_WEIGHT - EPSILON)) is POSSIBLE
+    assert copied(replace(found, weight=COPY_WEIGHT)) is ACCEPTED
 
 
 def test_the_steps_of_a_clip_are_not_asked() -> None:
     step = replace(link("a", "b", SIDEWAYS, evidence(**DOUBTFUL)), source="clip 0")  # type: ignore[arg-type]
     assert judged(step) is ACCEPTED
     assert judged(replace(step, doubts=COPY)) is ACCEPTED
+
+
+def test_one_patch_is_no_sure_near_miss() -> None:
+    """As of a screen that shows a photo of the place: all of it agrees, and what is around it hardly matches."""
+    near_miss = evidence(agreement=OPTIONS.min_agreement - 0.05, share=SURE_SHARE)
+    assert doubted(Doubts(num_satellites=MAX_SATELLITES + 1), near_miss) is ACCEPTED
+    assert doubted(Doubts(num_satellites=MAX_SATELLITES), replace(near_miss, weight=1000.0)) is POSSIBLE
+
+
+def test_what_is_burnt_into_both_photos_links_nothing() -> None:
+    """Nor does it tell that they were taken from one place, where it lies in one place of both."""
+    stamped = Doubts(overlay=MIN_OVERLAY, num_satellites=50)
+    assert doubted(stamped) is LinkVerdict.LOOK_ALIKE
+    assert doubted(replace(stamped, overlay=MIN_OVERLAY - EPSILON)) is ACCEPTED
+    still = link("a", "b", Pose(np.eye(3), np.zeros(3)))
+    assert judged(still) is LinkVerdict.ROTATION_ONLY
+    for doubts in (stamped, SILENT):
+        verdict, detail = judge(replace(still, doubts=doubts), OPTIONS)
+        assert verdict is LinkVerdict.LOOK_ALIKE, detail
 
 
 # ---------------------------------------------------------------- evidence
