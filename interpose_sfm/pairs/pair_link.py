@@ -9,6 +9,7 @@ from interpose_sfm.products import PAIR_ALONE, Doubts, ImagePair, Link, Matches,
 
 NUM_SEARCHES_OF_PATCH = 8
 """For a rival of a small patch: of a wallpaper's roses, one search in two found the pose of another copy."""
+NUM_SEEDS = 2**31  # of RANSAC: beyond these a seed is none
 
 
 def pair_link(
@@ -53,7 +54,7 @@ def _far_rival(
     is_small = is_small_patch(two_view.evidence.weight, num_satellites)
     found = 0.0
     for search in range(NUM_SEARCHES_OF_PATCH if is_small else 1):
-        found = max(found, rivals.far_rival(two_view.b_from_a, *views, matches, seed + search, min_score))
+        found = max(found, rivals.far_rival(two_view.b_from_a, *views, matches, (seed + search) % NUM_SEEDS, min_score))
         if found > RIVAL_OF_COPIES:
             break
     return found

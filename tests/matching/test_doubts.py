@@ -183,6 +183,13 @@ def test_a_rival_of_a_small_patch_is_sought_more_than_once(monkeypatch: pytest.M
         assert offer.doubts.far_rival == expected
 
 
+def test_the_last_seed_is_followed_by_the_first() -> None:
+    """A rival of a small patch is sought with the seeds that come next, and RANSAC takes none beyond the last."""
+    scene = observe(OBJECT, POSES, noise_px=0.3)
+    views = scene.features[0], scene.intrinsics[0], scene.features[1], scene.intrinsics[1]
+    assert pair_link(ImagePair("a", "b"), views, matches_of(scene, 100), 2**31 - 1, 0.1).link is not None
+
+
 def test_a_second_pose_among_the_matches_is_found_with_its_weight() -> None:
     """Half as many matches say that the camera turned elsewhere."""
     near, far = arc([0, 20, 300])[:2], arc([0, 20, 300])[2]
