@@ -180,6 +180,16 @@ def num_verified(database: pycolmap.Database) -> dict[tuple[int, int], int]:
     return {pycolmap.pair_id_to_image_pair(pair_id): int(count) for pair_id, count in counts}
 
 
+def watermarked(path: Path) -> set[tuple[int, int]]:
+    """Pairs of image ids whose verified matches are nothing but a watermark, as COLMAP found."""
+    import pycolmap
+
+    config = int(pycolmap.TwoViewGeometryConfiguration.WATERMARK)
+    with reading(path) as connection:
+        rows = connection.execute("SELECT pair_id FROM two_view_geometries WHERE config = ?", (config,)).fetchall()
+    return {pycolmap.pair_id_to_image_pair(pair_id) for (pair_id,) in rows}
+
+
 def verified_rows(path: Path, id_a: int, id_b: int) -> tuple[list[int], list[int]]:
     """Key-point rows in two images of their verified matches."""
     import pycolmap

@@ -7,7 +7,7 @@ there. So a rotation is asked for, by the focal length that suits it best.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +36,10 @@ def one_place_groups(database_path: Path, names: Collection[str]) -> list[frozen
     import pycolmap
 
     with pycolmap.Database.open(database_path) as database:
-        groups = connected_components(names, _pairs(database, names))
-        return [group for group in groups if len(group) > 1 and _is_one_place(database, group)]
+        no_scene = databases.watermarked(database_path)  # that a stamp stays where it is says nothing of the camera
+        pairs = {pair: ids for pair, ids in _pairs(database, names).items() if ids not in no_scene}
+        groups = connected_components(names, pairs)
+        return [group for group in groups if len(group) > 1 and _is_one_place(database, _within(pairs, group))]
 
 
 def is_one_place(database_path: Path, names: Collection[str]) -> bool:
@@ -55,8 +57,11 @@ def _pairs(database: pycolmap.Database, names: Collection[str]) -> dict[ImagePai
     }
 
 
-def _is_one_place(database: pycolmap.Database, names: Collection[str]) -> bool:
-    every = list(_pairs(database, names).values())
+def _within(pairs: dict[ImagePair, tuple[int, int]], group: Collection[str]) -> list[tuple[int, int]]:
+    return [ids for pair, ids in pairs.items() if pair.a in group and pair.b in group]
+
+
+def _is_one_place(database: pycolmap.Database, every: Sequence[tuple[int, int]]) -> bool:
     pairs = [every[index] for index in np.linspace(0, len(every) - 1, min(len(every), MAX_PAIRS)).astype(int)]
     num_other = 0
     for ids in pairs:

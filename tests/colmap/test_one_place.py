@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pycolmap
 import pytest
 
 from geometry_scenes import DatabaseOptions, Scene, all_rows, arc, camera, cloud, observe, turn, write_database
@@ -53,3 +54,16 @@ def test_photos_that_no_pair_connects_are_not_judged(tmp_path: Path) -> None:
     path = write_database(tmp_path / "database.db", scene, NAMES, DatabaseOptions(rows=rows))
     assert one_place.one_place_groups(path, NAMES) == [frozenset(NAMES[:2])]
     assert not one_place.is_one_place(path, NAMES[:3])
+
+
+def test_a_stamp_in_one_place_of_all_photos_does_not_make_them_of_one_place(tmp_path: Path) -> None:
+    """COLMAP keeps the pairs that it finds a watermark in among the verified ones."""
+    path, _ = database(tmp_path, BOX, TURN)
+    with pycolmap.Database.open(path) as opened:
+        for other in range(2, 7):
+            found = opened.read_two_view_geometry(1, other)
+            found.config = pycolmap.TwoViewGeometryConfiguration.WATERMARK
+            opened.update_two_view_geometry(1, other, found)
+    assert one_place.one_place_groups(path, NAMES) == [frozenset(NAMES[1:])]
+    assert one_place.is_one_place(path, NAMES[1:])
+    assert not one_place.is_one_place(path, NAMES[:2])
