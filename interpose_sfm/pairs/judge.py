@@ -196,7 +196,7 @@ def _beyond_mending(link: Link, limits: ConsensusOptions, detail: str) -> tuple[
 
     The neighbours of a look-alike look alike, too.
     """
-    if link.doubts.overlay >= MIN_OVERLAY:
+    if is_overlay(link.doubts):
         return (
             LinkVerdict.LOOK_ALIKE,
             f"{detail}, {link.doubts.overlay:.0%} of them at one and the same shift of pixels near the border, as of a "
@@ -228,6 +228,7 @@ def supports(found: JudgedProposal, limits: ConsensusOptions) -> bool:
         and link.doubts.far_rival <= limits.max_rival_proposed
         and net_agreement(link.evidence, link.doubts.silence) >= limits.min_agreement_proposed
         and link.spread_deg <= limits.max_spread_deg
+        and not is_overlay(link.doubts)
         and not is_one_thing(link.doubts, limits)
     )
 
@@ -298,6 +299,11 @@ def is_like_a_copy(link: Link) -> bool:
 def is_small_patch(weight: float, num_satellites: int) -> bool:
     """Whether one patch is all that matches, and little of it is known again."""
     return weight < COPY_WEIGHT and num_satellites <= MAX_SATELLITES
+
+
+def is_overlay(doubts: Doubts) -> bool:
+    """Whether what agrees is burnt into both photos."""
+    return doubts.overlay >= MIN_OVERLAY
 
 
 def _knows_enough(link: Link) -> bool:

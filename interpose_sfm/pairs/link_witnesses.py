@@ -11,7 +11,7 @@ import numpy as np
 
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs.decide import Findings
-from interpose_sfm.pairs.judge import MIN_OVERLAY, is_one_thing, net_agreement
+from interpose_sfm.pairs.judge import MIN_OVERLAY, is_one_thing, is_overlay, net_agreement
 from interpose_sfm.products import PAIR_ALONE, JudgedProposal, Link, LinkDecision, LinkVerdict, PoseChoice
 from interpose_sfm.report import WitnessReport
 
@@ -28,7 +28,9 @@ MEANINGS = {
         "A pose was found, but too much of what was matched speaks against it, or is missing in the other photo."
     ),
     LinkVerdict.POSSIBLE: "The pose may be right; a third photo that sees what both see would settle it.",
-    LinkVerdict.LOOK_ALIKE: "One thing matches and nothing around it does: probably two things that look alike.",
+    LinkVerdict.LOOK_ALIKE: (
+        "One thing matches and nothing around it does: probably two things that look alike, or a stamp on both photos."
+    ),
     LinkVerdict.UNSURE_POSE: "The photos may belong together, but the pose is not known well enough to be used.",
     LinkVerdict.RIVAL: "The photos' own matches prefer another pose to the one that was proposed.",
     LinkVerdict.UNSEEN: "The photos have too little in common to check the pose that was proposed for them.",
@@ -81,7 +83,8 @@ def _of_link(link: Link, findings: Findings, limits: ConsensusOptions) -> list[W
     if is_of_pixels:  # of a link that only a clip carries nobody asked them
         most = limits.max_rival_proposed if is_proposed else limits.max_far_rival
         found.append(_at_most("what another pose explains", doubts.far_rival, most, SHARE))
-        found.append(_at_most("burnt into both photos", doubts.overlay, MIN_OVERLAY, SHARE))
+        burnt_in = "burnt into both photos", doubts.overlay, MIN_OVERLAY, False, SHARE, not is_overlay(doubts)
+        found.append(WitnessReport(*burnt_in))
         one_thing = is_one_thing(doubts, limits)
         silence = "counts where one patch matches and nothing around it"
         found.append(

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.matching import agreement, given_pose, rivals, silence, verification
+from interpose_sfm.matching import agreement, given_pose, overlays, rivals, silence, verification
 from interpose_sfm.pairs.judge import turn_between_deg
 from interpose_sfm.products import (
     Doubts,
@@ -73,8 +73,8 @@ def judge_proposals(
         evidence = _evidence(pose, views, matches, seen, num_tests, min_score)
         link, doubts = _link(proposal, pose, views, matches, seen, evidence), Doubts(far_rival=rival)
         if rival < HOPELESS and evidence.num_inliers > agreement.POSE_FREEDOM:
+            doubts = _doubts(link, views, matches, rival, seed, min_score)
             link = _with_guided(link, views, matches, seen)
-            doubts = _doubts(pose, views, matches, rival, seed, min_score)
         surprise = given_pose.surprise(proposal.b_from_a, seen, float(len(proposals)))
         judged.append(JudgedProposal(replace(link, doubts=doubts), num_tests, surprise, rival_surprise, own.link))
     return tuple(judged)
@@ -191,7 +191,14 @@ def _with_guided(link: Link, views: Views, matches: Matches, seen: given_pose.Si
     )
 
 
-def _doubts(pose: Pose, views: Views, matches: Matches, rival: float, seed: int, min_score: float) -> Doubts:
-    heard = silence.listen(pose, *views, matches.above(min_score).indices)
-    far_rival = rivals.far_rival(pose, *views, matches, seed, min_score)
-    return Doubts(max(rival, far_rival), heard.silence_a, heard.silence_b, heard.num_satellites, heard.whisper)
+def _doubts(link: Link, views: Views, matches: Matches, rival: float, seed: int, min_score: float) -> Doubts:
+    heard = silence.listen(link.b_from_a, *views, matches.above(min_score).indices)
+    far_rival = rivals.far_rival(link.b_from_a, *views, matches, seed, min_score)
+    return Doubts(
+        max(rival, far_rival),
+        heard.silence_a,
+        heard.silence_b,
+        heard.num_satellites,
+        heard.whisper,
+        overlays.overlay_share(views[0], link.points_a_px, views[2], link.points_b_px),
+    )

@@ -11,6 +11,7 @@ import pytest
 from geometry_scenes import evidence
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs.decide import Findings, decide
+from interpose_sfm.pairs.judge import MIN_OVERLAY
 from interpose_sfm.pairs.link_witnesses import MEANINGS, link_witnesses
 from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.pairs.reporting import MAX_SHOWN_MATCHES, pair_report
@@ -77,6 +78,7 @@ def test_a_believed_link_has_no_witness_against_it() -> None:
         ({"spread_deg": 12.0}, "spread of the pose", LinkVerdict.UNSURE_POSE),
         ({"doubts": Doubts(far_rival=0.95)}, "what another pose explains", LinkVerdict.POSSIBLE),
         ({"doubts": Doubts(silence_a=0.2, silence_b=0.2)}, "missing in the other photo", LinkVerdict.LOOK_ALIKE),
+        ({"doubts": Doubts(overlay=MIN_OVERLAY)}, "burnt into both photos", LinkVerdict.LOOK_ALIKE),
     ],
 )
 def test_what_a_link_is_refused_for_speaks_against_it(

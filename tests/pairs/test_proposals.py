@@ -16,6 +16,7 @@ from interpose_sfm.products import (
     ChoiceReason,
     Doubts,
     Evidence,
+    Features,
     ImagePair,
     JudgedProposal,
     LinkVerdict,
@@ -111,6 +112,34 @@ def test_photos_without_a_match_leave_a_proposal_unseen() -> None:
     found = held_against(seen, nothing, seen.b_from_a(0, 1))[0]
     assert verdict(found) is LinkVerdict.UNSEEN
     assert len(found.link.points_a_px) == 0
+
+
+def stamped(*, shift_px: tuple[float, float] = (0.0, 0.0)) -> tuple[Scene, Matches]:
+    """Dark photos, which show nothing but a stamp in a corner of both."""
+    seen = scene()
+    intrinsics = seen.intrinsics[0]
+    random = np.random.default_rng(0)
+    corner_px = np.array([intrinsics.width_px, intrinsics.height_px])
+    points_px = corner_px - random.uniform([4.0, 4.0], 0.1 * corner_px, (60, 2))
+    both = [points_px, points_px + shift_px + random.normal(0, 0.2, points_px.shape)]
+    features = tuple(
+        Features(in_it, of_photo.descriptors[:60], of_photo.scores[:60], of_photo.size_px)
+        for of_photo, in_it in zip(seen.features, both, strict=True)
+    )
+    rows = np.arange(60, dtype=np.uint32)
+    return replace(seen, features=features), Matches(np.stack([rows, rows], 1), np.full(60, 0.9, np.float32))
+
+
+@pytest.mark.parametrize("shift_px", [(0.0, 0.0), (3.0, -2.0)])
+def test_what_is_burnt_into_both_photos_bears_no_proposal_out(shift_px: tuple[float, float]) -> None:
+    """A stamp in one place of both agrees with any direction of a proposal that hardly turns."""
+    seen, matches = stamped(shift_px=shift_px)
+    for direction in np.eye(3):
+        (found,) = held_against(seen, matches, Pose(np.eye(3), direction))
+        assert found.link.evidence.num_inliers > LIMITS.min_inliers
+        assert found.link.doubts.overlay == 1.0
+        assert verdict(found) is not LinkVerdict.ACCEPTED
+        assert not supports(found, LIMITS)
 
 
 def test_the_search_follows_the_spread_within_bounds() -> None:
