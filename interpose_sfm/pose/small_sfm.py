@@ -118,10 +118,11 @@ def _initialise(
             mapper.triangulate_image(triangulation, image_id)
         if model.num_points3D() >= MIN_POINTS:
             return True
+        counted = mapper.observation_manager  # which the mapper trusts: the model itself would not tell it
         for image_id in (i + 1, j + 1):
-            model.deregister_frame(model.image(image_id).frame_id)
+            counted.deregister_frame(model.image(image_id).frame_id)
         for point_id in list(model.point3D_ids()):
-            model.delete_point3D(point_id)
+            counted.delete_point3D(point_id)
     return False
 
 

@@ -515,6 +515,26 @@ def test_the_small_reconstruction_places_what_connects() -> None:
         assert max(pose_error_deg(poses[view], bench.scene.b_from_a(0, view))) < 1.0
 
 
+def test_a_start_that_fails_leaves_nothing_behind() -> None:
+    """The pair that seems best starts with too few points, then another one does, which sees its points as well."""
+    bench = arc_bench((0, 14, 28))
+    true = bench.scene.matches(0, 1)
+    edges = {}
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        matches, (a, b) = bench.scene.matches(i, j), (bench.scene.features[i], bench.scene.features[j])
+        edges[i, j] = matches, verification.verify(a, camera(), b, camera(), matches, 0)
+    rows = true.indices[:18].copy()
+    rows[10:, 1] = np.roll(rows[10:, 1], 3)  # hardly any of these gives a point
+    few, verified = Matches(rows, true.scores[:18]), edges[0, 1][1]
+    best = replace(verified.evidence, num_inliers=10_000)
+    edges[0, 1] = few, replace(verified, inliers=np.arange(18, dtype=np.uint32), evidence=best)
+    model = reconstruct_views(bench.scene.features, bench.scene.intrinsics, edges, seed=0)
+    assert model is not None
+    for view, pose in enumerate(poses_from_first(model, 3)):
+        assert pose is not None
+        assert view == 0 or max(pose_error_deg(pose, bench.scene.b_from_a(0, view))) < 1.0
+
+
 def test_without_a_first_view_there_are_no_poses_from_it() -> None:
     poses = small_model(arc_bench(), [(2, 3), (2, 4), (3, 4)])
     assert poses == (None,) * 5
