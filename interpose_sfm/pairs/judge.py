@@ -198,7 +198,7 @@ def _beyond_mending(link: Link, limits: ConsensusOptions, detail: str) -> tuple[
     """
     if is_overlay(link.doubts):
         return (
-            LinkVerdict.LOOK_ALIKE,
+            LinkVerdict.OVERLAY,
             f"{detail}, {link.doubts.overlay:.0%} of them at one and the same shift of pixels near the border, as of a "
             "stamp or a logo",
         )

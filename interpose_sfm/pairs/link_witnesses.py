@@ -28,9 +28,8 @@ MEANINGS = {
         "A pose was found, but too much of what was matched speaks against it, or is missing in the other photo."
     ),
     LinkVerdict.POSSIBLE: "The pose may be right; a third photo that sees what both see would settle it.",
-    LinkVerdict.LOOK_ALIKE: (
-        "One thing matches and nothing around it does: probably two things that look alike, or a stamp on both photos."
-    ),
+    LinkVerdict.LOOK_ALIKE: "One thing matches and nothing around it does: probably two things that look alike.",
+    LinkVerdict.OVERLAY: "A stamp, a logo or a frame matches, and nothing of what the photos show.",
     LinkVerdict.UNSURE_POSE: "The photos may belong together, but the pose is not known well enough to be used.",
     LinkVerdict.RIVAL: "The photos' own matches prefer another pose to the one that was proposed.",
     LinkVerdict.UNSEEN: "The photos have too little in common to check the pose that was proposed for them.",

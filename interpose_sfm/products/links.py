@@ -25,6 +25,7 @@ class LinkVerdict(StrEnum):
     LOW_AGREEMENT = "too many matches contradict the pose"
     POSSIBLE = "possible, but not sure unless other photos confirm it"
     LOOK_ALIKE = "one thing matches, and the photos share nothing around it"
+    OVERLAY = "what matches is burnt into both photos"
     UNSURE_POSE = "pose is too uncertain"
     RIVAL = "another pose explains more of the matches"
     UNSEEN = "the photos show too little in common to judge the pose"

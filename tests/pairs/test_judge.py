@@ -142,13 +142,13 @@ def test_one_patch_is_no_sure_near_miss() -> None:
 def test_what_is_burnt_into_both_photos_links_nothing() -> None:
     """Nor does it tell that they were taken from one place, where it lies in one place of both."""
     stamped = Doubts(overlay=MIN_OVERLAY, num_satellites=50)
-    assert doubted(stamped) is LinkVerdict.LOOK_ALIKE
+    assert doubted(stamped) is LinkVerdict.OVERLAY
     assert doubted(replace(stamped, overlay=MIN_OVERLAY - EPSILON)) is ACCEPTED
     still = link("a", "b", Pose(np.eye(3), np.zeros(3)))
     assert judged(still) is LinkVerdict.ROTATION_ONLY
-    for doubts in (stamped, SILENT):
+    for doubts, expected in ((stamped, LinkVerdict.OVERLAY), (SILENT, LinkVerdict.LOOK_ALIKE)):
         verdict, detail = judge(replace(still, doubts=doubts), OPTIONS)
-        assert verdict is LinkVerdict.LOOK_ALIKE, detail
+        assert verdict is expected, detail
 
 
 # ---------------------------------------------------------------- evidence

@@ -78,7 +78,7 @@ def test_a_believed_link_has_no_witness_against_it() -> None:
         ({"spread_deg": 12.0}, "spread of the pose", LinkVerdict.UNSURE_POSE),
         ({"doubts": Doubts(far_rival=0.95)}, "what another pose explains", LinkVerdict.POSSIBLE),
         ({"doubts": Doubts(silence_a=0.2, silence_b=0.2)}, "missing in the other photo", LinkVerdict.LOOK_ALIKE),
-        ({"doubts": Doubts(overlay=MIN_OVERLAY)}, "burnt into both photos", LinkVerdict.LOOK_ALIKE),
+        ({"doubts": Doubts(overlay=MIN_OVERLAY)}, "burnt into both photos", LinkVerdict.OVERLAY),
     ],
 )
 def test_what_a_link_is_refused_for_speaks_against_it(
