@@ -111,6 +111,8 @@ class Doubts:
 
     Attributes:
         far_rival: Confidence of the matches that agree with the best pose that is turned far from this one / `weight`.
+        copy_rival: The same of a pose that is turned so far as another copy of a print turns it; asked of small patches
+            only.
         silence_a, silence_b: Share of the key points of either photo that lie away from all agreeing matches although
             the pose puts them into the other photo.
         num_satellites: Agreeing matches outside of the one largest patch of them, the lower of both photos.
@@ -125,6 +127,7 @@ class Doubts:
     num_satellites: int = 0
     whisper: float = 0.0
     overlay: float = 0.0
+    copy_rival: float = 0.0
 
     @property
     def silence(self) -> float:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from geometry_scenes import Scene, arc, camera, cloud, observe
-from interpose_sfm import geometry
 from interpose_sfm.matching import rivals, silence
 from interpose_sfm.matching.silence import Silence
 from interpose_sfm.options import ConsensusOptions
@@ -158,6 +157,28 @@ def test_both_orders_say_the_same() -> None:
 # ---------------------------------------------------------------- rivals
 
 
+def two_in_one(
+    near: Sequence[Pose], far: Pose, score: float = 0.9, num: int = 160, aside: float = 0.0
+) -> tuple[Scene, Scene, Matches]:
+    """A scene; the same with key points of another one, which the second photo sees from elsewhere; matches of both."""
+    one, two = (cloud(seed, 300, (1.5, 1.5, 1.5), (x, 0.0, 0.0)) for seed, x in ((0, -aside), (1, aside)))
+    true, other = observe(one, near, noise_px=0.3), observe(two, [near[0], far], noise_px=0.3)
+    features = tuple(
+        Features(
+            np.concatenate([true.features[view].keypoints_px, other.features[view].keypoints_px]),
+            np.concatenate([true.features[view].descriptors, other.features[view].descriptors]),
+            np.concatenate([true.features[view].scores, other.features[view].scores]),
+            true.features[view].size_px,
+        )
+        for view in (0, 1)
+    )
+    first, second = true.matches(0, 1, limit=num), other.matches(0, 1, limit=80)
+    moved = second.indices + np.array([[len(f.keypoints_px) for f in true.features]], np.uint32)
+    scores = np.concatenate([first.scores, np.full(80, score, np.float32)])
+    matches = Matches(np.concatenate([first.indices, moved.astype(np.uint32)]), scores)
+    return true, replace(true, features=features), matches
+
+
 def rival_of(scene: Scene, matches: Matches, pose: Pose) -> float:
     views = scene.features[0], scene.intrinsics[0], scene.features[1], scene.intrinsics[1]
     return rivals.far_rival(pose, *views, matches, 0, 0.1)
@@ -169,45 +190,38 @@ def test_a_scene_with_depth_leaves_no_far_rival() -> None:
         assert rival_of(scene, scene.matches(0, 1), scene.b_from_a(0, 1)) < 0.3
 
 
-def test_a_rival_of_a_small_patch_is_sought_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One search among few matches may miss what the next one finds; where much matches one suffices."""
-    found = {0: 0.1, 1: 0.0, 2: 0.8}
-    monkeypatch.setattr(rivals, "far_rival", lambda *given: found[given[-2]])
+def test_only_a_small_patch_is_asked_whether_it_is_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "copy_rival", lambda *given: 0.8)
     scene = observe(OBJECT, POSES, noise_px=0.3)
     views = scene.features[0], scene.intrinsics[0], scene.features[1], scene.intrinsics[1]
-    for number, expected in ((100, 0.8), (250, 0.1)):
+    for number, expected in ((100, 0.8), (250, 0.0)):
         offer = pair_link(ImagePair("a", "b"), views, matches_of(scene, number), 0, 0.1).link
         assert offer is not None
         assert offer.doubts.num_satellites <= MAX_SATELLITES
-        assert (offer.evidence.weight < COPY_WEIGHT) is (expected > 0.5)
-        assert offer.doubts.far_rival == expected
+        assert (offer.evidence.weight < COPY_WEIGHT) is (expected > 0.0)
+        assert offer.doubts.copy_rival == expected
 
 
-def test_the_last_seed_is_followed_by_the_first() -> None:
-    """A rival of a small patch is sought with the seeds that come next, and RANSAC takes none beyond the last."""
+def test_the_last_seed_serves_as_well() -> None:
     scene = observe(OBJECT, POSES, noise_px=0.3)
     views = scene.features[0], scene.intrinsics[0], scene.features[1], scene.intrinsics[1]
     assert pair_link(ImagePair("a", "b"), views, matches_of(scene, 100), 2**31 - 1, 0.1).link is not None
 
 
+@pytest.mark.parametrize(("turned_deg", "low", "high"), [(100, 0.7, 0.9), (50, 0.0, 0.4)])
+def test_a_copy_turns_its_pose_far(turned_deg: float, low: float, high: float) -> None:
+    """Nearly as many matches agree with another pose; one that a small patch itself leaves open turns less."""
+    near, far = arc([0, 20, 20 + turned_deg])[:2], arc([0, 20, 20 + turned_deg])[2]
+    true, both, matches = two_in_one(near, far, num=100, aside=1.6)
+    views = both.features[0], both.intrinsics[0], both.features[1], both.intrinsics[1]
+    pose = true.b_from_a(0, 1)
+    assert low <= rivals.copy_rival(pose, *views, matches, 0, 0.1, 9.0) <= high
+    assert rivals.copy_rival(pose, *views, matches.above(0.95), 0, 0.1, 9.0) == 0.0  # there are none
+
+
 def test_a_second_pose_among_the_matches_is_found_with_its_weight() -> None:
     """Half as many matches say that the camera turned elsewhere."""
     near, far = arc([0, 20, 300])[:2], arc([0, 20, 300])[2]
-    true, other = observe(cloud(0, 300), near, noise_px=0.3), observe(cloud(1, 300), [near[0], far], noise_px=0.3)
-    features = tuple(
-        Features(
-            np.concatenate([true.features[view].keypoints_px, other.features[view].keypoints_px]),
-            np.concatenate([true.features[view].descriptors, other.features[view].descriptors]),
-            np.concatenate([true.features[view].scores, other.features[view].scores]),
-            true.features[view].size_px,
-        )
-        for view in (0, 1)
-    )
-    both = replace(true, features=features)
-    first, second = true.matches(0, 1, limit=160), other.matches(0, 1, limit=80)
-    moved = second.indices + np.array([[len(f.keypoints_px) for f in true.features]], np.uint32)
     for score, low, high in ((0.9, 0.45, 0.65), (0.3, 0.13, 0.3), (0.05, 0.0, 0.3)):
-        scores = np.concatenate([first.scores, np.full(80, score, np.float32)])
-        matches = Matches(np.concatenate([first.indices, moved.astype(np.uint32)]), scores)
+        true, both, matches = two_in_one(near, far, score)
         assert low <= rival_of(both, matches, true.b_from_a(0, 1)) <= high
-    assert float(geometry.rotation_angle_deg(true.b_from_a(0, 1).rotation @ other.b_from_a(0, 1).rotation.T)) > 45

@@ -97,7 +97,7 @@ def test_whoever_walks_forward_sees_another_scale_and_may_hesitate() -> None:
     assert judged(link("a", "b", turned.inverse(), found)) is POSSIBLE
 
 
-COPY = Doubts(far_rival=RIVAL_OF_COPIES + EPSILON, num_satellites=MAX_SATELLITES)
+COPY = Doubts(copy_rival=RIVAL_OF_COPIES + EPSILON, num_satellites=MAX_SATELLITES)
 COPIED = {"agreement": SURE_AGREEMENT - EPSILON, "share": SURE_SHARE - EPSILON}
 
 
@@ -110,8 +110,8 @@ def test_one_patch_that_a_rival_contradicts_may_be_a_print_that_repeats() -> Non
     found = evidence(**COPIED)  # type: ignore[arg-type]
     verdict, detail = judge(replace(link("a", "b", SIDEWAYS, found), doubts=COPY), OPTIONS)
     assert verdict is POSSIBLE
-    assert "in one patch, as of a pattern that repeats: a pose turned far away explains 40.0001%" in detail
-    assert copied(found, replace(COPY, far_rival=RIVAL_OF_COPIES)) is ACCEPTED
+    assert "in one patch, as of a pattern that repeats: a pose turned far away explains 70.0001%" in detail
+    assert copied(found, replace(COPY, copy_rival=RIVAL_OF_COPIES)) is ACCEPTED
     assert copied(found, replace(COPY, num_satellites=MAX_SATELLITES + 1)) is ACCEPTED
 
 
