@@ -19,6 +19,7 @@ from interpose_sfm.pairs.judge import (
     NEAR_DEG,
     NOTHING_MISSING,
     RIVAL_OF_COPIES,
+    RIVAL_OF_PATCH,
     SURE_AGREEMENT,
     SURE_SHARE,
     SURE_WEIGHT,
@@ -113,6 +114,18 @@ def test_one_patch_that_a_rival_contradicts_may_be_a_print_that_repeats() -> Non
     assert "in one patch, as of a pattern that repeats: a pose turned far away explains 70.0001%" in detail
     assert copied(found, replace(COPY, copy_rival=RIVAL_OF_COPIES)) is ACCEPTED
     assert copied(found, replace(COPY, num_satellites=MAX_SATELLITES + 1)) is ACCEPTED
+
+
+def test_a_light_patch_with_any_far_rival_needs_third_photos() -> None:
+    """As of the two sides of a can with one label, whose poses may be turned less."""
+    found = replace(evidence(**COPIED), weight=SURE_WEIGHT - EPSILON)  # type: ignore[arg-type]
+    rivalled = Doubts(far_rival=RIVAL_OF_PATCH + EPSILON, num_satellites=MAX_SATELLITES)
+    verdict, detail = judge(replace(link("a", "b", SIDEWAYS, found), doubts=rivalled), OPTIONS)
+    assert verdict is POSSIBLE
+    assert "a pose turned far away explains 40.0001%" in detail
+    assert copied(found, replace(rivalled, far_rival=RIVAL_OF_PATCH)) is ACCEPTED
+    assert copied(found, replace(rivalled, num_satellites=MAX_SATELLITES + 1)) is ACCEPTED
+    assert copied(replace(found, weight=SURE_WEIGHT), rivalled) is ACCEPTED
 
 
 def test_nearly_all_may_agree_with_a_copy() -> None:
