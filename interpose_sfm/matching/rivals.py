@@ -6,12 +6,12 @@ is not known: planes and small parts of the picture leave it open.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.matching import agreement, verification
+from interpose_sfm.matching import agreement, given_pose, verification
 from interpose_sfm.products import Features, FloatArray, Intrinsics, Matches, Pose
 
 FAR_DEG = 15.0  # poses that differ by more are rivals, not variants of one another
@@ -44,29 +44,11 @@ def far_rival(
         seed: Of RANSAC.
         min_score: Matches with a lower score propose no pose.
     """
-    points_a_px = features_a.keypoints_px[matches.indices[:, 0]]
-    points_b_px = features_b.keypoints_px[matches.indices[:, 1]]
-    rays_a, rays_b = geometry.unit_rays(points_a_px, intrinsics_a), geometry.unit_rays(points_b_px, intrinsics_b)
-    within_rad = agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b)
-    scores = matches.scores.astype(np.float64)
-
-    def weight(pose: Pose) -> float:
-        return float(scores[agreement.agree(pose, rays_a, rays_b, within_rad).mask].sum())
-
-    own = agreement.agree(b_from_a, rays_a, rays_b, within_rad).mask
-    rivals = [
-        weight(pose)
-        for rows, trials in _parts(points_a_px, own, matches.scores >= min_score)
-        if len(rows) >= MIN_PROPOSING
-        and (
-            pose := verification.pose_from_points(
-                points_a_px[rows], intrinsics_a, points_b_px[rows], intrinsics_b, seed, trials
-            )
-        )
-        is not None
-        and float(geometry.rotation_angle_deg(pose.rotation @ b_from_a.rotation.T)) > FAR_DEG
-    ]
-    return max(rivals, default=0.0) / max(float(scores[own].sum()), 1e-9)
+    views = features_a, intrinsics_a, features_b, intrinsics_b
+    seen = given_pose.sight(*views, matches)
+    own = agreement.agree(b_from_a, seen.rays_a, seen.rays_b, seen.within_rad).mask
+    parts = _parts(features_a.keypoints_px[matches.indices[:, 0]], own, matches.scores >= min_score)
+    return max(_explained(b_from_a, FAR_DEG, parts, views, matches, seen, seed), default=0.0)
 
 
 def copy_rival(
@@ -91,35 +73,56 @@ def copy_rival(
         min_score: Matches with a lower score propose no pose.
         enough: The search ends with a rival that explains more.
     """
-    points_a_px = features_a.keypoints_px[matches.indices[:, 0]]
-    points_b_px = features_b.keypoints_px[matches.indices[:, 1]]
-    rays_a, rays_b = geometry.unit_rays(points_a_px, intrinsics_a), geometry.unit_rays(points_b_px, intrinsics_b)
-    within_rad = agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b)
-    scores = matches.scores.astype(np.float64)
-    own = float(scores[agreement.agree(b_from_a, rays_a, rays_b, within_rad).mask].sum())
+    views = features_a, intrinsics_a, features_b, intrinsics_b
+    seen = given_pose.sight(*views, matches)
     counted = np.flatnonzero(matches.scores >= min_score)
+    parts = _neighbourhoods(features_a.keypoints_px[matches.indices[:, 0]], counted, seed)
     best = 0.0
-    for rows in _neighbourhoods(points_a_px, counted, seed):
-        points = points_a_px[rows], intrinsics_a, points_b_px[rows], intrinsics_b
-        pose = verification.pose_from_points(*points, seed, TRIALS_ON_NEIGHBOURHOOD)
-        if pose is None or float(geometry.rotation_angle_deg(pose.rotation @ b_from_a.rotation.T)) <= COPY_DEG:
-            continue
-        agrees = agreement.agree(pose, rays_a, rays_b, within_rad).mask
-        best = max(best, float(scores[agrees].sum()) / max(own, 1e-9))
+    for explained in _explained(b_from_a, COPY_DEG, parts, views, matches, seen, seed):
+        best = max(best, explained)
         if best > enough:
             break
     return best
 
 
-def _neighbourhoods(points_px: FloatArray, counted: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Rows of matches that lie next to one another, up to half of those that count."""
+def _explained(
+    b_from_a: Pose,
+    least_deg: float,
+    parts: Iterable[tuple[np.ndarray, int]],
+    views: tuple[Features, Intrinsics, Features, Intrinsics],
+    matches: Matches,
+    seen: given_pose.Sight,
+    seed: int,
+) -> Iterator[float]:
+    """What poses that are turned by more than an angle explain / what this one does.
+
+    Args:
+        b_from_a: This pose.
+        least_deg: The angle.
+        parts: Rows of matches that may propose a pose, and RANSAC's trials on them.
+        views: Features and camera of each photo.
+        matches, seen: What poses are held against.
+        seed: Of RANSAC.
+    """
+    own = max(seen.weight(b_from_a), 1e-9)
+    for rows, trials in parts:
+        if len(rows) < MIN_PROPOSING:
+            continue
+        points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, rows.astype(np.uint32))
+        pose = verification.pose_from_points(points_a_px, views[1], points_b_px, views[3], seed, trials)
+        if pose is not None and float(geometry.rotation_angle_deg(pose.rotation @ b_from_a.rotation.T)) > least_deg:
+            yield seen.weight(pose) / own
+
+
+def _neighbourhoods(points_px: FloatArray, counted: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows of matches that lie next to one another, up to half of those that count, and RANSAC's trials on them."""
     if len(counted) < MIN_PROPOSING:
         return
     rng = np.random.default_rng(seed)
     for _ in range(NUM_NEIGHBOURHOODS):
         away_px = np.linalg.norm(points_px[counted] - points_px[rng.choice(counted)], axis=1)
         number = int(rng.integers(MIN_PROPOSING, max(MIN_PROPOSING, len(counted) // 2) + 1))
-        yield counted[np.argsort(away_px, kind="stable")[:number]]
+        yield counted[np.argsort(away_px, kind="stable")[:number]], TRIALS_ON_NEIGHBOURHOOD
 
 
 def _parts(points_px: FloatArray, own: np.ndarray, is_counted: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:

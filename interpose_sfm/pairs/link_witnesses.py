@@ -82,8 +82,8 @@ def _of_link(link: Link, findings: Findings, limits: ConsensusOptions) -> list[W
     if is_of_pixels:  # of a link that only a clip carries nobody asked them
         most = limits.max_rival_proposed if is_proposed else limits.max_far_rival
         found.append(_at_most("what another pose explains", doubts.far_rival, most, SHARE))
-        burnt_in = "burnt into both photos", doubts.overlay, MIN_OVERLAY, False, SHARE, not is_overlay(doubts)
-        found.append(WitnessReport(*burnt_in))
+        holds = not is_overlay(doubts)  # at the limit, too
+        found.append(WitnessReport("burnt into both photos", doubts.overlay, MIN_OVERLAY, False, SHARE, holds))
         one_thing = is_one_thing(doubts, limits)
         silence = "counts where one patch matches and nothing around it"
         found.append(

@@ -73,7 +73,8 @@ def judge_proposals(
         evidence = _evidence(pose, views, matches, seen, num_tests, min_score)
         link, doubts = _link(proposal, pose, views, matches, seen, evidence), Doubts(far_rival=rival)
         if rival < HOPELESS and evidence.num_inliers > agreement.POSE_FREEDOM:
-            doubts = _doubts(link, views, matches, rival, seed, min_score)
+            doubts = doubts_of(link, views, matches, seed, min_score)
+            doubts = replace(doubts, far_rival=max(rival, doubts.far_rival))
             link = _with_guided(link, views, matches, seen)
         surprise = given_pose.surprise(proposal.b_from_a, seen, float(len(proposals)))
         judged.append(JudgedProposal(replace(link, doubts=doubts), num_tests, surprise, rival_surprise, own.link))
@@ -191,11 +192,11 @@ def _with_guided(link: Link, views: Views, matches: Matches, seen: given_pose.Si
     )
 
 
-def _doubts(link: Link, views: Views, matches: Matches, rival: float, seed: int, min_score: float) -> Doubts:
+def doubts_of(link: Link, views: Views, matches: Matches, seed: int, min_score: float) -> Doubts:
+    """What the matches and the features of two photos say against a link whose points agree with its pose."""
     heard = silence.listen(link.b_from_a, *views, matches.above(min_score).indices)
-    far_rival = rivals.far_rival(link.b_from_a, *views, matches, seed, min_score)
     return Doubts(
-        max(rival, far_rival),
+        rivals.far_rival(link.b_from_a, *views, matches, seed, min_score),
         heard.silence_a,
         heard.silence_b,
         heard.num_satellites,

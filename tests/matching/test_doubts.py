@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from geometry_scenes import Scene, arc, camera, cloud, observe
+from interpose_sfm import geometry
 from interpose_sfm.matching import rivals, silence
 from interpose_sfm.matching.silence import Silence
 from interpose_sfm.options import ConsensusOptions
@@ -158,10 +159,10 @@ def test_both_orders_say_the_same() -> None:
 
 
 def two_in_one(
-    near: Sequence[Pose], far: Pose, score: float = 0.9, num: int = 160, aside: float = 0.0
+    near: Sequence[Pose], far: Pose, score: float = 0.9, num: int = 160, width: float = 2.5, aside: float = 0.0
 ) -> tuple[Scene, Scene, Matches]:
     """A scene; the same with key points of another one, which the second photo sees from elsewhere; matches of both."""
-    one, two = (cloud(seed, 300, (1.5, 1.5, 1.5), (x, 0.0, 0.0)) for seed, x in ((0, -aside), (1, aside)))
+    one, two = (cloud(seed, 300, (width, 1.5, 1.5), (x, 0.0, 0.0)) for seed, x in ((0, -aside), (1, aside)))
     true, other = observe(one, near, noise_px=0.3), observe(two, [near[0], far], noise_px=0.3)
     features = tuple(
         Features(
@@ -176,6 +177,7 @@ def two_in_one(
     moved = second.indices + np.array([[len(f.keypoints_px) for f in true.features]], np.uint32)
     scores = np.concatenate([first.scores, np.full(80, score, np.float32)])
     matches = Matches(np.concatenate([first.indices, moved.astype(np.uint32)]), scores)
+    assert float(geometry.rotation_angle_deg(true.b_from_a(0, 1).rotation @ other.b_from_a(0, 1).rotation.T)) > 45
     return true, replace(true, features=features), matches
 
 
@@ -212,7 +214,7 @@ def test_the_last_seed_serves_as_well() -> None:
 def test_a_copy_turns_its_pose_far(turned_deg: float, low: float, high: float) -> None:
     """Nearly as many matches agree with another pose; one that a small patch itself leaves open turns less."""
     near, far = arc([0, 20, 20 + turned_deg])[:2], arc([0, 20, 20 + turned_deg])[2]
-    true, both, matches = two_in_one(near, far, num=100, aside=1.6)
+    true, both, matches = two_in_one(near, far, num=100, width=1.5, aside=1.6)
     views = both.features[0], both.intrinsics[0], both.features[1], both.intrinsics[1]
     pose = true.b_from_a(0, 1)
     assert low <= rivals.copy_rival(pose, *views, matches, 0, 0.1, 9.0) <= high
