@@ -25,7 +25,8 @@ from subset_tables import SubsetTable
 CLOSING = """\
 The poses of buddha are calibrated, those of reichstag published; lund's are those of a model of COLMAP's own, good to
 some 5 degrees, and kermit's those of plain COLMAP's model of all photos, so that nothing can be better than `plain`
-there. art has no known poses. Subsets without a row have not been run."""
+there. art has no known poses. Plain COLMAP draws one of several models of reichstag_s1 from run to run of one seed, and
+so does the base stage: AUC@30 was 91.1, 91.6 or 92.3 in runs of either way. Subsets without a row have not been run."""
 
 TABLE = SubsetTable(
     script=Path(__file__).resolve(),
