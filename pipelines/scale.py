@@ -7,21 +7,21 @@ measured stays in ``docs/results/scale.json``, from which ``docs/results/scale.m
   within a place counts as true neighbours; which share of it order, retrieval and both find.
 * ``recall``: the same of a rendered town, whose true neighbours are known, by retrieval alone.
 * ``town``: the town reconstructed by plain pycolmap with every pair and with the same vocabulary tree, and by this
-  package with bounded pairs, each in a process of its own.
+  package with bounded pairs, each in a process of its own; on a walk with gaps at the corners, or without.
 * ``together``: five real places in one folder, names shuffled, reconstructed with pairs by retrieval: which photos are
   in one model, and which links across places are believed.
 * ``engines``: a subset of castle-P30 with every engine, a worker killed, and two drivers on one store.
-* ``corners``: how many true pairs of the town lead from one side of a block to the next.
 * ``memory``: learned features and matches of as many photos, of random numbers, through the cache of a run; and what
   the libraries and networks of learned matching take.
 
 Usage: python pipelines/scale.py --parts PART ... [--data DIR] [--work DIR] [--photos N ...] [--width PX]
-                                 [--ways WAY ...]
+                                 [--ways WAY ...] [--walks WALK ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -36,10 +36,11 @@ import scale_town
 from interpose_sfm.report import versions
 from interpose_sfm.retrieval.vocabulary import MAX_FEATURES
 from scale_recall import SEED, Figures
+from town import CORNER_DEG
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "scale.md"
-PARTS = ("places", "recall", "town", "together", "engines", "corners", "memory")
+PARTS = ("places", "recall", "town", "together", "engines", "memory")
 
 
 def document(figures: Figures) -> str:
@@ -55,7 +56,6 @@ def document(figures: Figures) -> str:
     parts += map(scale_recall.told_recall, figures.get("recall", {}).values())
     if "town" in figures:
         parts.append(scale_town.told_town(list(figures["town"].values())))
-    parts += map(scale_town.told_corners, figures.get("corners", {}).values())
     if "together" in figures:
         parts.append(scale_together.told_together(figures["together"]))
     if "engines" in figures:
@@ -69,9 +69,12 @@ def document(figures: Figures) -> str:
 
 def not_run(figures: Figures) -> str:
     """What the script offers and nobody has measured."""
-    done = {(row["photos"], row["way"]) for row in figures.get("town", {}).values()}
-    lacking = [f"{way} at {n}" for n in (100, 300, 1000) for way in scale_town.WAYS if (n, way) not in done]
-    lacking = [text for text in lacking if text != "exhaustive at 1000"]  # half a million pairs, too many to wait for
+    done = {(row["photos"], row["walk"], row["way"]) for row in figures.get("town", {}).values()}
+    sizes = (100, 300, 1000)
+    asked = [(n, "gaps", way) for n in sizes for way in scale_town.WAYS]
+    asked.remove((1000, "gaps", "exhaustive"))  # half a million pairs, too many to wait for
+    asked += [(n, "closed", way) for n in sizes for way in ("tree", "ours")]
+    lacking = [f"{way} at {n}, {walk}" for n, walk, way in asked if (n, walk, way) not in done]
     town = f"The town reconstructed by: {', '.join(lacking) or 'nothing is lacking'}."
     if "together" in figures:
         return town
@@ -79,6 +82,14 @@ def not_run(figures: Figures) -> str:
         f"{town} The real places were matched, not reconstructed together, so that nothing is said here of whether "
         "links would join them."
     )
+
+
+def publish(figures: Figures) -> None:
+    """Keep the figures, and write the document and its drawings."""
+    RESULT.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    for name, svg in scale_town.growth_drawings(list(figures.get("town", {}).values())).items():
+        RESULT.with_name(name).write_text(svg, encoding="utf-8")
+    RESULT.write_text(document(figures), encoding="utf-8")
 
 
 def main() -> None:
@@ -91,6 +102,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, nargs="+", default=(100,), help="of the town")
     parser.add_argument("--width", type=int, default=480, help="of the town's photos, in pixels")
     parser.add_argument("--ways", nargs="+", choices=scale_town.WAYS, default=scale_town.WAYS)
+    parser.add_argument("--walks", nargs="+", choices=tuple(CORNER_DEG), default=("gaps",), help="of part town")
     arguments = parser.parse_args()
     work, width_px = arguments.work, arguments.width
     work.mkdir(parents=True, exist_ok=True)
@@ -99,8 +111,7 @@ def main() -> None:
 
     def note(part: str, key: str, measure: Callable[[], Figures]) -> None:
         figures.setdefault(part, {})[key] = measure()
-        kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        RESULT.write_text(document(figures), encoding="utf-8")
+        publish(figures)
 
     if "places" in arguments.parts:
         figures["places"] = scale_recall.places(arguments.data, work)
@@ -111,19 +122,19 @@ def main() -> None:
     for number in arguments.photos:
         if "recall" in arguments.parts:
             note("recall", f"{number} {width_px}", lambda n=number: scale_recall.recall(work, n, width_px))
-        for way in arguments.ways if "town" in arguments.parts else ():
+        for walk, way in itertools.product(arguments.walks, arguments.ways if "town" in arguments.parts else ()):
             note(
                 "town",
-                f"{number} {way}",
-                lambda n=number, w=way: {"way": w, **scale_town.measured_apart(w, work, n, width_px)},
+                f"{number} {walk} {way}",
+                lambda n=number, walk=walk, way=way: {
+                    "way": way,
+                    **scale_town.measured_apart(way, work, n, width_px, walk),
+                },
             )
-        if "corners" in arguments.parts:
-            note("corners", f"{number}", lambda n=number: scale_town.corners(work, n, width_px))
         if "memory" in arguments.parts:
             figures["libraries"] = scale_memory.libraries()
             note("memory", f"{number}", lambda n=number: scale_memory.memory(work, n))
-    kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    RESULT.write_text(document(figures), encoding="utf-8")
+    publish(figures)
 
 
 if __name__ == "__main__":

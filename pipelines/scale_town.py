@@ -1,13 +1,14 @@
 """A rendered town reconstructed by plain pycolmap and by this package, each way in a process of its own.
 
-Parts ``town`` and ``corners`` of ``scale.py``, and the processes that it starts:
+Part ``town`` of ``scale.py``, and the processes that it starts:
 
-    python pipelines/scale_town.py WAY WORK PHOTOS WIDTH    # prints what it has measured
+    python pipelines/scale_town.py WAY WORK PHOTOS WIDTH WALK    # prints what it has measured
 """
 
 from __future__ import annotations
 
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
+from benchmarks.figures import Axis, Line, drawing
 from interpose_sfm.colmap import databases, reconstruction
 from interpose_sfm.options import BaseOptions, ReconstructOptions
 from interpose_sfm.products import Pose
@@ -30,7 +32,7 @@ from interpose_sfm.run_log import RunLog
 from interpose_sfm.synthetic import pose_errors_deg
 from interpose_sfm.workflows.reconstruct import reconstruct
 from scale_recall import SEED, Figures, tree_of
-from town import PER_BLOCK, Town, town_of
+from town import CORNER_DEG, Town, around_corners, town_of
 
 WAYS = ("exhaustive", "tree", "ours")
 DEFAULT_BOUND = BaseOptions().neighbours_per_photo
@@ -85,9 +87,9 @@ def by_ours(photo_dir: Path, output: Path) -> tuple[list[pycolmap.Reconstruction
     return reconstruction.read_models(output / "run" / "sparse", 3), told
 
 
-def run_way(way: str, work: Path, num_photos: int, width_px: int) -> Figures:
+def run_way(way: str, work: Path, num_photos: int, width_px: int, walk: str) -> Figures:
     """One way on one town, in this process."""
-    town = town_of(work, num_photos, width_px, SEED)
+    town = town_of(work, num_photos, width_px, SEED, walk)
     with tempfile.TemporaryDirectory(dir=work) as folder:
         start, cpu = time.monotonic(), time.process_time()
         told: Figures = {}
@@ -108,16 +110,25 @@ def run_way(way: str, work: Path, num_photos: int, width_px: int) -> Figures:
         **times,
         "photos": num_photos,
         "width_px": width_px,
+        "walk": walk,
         "peak_mib": peak_mib,
         "pairs": pairs,
         "max_per_photo": max(per_photo.values(), default=0),
         "models": [len(model) for model in poses],
         "registered": len(held),
         "mixed": sum(len({town.block_of[name] for name in model}) > 1 for model in poses),
+        "corners": corners_passed(poses, town),
         **told,
         "median_error_deg": errors_deg(poses, town, 50),
         "worst_error_deg": errors_deg(poses, town, 100),
     }
+
+
+def corners_passed(models: Sequence[Mapping[str, Pose]], town: Town) -> str:
+    """How many corners have the photos from either side of them in one model, of all."""
+    pairs = around_corners(town)
+    passed = sum(any(pair.a in model and pair.b in model for model in models) for pair in pairs)
+    return f"{passed} of {len(pairs)}"
 
 
 def errors_deg(models: Sequence[Mapping[str, Pose]], town: Town, percentile: float) -> float | None:
@@ -130,27 +141,13 @@ def errors_deg(models: Sequence[Mapping[str, Pose]], town: Town, percentile: flo
     return float(np.percentile(np.concatenate(errors), percentile)) if errors else None
 
 
-def measured_apart(way: str, work: Path, num_photos: int, width_px: int) -> Figures:
+def measured_apart(way: str, work: Path, num_photos: int, width_px: int, walk: str) -> Figures:
     """One way on one town, in a process of its own, whose peak of memory is its own."""
-    town_of(work, num_photos, width_px, SEED)
-    command = [sys.executable, __file__, way, str(work), str(num_photos), str(width_px)]
+    town_of(work, num_photos, width_px, SEED, walk)
+    command = [sys.executable, __file__, way, str(work), str(num_photos), str(width_px), walk]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: Figures = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def corners(work: Path, num_photos: int, width_px: int) -> Figures:
-    """True pairs between two sides of a block, with and without the photo at the corner."""
-    town = town_of(work, num_photos, width_px, SEED)
-    place = {name: number for number, name in enumerate(town.walk)}
-    per_side = PER_BLOCK // 4
-    between = [pair for pair in town.neighbours if place[pair.a] // per_side != place[pair.b] // per_side]
-    at_corner = {name for name, number in place.items() if number % per_side == per_side - 1}
-    return {
-        "true": len(town.neighbours),
-        "at_corner": sum(bool({pair.a, pair.b} & at_corner) for pair in town.neighbours),
-        "between": sum(not {pair.a, pair.b} & at_corner for pair in between),
-    }
 
 
 # ---------------------------------------------------------------- what is said
@@ -158,54 +155,117 @@ def corners(work: Path, num_photos: int, width_px: int) -> Figures:
 
 def told_town(rows: Sequence[Figures]) -> str:
     """All ways on all towns."""
-    table = (
+    parts = [
         "## A town reconstructed\n\n`exhaustive` and `tree` are plain pycolmap, with every pair and with a tree "
         "of the photos' own; `ours` is `reconstruct` with the pairs of a large collection, however small the town "
-        "is, without bridging. Mixed: models with photos of several blocks. Errors are those of all pairs of "
-        "photos within a model, the larger of rotation and direction. A run that was suspended meanwhile has no time "
-        "but the processor's.\n\n"
+        "is, without bridging. Two walks: with gaps, the photos from either side of a corner are 60 to 70 degrees "
+        "apart, two and two; closed, 18 degrees from one to the next. A corner is passed if one model holds the "
+        "photos from either side of it. Mixed: models with photos of several blocks. Errors are those of all pairs of "
+        "photos within a model, the larger of rotation and direction. A run beside other work has no time but the "
+        "processor's.\n\n"
         f"{town_table(rows)}"
-    )
-    return "\n\n".join([table, *(told_by_ours(row) for row in rows if row["way"] == "ours")])
+    ]
+    parts += [told_by_ours(row) for row in rows if row["way"] == "ours"]
+    parts += [told_growth(several, walk) for walk, several in grown(rows).items()]
+    return "\n\n".join(parts)
 
 
 def town_table(rows: Iterable[Figures]) -> str:
     """A row for every way and town."""
     lines = []
-    for row in sorted(rows, key=lambda row: (row["photos"], WAYS.index(row["way"]))):
+    for row in sorted(rows, key=lambda row: (row["walk"], row["photos"], WAYS.index(row["way"]))):
         middle, worst = row["median_error_deg"], row["worst_error_deg"]
+        models = Counter(row["models"])
         cells = (
-            *(row["photos"], row["way"], row["pairs"], row["registered"], ", ".join(map(str, row["models"]))),
+            *(row["walk"], row["photos"], row["way"], row["pairs"], row["registered"]),
+            ", ".join(f"{number} x {size}" for size, number in sorted(models.items(), reverse=True)) or "-",
+            row["corners"],
             row["mixed"],
             "-" if middle is None else f"{middle:.2f} / {worst:.1f}",
             f"{'-' if row['time_s'] is None else format(row['time_s'], '.0f')} / {row['cpu_s']:.0f}",
             f"{row['peak_mib']:.0f}",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    head: tuple[str, ...] = ("photos", "way", "pairs", "registered", "models", "mixed", "error, median / worst (deg)")
-    head += ("time / processor (s)", "peak (MiB)")
+    head: tuple[str, ...] = (
+        "walk",
+        "photos",
+        "way",
+        "pairs",
+        "registered",
+        "models x photos",
+        "corners passed",
+        "mixed",
+    )
+    head += ("error, median / worst (deg)", "time / processor (s)", "peak (MiB)")
     return f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n" + "\n".join(lines)
 
 
 def told_by_ours(row: Figures) -> str:
     """Seconds of the stages of a run, and what its report warns of."""
-    kind, times = ("processor time", "stages_cpu_s") if "stages_cpu_s" in row else ("time", "stages_s")
-    stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in row[times].items() if seconds >= 1)
+    stages = ", ".join(f"{stage} {cpu_s:.0f}" for stage, cpu_s in row["stages_cpu_s"].items() if cpu_s >= 1)
     warnings = "".join(f"\n- {warning}" for warning in row["warnings"])
     told = f"Its report warns:\n{warnings}" if warnings else "Its report warns of nothing."
-    return f"`ours` at {row['photos']}, {kind} by stage in seconds: {stages}. {told}"
+    return f"`ours` at {row['photos']}, {row['walk']}, processor time by stage in seconds: {stages}. {told}"
 
 
-def told_corners(found: Figures) -> str:
-    """Why nothing shows the scale from one side of a block to the next."""
+# ---------------------------------------------------------------- growth
+
+
+def grown(rows: Sequence[Figures]) -> dict[str, list[Figures]]:
+    """Walk -> our runs of several sizes, the smallest first."""
+    runs = {walk: [row for row in rows if (row["way"], row["walk"]) == ("ours", walk)] for walk in CORNER_DEG}
+    return {walk: sorted(ours, key=lambda row: row["photos"]) for walk, ours in runs.items() if len(ours) > 1}
+
+
+def growth(rows: Sequence[Figures]) -> dict[str, list[tuple[int, float]]]:
+    """Stage -> (photos, processor time in seconds) of runs of several sizes, for stages of a second or more."""
+    stages: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        for stage, cpu_s in row["stages_cpu_s"].items():
+            if cpu_s >= 1:
+                stages.setdefault(stage, []).append((row["photos"], cpu_s))
+    return {stage: points for stage, points in stages.items() if len(points) > 1}
+
+
+def exponent(points: Sequence[tuple[int, float]]) -> float:
+    """Of the power of the number of photos that a time grows with, from the smallest run to the largest."""
+    (few, short_s), (many, long_s) = points[0], points[-1]
+    return math.log(long_s / short_s) / math.log(many / few)
+
+
+def told_growth(rows: Sequence[Figures], walk: str) -> str:
+    """By which power of the number of photos the stages grow."""
+    powers = ", ".join(f"{stage} {exponent(points):.2f}" for stage, points in growth(rows).items())
     return (
-        f"The scale stays open for want of anything that shows it: of the town's {found['true']} true pairs "
-        f"{found['at_corner']} have the photo at a corner as one of the two, and {found['between']} of the others "
-        "lead from one side to the next. Two sides share one photo and no point, so that no photo tells how large "
-        "one is beside the other; third photos and links cannot either. A second photo at each corner would, since "
-        "two models that share two photos share their distance, and so would GPS positions."
+        f"Growth of processor time from {rows[0]['photos']} to {rows[-1]['photos']} photos, {walk}, as a power of "
+        f"their number: {powers}.\n\n![Processor time of each stage by the number of photos]({growth_path(walk)})"
+    )
+
+
+def growth_path(walk: str) -> str:
+    """File name of the drawing, beside the document."""
+    return f"scale_growth_{walk}.svg"
+
+
+def growth_drawings(rows: Sequence[Figures]) -> dict[str, str]:
+    """File name -> SVG of every walk with runs of several sizes."""
+    return {growth_path(walk): growth_drawing(several, walk) for walk, several in grown(rows).items()}
+
+
+def growth_drawing(rows: Sequence[Figures], walk: str) -> str:
+    """Both axes logarithmic."""
+    stages = growth(rows)
+    sizes = [row["photos"] for row in rows]
+    most_s = max(cpu_s for points in stages.values() for _, cpu_s in points)
+    ticks = [10.0**power for power in range(math.ceil(math.log10(most_s)) + 1)]
+    return drawing(
+        f"Growth of the stages, {walk}",
+        Axis("photos", sizes[-1], sizes, low=sizes[0]),
+        Axis("processor time, s", ticks[-1], ticks, low=1),
+        [Line(f"{stage} ({exponent(points):.2f})", points) for stage, points in stages.items()],
     )
 
 
 if __name__ == "__main__":
-    print(json.dumps(run_way(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+    _, way, work, num_photos, width_px, walk = sys.argv
+    print(json.dumps(run_way(way, Path(work), int(num_photos), int(width_px), walk)))

@@ -1,12 +1,19 @@
 """A rendered town of known geometry: blocks of houses, each photographed on a walk around it, in any order.
 
-Along a side of a block photos overlap well; around its corners only one photo stands between two sides, 45 degrees from
-either. Blocks do not see one another.
+Along a side of a block photos overlap well. At each corner the walk has a gap, or none:
+
+* with gaps, two photos at the end of a side and two at the start of the next look at the corner, 60 to 70 degrees
+  apart, which SIFT does not match and learned features do. Two on either side, since two models that links between one
+  photo of each join leave their scale open;
+* without, four photos go round the corner in steps of 18 degrees, so that nothing is weak.
+
+Blocks do not see one another.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +27,7 @@ from interpose_sfm.synthetic import Rectangle, RenderOptions, Scene, look_at, ma
 PER_BLOCK = 100
 SIDE_M, HEIGHT_M, AWAY_M, EYE_M = 30.0, 7.0, 9.0, 1.7
 BLOCK_STEP_M = 80.0
+CORNER_DEG = {"gaps": (10.0, 15.0, 75.0, 80.0), "closed": (18.0, 36.0, 54.0, 72.0)}  # of the way around a corner
 MIN_SHARED = 0.3  # of what either photo of a true pair shows
 
 
@@ -72,24 +80,29 @@ def _block(seed: int, number: int, texels: float) -> tuple[Scene, FloatArray]:
     return Scene(tuple(surfaces)), corners
 
 
-def _views(rng: np.random.Generator, corners: FloatArray) -> list[Pose]:
+def _views(rng: np.random.Generator, corners: FloatArray, corner_deg: Sequence[float]) -> list[Pose]:
     """Where the photographer stands around one block, in order."""
     views = []
     for side in range(4):
         start, end = corners[side], corners[(side + 1) % 4]
         along = (end - start) / SIDE_M
         outward = np.array([along[1], -along[0], 0.0])
-        for place in np.linspace(1.0, SIDE_M - 1.0, PER_BLOCK // 4 - 1):
+        for place in np.linspace(1.0, SIDE_M - 1.0, PER_BLOCK // 4 - len(corner_deg)):
             foot = start + place * along
             center = foot + (AWAY_M + rng.uniform(-0.5, 0.5)) * outward + [0, 0, EYE_M + rng.uniform(-0.2, 0.2)]
             views.append(look_at(center, foot + rng.uniform(-1.5, 1.5) * along + [0, 0, 2.5]))
-        turn = np.array([*(outward + along)[:2], 0.0]) / np.sqrt(2)
-        target = end + np.array([0.0, 0.0, 2.5])
-        views.append(look_at(end + AWAY_M * turn + np.array([0.0, 0.0, EYE_M]), target))
+        views += corner_views(end, along, outward, corner_deg)
     return views
 
 
-def write_town(folder: Path, num_photos: int, width_px: int, seed: int = 0) -> Town:
+def corner_views(corner: FloatArray, along: FloatArray, outward: FloatArray, degrees: Sequence[float]) -> list[Pose]:
+    """Where the photographer stands on the way around a corner, by degrees from the direction that a side faces."""
+    turns = [np.cos(turn_rad) * outward + np.sin(turn_rad) * along for turn_rad in np.radians(degrees)]
+    target = corner + np.array([0.0, 0.0, 2.5])
+    return [look_at(corner + AWAY_M * turn + [0, 0, EYE_M], target) for turn in turns]
+
+
+def write_town(folder: Path, num_photos: int, width_px: int, seed: int = 0, walk: str = "gaps") -> Town:
     """Render a town, or take the one that lies there.
 
     Args:
@@ -97,6 +110,7 @@ def write_town(folder: Path, num_photos: int, width_px: int, seed: int = 0) -> T
         num_photos: Of the walk; the last block may have fewer.
         width_px: Of the photos; the height is three quarters of it.
         seed: Of textures, places and names.
+        walk: ``gaps`` or ``closed``, at the corners.
     """
     truth_path, photo_dir = folder / "truth.json", folder / "photos"
     if truth_path.is_file():
@@ -111,7 +125,7 @@ def write_town(folder: Path, num_photos: int, width_px: int, seed: int = 0) -> T
     seen: dict[str, FloatArray] = {}
     for number in range(-(-num_photos // PER_BLOCK)):
         scene, corners = _block(seed, number, texels=0.87 * width_px / AWAY_M)
-        views = _views(np.random.default_rng([seed, number, 1]), corners)
+        views = _views(np.random.default_rng([seed, number, 1]), corners, CORNER_DEG[walk])
         for name, pose in zip(names[number * PER_BLOCK : (number + 1) * PER_BLOCK], views, strict=False):
             picture = render(scene, camera, pose, RenderOptions(noise_sigma=2.0, seed=len(poses)))
             Image.fromarray(picture.image).save(photo_dir / name, quality=95)
@@ -129,9 +143,18 @@ def write_town(folder: Path, num_photos: int, width_px: int, seed: int = 0) -> T
     return _read(folder)
 
 
-def town_of(work: Path, num_photos: int, width_px: int, seed: int) -> Town:
+def town_of(work: Path, num_photos: int, width_px: int, seed: int, walk: str = "gaps") -> Town:
     """The town of so many photos, in a folder of its own below the work folder."""
-    return write_town(work / f"town_{num_photos}_{width_px}", num_photos, width_px, seed)
+    return write_town(work / f"town_{num_photos}_{width_px}_{walk}", num_photos, width_px, seed, walk)
+
+
+def around_corners(town: Town) -> list[ImagePair]:
+    """The two photos in the middle of every corner: those that a gap lies between, if there are any."""
+    per_side = PER_BLOCK // 4
+    after = per_side - len(CORNER_DEG["gaps"]) // 2
+    return [
+        ImagePair(*pair) for pair in zip(town.walk[after - 1 :: per_side], town.walk[after::per_side], strict=False)
+    ]
 
 
 def _neighbours(

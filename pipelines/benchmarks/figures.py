@@ -33,15 +33,23 @@ class Axis:
 
     Attributes:
         title: Beside it.
-        high: Its end; it begins at zero.
+        high: Its end.
         ticks: Where numbers stand.
         unit: Behind them.
+        low: Its start; above zero, the axis is logarithmic.
     """
 
     title: str
     high: float
     ticks: Sequence[float]
     unit: str = ""
+    low: float = 0.0
+
+    def share(self, value: float) -> float:
+        """How far along the axis a value lies, 0 to 1 between its ends."""
+        if self.low > 0:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return value / self.high
 
 
 def drawing(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
@@ -49,7 +57,7 @@ def drawing(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        return LEFT + width * point[0] / x.high, TOP + height * (1 - min(point[1], y.high) / y.high)
+        return LEFT + width * x.share(point[0]), TOP + height * (1 - y.share(min(point[1], y.high)))
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
@@ -58,11 +66,11 @@ def drawing(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
         f'<text x="{LEFT}" y="20" font-size="14">{escape(title)}</text>',
     ]
     for tick in x.ticks:
-        at, _ = place((tick, 0))
+        at = LEFT + width * x.share(tick)
         parts.append(f'<line x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" y2="{TOP + height}" stroke="#e4e4e4"/>')
         parts.append(f'<text x="{at:.1f}" y="{TOP + height + 16}" text-anchor="middle">{tick:g}{escape(x.unit)}</text>')
     for tick in y.ticks:
-        _, at = place((0, tick))
+        at = TOP + height * (1 - y.share(tick))
         parts.append(f'<line x1="{LEFT}" y1="{at:.1f}" x2="{LEFT + width}" y2="{at:.1f}" stroke="#e4e4e4"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{tick:g}{escape(y.unit)}</text>')
     parts.append(f'<text x="{LEFT + width / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(x.title)}</text>')
