@@ -215,6 +215,11 @@ class LearnedCache:
         elif len(pairs) > 1:
             at_once(lambda pair: self.features_and_matches(*pair), pairs)
 
+    def prepare_features(self, views: Sequence[View]) -> None:
+        """Compute features of views on all cores; one after another on a GPU."""
+        if self._device == "cpu" and len(views) > 1:
+            at_once(self.features, views)
+
     def forget_frames(self) -> None:
         """Drop what is held in memory for frames."""
         self._features.forget(lambda name: name not in self._photos)

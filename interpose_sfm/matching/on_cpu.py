@@ -26,11 +26,14 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et 
 MAX_ROUNDING = 1e-3  # of sums of 512 products of numbers around 1; float32 leaves 1e-4, bfloat16 1e-1
 BLOCK = 1 << 16  # numbers of a quarter of a megabyte, which stay in a core's cache
 
+FULL_ROWS = 64
+"""Nearly every pair has numbers of key points that none before had. With rows filled up to a multiple of this the
+products of most are prepared already, which takes a sixth off the time of a pair."""
+
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Variables that bound how many matrix products stay prepared: by oneDNN, and by torch in each thread."""
 NUM_PRODUCTS_KEPT = 64
-"""More than a layer or a photo asks for. By default 1024 are kept, of a quarter of a megabyte each. Nearly every pair
-has numbers of key points that none before had, so that those of earlier pairs are of no use."""
+"""More than a layer or a photo asks for. By default 1024 are kept, of a quarter of a megabyte each."""
 
 _changing = threading.Lock()
 _num_within = 0
@@ -47,9 +50,19 @@ def install(extractor: torch.nn.Module, matcher: torch.nn.Module) -> tuple[torch
         if isinstance(layer, torch.nn.SELU):
             layer.forward = selu_in_place  # type: ignore[method-assign, assignment]
     for layer in matcher.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.forward = functools.partial(_in_full_blocks, layer)  # type: ignore[method-assign]
         if {"to_qk", "to_v", "to_out", "ffn"} <= dict(layer.named_children()).keys():
             layer.forward = functools.partial(_cross_attention, layer)
     return extractor, matcher
+
+
+def _in_full_blocks(layer: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """A linear layer over rows that are filled up to a multiple of `FULL_ROWS`: the same of those that were there."""
+    from torch.nn.functional import linear, pad
+
+    rows = x.shape[-2]
+    return linear(pad(x, (0, 0, 0, -rows % FULL_ROWS)), layer.weight, layer.bias)[..., :rows, :]
 
 
 def selu_in_place(x: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from interpose_sfm.matching import verification
+from interpose_sfm.matching.nearest import MIN_SCORE, is_clear, nearest_matches
 from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import Matches, TwoView, View
 
@@ -15,7 +16,11 @@ Edges = Mapping[tuple[int, int], tuple[Matches, TwoView]]
 
 
 class VerifiedEdges:
-    """Matches views with their neighbours and verifies them, each pair of images once."""
+    """Matches views with their neighbours and verifies them, each pair of images once.
+
+    Steps of a clip are matched by their descriptors where these are clear, and learned matches are asked for where they
+    are not. Two views alone are two photos, whose matches are evidence: those are always learned.
+    """
 
     def __init__(self, context: EstimatorContext) -> None:
         self._context = context
@@ -49,16 +54,27 @@ class VerifiedEdges:
     def _of(self, views: Sequence[View], wanted: Collection[tuple[int, int]]) -> Edges:
         keys = {(i, j): (views[i].key, views[j].key, views[i].intrinsics, views[j].intrinsics) for i, j in wanted}
         missing = sorted(step for step in wanted if keys[step] not in self._verified)
+        if len(views) > 2:
+            self._context.prepare_features([views[i] for i in sorted({i for step in missing for i in step})])
+            near = {(i, j): self._by_descriptors(views[i], views[j]) for i, j in missing}
+            self._verified |= {keys[step]: edge for step, edge in near.items() if is_clear(edge[1])}
+            missing = [step for step in missing if keys[step] not in self._verified]
         self._context.prepare([(views[i], views[j]) for i, j in missing])
         for i, j in missing:
-            self._verified[keys[i, j]] = self._verify(views[i], views[j])
+            self._verified[keys[i, j]] = self._learned(views[i], views[j])
         return {step: self._verified[keys[step]] for step in sorted(wanted)}
 
-    def _verify(self, a: View, b: View) -> tuple[Matches, TwoView]:
-        context = self._context
-        matches, features_a, features_b = context.matches(a, b), context.features(a), context.features(b)
-        sides = features_a, a.intrinsics, features_b, b.intrinsics
-        return matches, verification.verify(*sides, matches, context.seed, context.min_match_score)
+    def _by_descriptors(self, a: View, b: View) -> tuple[Matches, TwoView]:
+        matches = nearest_matches(self._context.features(a), self._context.features(b))
+        return matches, self._verify(a, b, matches, MIN_SCORE)
+
+    def _learned(self, a: View, b: View) -> tuple[Matches, TwoView]:
+        matches = self._context.matches(a, b)
+        return matches, self._verify(a, b, matches, self._context.min_match_score)
+
+    def _verify(self, a: View, b: View, matches: Matches, min_score: float) -> TwoView:
+        sides = self._context.features(a), a.intrinsics, self._context.features(b), b.intrinsics
+        return verification.verify(*sides, matches, self._context.seed, min_score)
 
 
 def usable(edges: Edges) -> Edges:

@@ -43,8 +43,8 @@ class MatcherEstimator(PoseEstimator):
 
     @property
     def traits(self) -> EstimatorTraits:
-        """See `PoseEstimator`; the key tells hypotheses from those of versions that matched A and B as well."""
-        return EstimatorTraits(settings_key="without the ends")
+        """See `PoseEstimator`; the key tells hypotheses from those of versions that matched otherwise."""
+        return EstimatorTraits(settings_key="without the ends, nearest descriptors first")
 
     def estimate(self, views: Sequence[View]) -> ViewPoses:
         """See `PoseEstimator`."""

@@ -51,6 +51,7 @@ class EstimatorContext:
         features: View -> learned features; computed once per distinct image.
         matches: Two views -> putative matches of any score; computed once per distinct pair.
         prepare: Computes features and matches of many pairs on all cores, so that asking for them costs nothing more.
+        prepare_features: The same of the features of many views.
         seed: Equal seeds give equal results.
         min_match_score: Matches with a lower score are too doubtful to propose a pose.
         options: The options of this estimator; None if it has none, or for its defaults.
@@ -61,6 +62,7 @@ class EstimatorContext:
     features: Callable[[View], Features]
     matches: Callable[[View, View], Matches]
     prepare: Callable[[Sequence[tuple[View, View]]], None] = lambda pairs: None
+    prepare_features: Callable[[Sequence[View]], None] = lambda views: None
     seed: int = 0
     min_match_score: float = 0.0
     options: object | None = None
@@ -73,6 +75,7 @@ class EstimatorContext:
             features=cache.features,
             matches=cache.matches,
             prepare=cache.prepare,
+            prepare_features=cache.prepare_features,
             seed=seed,
             min_match_score=cache.options.min_match_score,
             store_dir=store_dir,

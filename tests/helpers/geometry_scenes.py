@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -125,6 +125,11 @@ class Scene:
         """(n,) bool: which matches show one point."""
         points_a, points_b = (self.point_of_row[v][matches.indices[:, k]] for k, v in enumerate((a, b)))
         return np.asarray((points_a == points_b) & (points_a >= 0))
+
+
+def undescribed(features: Features) -> Features:
+    """The key points with descriptors that tell nothing, so that only matches that are given connect views."""
+    return replace(features, descriptors=np.zeros_like(features.descriptors))
 
 
 def observe(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geometry_scenes import Scene, arc, cloud, observe
+from geometry_scenes import Scene, arc, cloud, observe, undescribed
 from interpose_sfm.pose.clip_calibration import MAX_RATIO, MIN_HALF, focal_scale
 from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import Features, Matches, View
@@ -44,7 +44,7 @@ class Film:
 
         def features(view: View) -> Features:
             scene, frame = place(view)
-            return scene.features[frame]
+            return undescribed(scene.features[frame])
 
         def matches(a: View, b: View) -> Matches:
             scene, i = place(a)

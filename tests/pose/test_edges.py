@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from geometry_scenes import arc, cloud, observe
+from geometry_scenes import arc, cloud, observe, undescribed
+from interpose_sfm import geometry
 from interpose_sfm.pose.edges import VerifiedEdges, usable
 from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.products import Features, Matches, View
@@ -17,17 +20,23 @@ ALL = {(i, i + 1) for i in range(LAST)} | {(i, i + 2) for i in range(LAST - 1)}
 
 
 class Clip:
-    """Views around an object, of which some do not match, and what was matched."""
+    """Views around an object, of which some do not match, and what was matched by a network.
 
-    def __init__(self, broken: set[tuple[int, int]], num_views: int = NUM_VIEWS) -> None:
-        self.scene = observe(cloud(1, 250), arc([8.0 * i for i in range(num_views)]), noise_px=0.5, seed=1)
+    Descriptors tell nothing unless they are `told`.
+    """
+
+    def __init__(self, broken: set[tuple[int, int]], num_views: int = NUM_VIEWS, *, told: bool = False) -> None:
+        scene = observe(cloud(1, 250), arc([8.0 * i for i in range(num_views)]), noise_px=0.5, seed=1)
+        self.scene, self.described = scene, list(scene.features)
         image = np.zeros((2, 2, 3), np.uint8)
         self.views = [View(str(number), image, camera) for number, camera in enumerate(self.scene.intrinsics)]
         self.broken, self.matched = broken, set[tuple[int, int]]()
+        self.told = told
         self.edges = VerifiedEdges(EstimatorContext(features=self.features, matches=self.matches, seed=0))
 
     def features(self, view: View) -> Features:
-        return self.scene.features[int(view.key)]
+        features = self.described[int(view.key)]
+        return features if self.told else undescribed(features)
 
     def matches(self, a: View, b: View) -> Matches:
         step = int(a.key), int(b.key)
@@ -69,3 +78,32 @@ def test_the_ends_are_matched_where_they_are_asked_for(num_views: int) -> None:
     assert ends not in clip.edges.through(clip.views)
     assert ends not in clip.matched
     assert ends in clip.edges.between(clip.views)
+
+
+def test_no_network_is_asked_for_what_descriptors_tell() -> None:
+    clip = Clip(set(), told=True)
+    found = clip.edges.through(clip.views)
+    assert set(usable(found)) == set(found) == ALL
+    assert clip.matched == set()
+    for (i, j), (_, two_view) in found.items():
+        assert two_view.b_from_a is not None
+        off = two_view.b_from_a.rotation @ clip.scene.b_from_a(i, j).rotation.T
+        assert geometry.rotation_angle_deg(off) < 1.0
+
+
+def test_a_network_is_asked_where_descriptors_are_not_clear() -> None:
+    """The last view looks unlike the others; both steps to it are learned, and no others."""
+    clip = Clip(set(), told=True)
+    last = clip.described[LAST]
+    others = np.random.default_rng(0).normal(size=last.descriptors.shape).astype(np.float32)
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    clip.described[LAST] = replace(last, descriptors=others)
+    assert set(usable(clip.edges.through(clip.views))) == ALL
+    assert clip.matched == {(LAST - 2, LAST), (LAST - 1, LAST)}
+
+
+def test_two_photos_alone_are_always_matched_by_a_network() -> None:
+    """Their matches are evidence, which limits were measured on."""
+    clip = Clip(set(), 2, told=True)
+    clip.edges.between(clip.views)
+    assert clip.matched == {(0, 1)}

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geometry_scenes import Scene, arc, camera, cloud, observe, pose_error_deg, turn
+from geometry_scenes import Scene, arc, camera, cloud, observe, pose_error_deg, turn, undescribed
 from interpose_sfm import geometry
 from interpose_sfm.matching import verification
 from interpose_sfm.options import Da3Options, Dust3rOptions, MapAnythingOptions, MatchingOptions
@@ -78,7 +78,7 @@ class Bench:
             return self.scene.matches(*pair, seed=sum(pair))
 
         return EstimatorContext(
-            features=lambda view: self.scene.features[int(view.key)], matches=matches, seed=self.seed
+            features=lambda view: undescribed(self.scene.features[int(view.key)]), matches=matches, seed=self.seed
         )
 
     def is_correspondence(self, poses: ViewPoses) -> np.ndarray:

@@ -1,0 +1,53 @@
+"""Matches of two images that differ little, by their descriptors alone.
+
+Between neighbouring frames of a clip descriptors tell nearly every match, at a hundredth of what a network costs there.
+Where they do not, what they find is not clear by `is_clear`, and a network has to be asked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from interpose_sfm.products import Features, Matches, TwoView
+
+SHARPNESS = 10.0
+"""Of the softmax over products of descriptors of length one. With 5 no match is confident, with 20 unlike key points
+get confident ones, and poses err by twice as much (docs/results/clip_steps.md)."""
+
+MIN_SCORE = 0.3  # matches with a lower one propose no pose
+MIN_CLEAR_INLIERS = 100
+MIN_CLEAR_SHARE = 0.95
+MIN_CLEAR_AGREEMENT = 0.9
+"""What is clear by these errs by 0.2 to 0.5 degrees in the median, where a network errs by 0.2 to 0.3: enough for a
+proposal, which the two photos' own matches refine and judge. With half or twice as many inliers and shares of 0.9 to
+0.98 errors stay there (docs/results/clip_steps.md)."""
+
+
+def nearest_matches(a: Features, b: Features, sharpness: float = SHARPNESS) -> Matches:
+    """Mutually best matches by a softmax over descriptors in both directions (Rocco et al. 2018; LoFTR, equation 2).
+
+    Scores are the geometric mean of the two directions, in [0, 1].
+    """
+    if not (len(a.descriptors) and len(b.descriptors)):
+        return Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
+    likeness = sharpness * (a.descriptors @ b.descriptors.T)
+    scores = np.sqrt(_softmax(likeness, 1) * _softmax(likeness, 0))
+    best_of_a, best_of_b = scores.argmax(axis=1), scores.argmax(axis=0)
+    rows = np.flatnonzero(best_of_b[best_of_a] == np.arange(len(best_of_a)))
+    return Matches(np.stack([rows, best_of_a[rows]], axis=1).astype(np.uint32), scores[rows, best_of_a[rows]])
+
+
+def is_clear(found: TwoView) -> bool:
+    """Whether a network would find no better pose than nearest descriptors did."""
+    evidence = found.evidence
+    return (
+        found.b_from_a is not None
+        and evidence.num_inliers >= MIN_CLEAR_INLIERS
+        and evidence.inlier_share >= MIN_CLEAR_SHARE
+        and evidence.agreement >= MIN_CLEAR_AGREEMENT
+    )
+
+
+def _softmax(values: np.ndarray, axis: int) -> np.ndarray:
+    powers = np.exp(values - values.max(axis=axis, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=axis, keepdims=True))

@@ -1,0 +1,80 @@
+"""Matches by descriptors alone: those of the same points, and none where nothing is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from geometry_scenes import arc, cloud, observe
+from interpose_sfm.matching import verification
+from interpose_sfm.matching.nearest import MIN_SCORE, is_clear, nearest_matches
+from interpose_sfm.products import Features, Pose, PoseStatus, TwoView
+
+SCENE = observe(cloud(1, 250), arc([0.0, 10.0]), noise_px=0.5, seed=1)
+
+
+def noisy(features: Features, noise: float) -> Features:
+    """Descriptors as another photo of the same points would have them."""
+    drawn = np.random.default_rng(2).normal(size=features.descriptors.shape) / np.sqrt(features.descriptors.shape[1])
+    descriptors = features.descriptors + noise * drawn
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return replace(features, descriptors=descriptors.astype(np.float32))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_the_same_points_match(noise: float) -> None:
+    a, b = SCENE.features
+    found = nearest_matches(a, noisy(b, noise))
+    true = {tuple(rows) for rows in SCENE.true_rows(0, 1).tolist()}
+    sure = {tuple(rows) for rows in found.above(MIN_SCORE).indices.tolist()}
+    assert len(sure & true) >= 0.9 * len(true)
+    assert len(sure - true) <= 0.02 * len(true)
+    assert found.indices.dtype == np.uint32
+    assert found.scores.dtype == np.float32
+    assert 0 <= found.scores.min() <= found.scores.max() <= 1
+
+
+def test_every_key_point_has_one_match_at_most() -> None:
+    a, b = SCENE.features
+    rows_a, rows_b = nearest_matches(noisy(a, 1.0), noisy(b, 1.0)).indices.T
+    assert len(set(rows_a.tolist())) == len(rows_a)
+    assert len(set(rows_b.tolist())) == len(rows_b)
+
+
+def test_nothing_is_sure_where_descriptors_are_alike() -> None:
+    a, b = (
+        replace(f, descriptors=np.ones_like(f.descriptors) / np.sqrt(f.descriptors.shape[1])) for f in SCENE.features
+    )
+    assert len(nearest_matches(a, b).above(MIN_SCORE).indices) == 0
+
+
+def test_a_view_without_key_points_has_no_matches() -> None:
+    a, b = SCENE.features
+    assert nearest_matches(a, b.chosen(np.zeros(0, np.intp))).indices.shape == (0, 2)
+    assert nearest_matches(a.chosen(np.zeros(0, np.intp)), b).scores.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "clear"),
+    [
+        ({}, True),
+        ({"num_inliers": 99}, False),
+        ({"inlier_share": 0.94}, False),
+        ({"agreement": 0.89}, False),
+    ],
+)
+def test_what_is_clear_has_many_matches_that_agree(changes: dict[str, float], clear: bool) -> None:
+    a, b = SCENE.features
+    found = verification.verify(a, SCENE.intrinsics[0], b, SCENE.intrinsics[1], nearest_matches(a, b), 0, MIN_SCORE)
+    at_limits = replace(found.evidence, num_inliers=100, inlier_share=0.95, agreement=0.9)
+    assert is_clear(replace(found, evidence=replace(at_limits, **changes))) == clear
+
+
+def test_nothing_is_clear_without_a_pose() -> None:
+    a, b = SCENE.features
+    found = verification.verify(a, SCENE.intrinsics[0], b, SCENE.intrinsics[1], nearest_matches(a, b), 0, MIN_SCORE)
+    assert is_clear(found)
+    assert not is_clear(TwoView(PoseStatus.FEW_INLIERS, None, found.inliers, found.evidence, 180.0))
+    assert is_clear(replace(found, b_from_a=Pose(np.eye(3), np.zeros(3)), status=PoseStatus.ROTATION_ONLY))
