@@ -7,6 +7,7 @@ Where they do not, what they find is not clear by `is_clear`, and a network has 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from interpose_sfm.products import Features, Matches, TwoView
 
@@ -24,9 +25,16 @@ proposal, which the two photos' own matches refine and judge. With half or twice
 
 
 def nearest_matches(a: Features, b: Features, sharpness: float = SHARPNESS) -> Matches:
-    """Mutually best matches by a softmax over descriptors in both directions (Rocco et al. 2018; LoFTR, equation 2).
+    """Mutually best matches by a softmax over descriptors in both directions.
 
-    Scores are the geometric mean of the two directions, in [0, 1].
+    After Rocco et al. 2018, and Sun et al. 2021, section 3.3. Scores are the geometric mean of the two directions.
+
+    Args:
+        a, b: Key points with descriptors of length one.
+        sharpness: Of the softmax, the inverse of its temperature.
+
+    Returns:
+        Rows into both, of any score in [0, 1].
     """
     if not (len(a.descriptors) and len(b.descriptors)):
         return Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
@@ -48,6 +56,6 @@ def is_clear(found: TwoView) -> bool:
     )
 
 
-def _softmax(values: np.ndarray, axis: int) -> np.ndarray:
+def _softmax(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     powers = np.exp(values - values.max(axis=axis, keepdims=True))
     return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
