@@ -72,9 +72,10 @@ def _view(path: Path, camera: dict[str, Any], matcher: LearnedMatcher) -> tuple[
         smaller = FRAME_PX / max(photo.size)
         size = round(photo.width * smaller), round(photo.height * smaller)
         features = matcher.extract(np.asarray(photo.convert("RGB").resize(size, Image.Resampling.LANCZOS)))
-    best = np.sort(np.argsort(-features.scores, kind="stable")[: OPTIONS.max_frame_keypoints])
-    k = np.array(camera["K"]) * smaller
-    return features.chosen(best), Intrinsics(*size, float(k[0, 0]), float(k[0, 2]), float(k[1, 2]))
+    k = np.array(camera["K"])
+    k[:2, 2] += 0.5  # the data count pixels from the centre of the first
+    focal_px, cx_px, cy_px = map(float, smaller * k[[0, 0, 1], [0, 2, 2]])
+    return features.strongest(OPTIONS.max_frame_keypoints), Intrinsics(*size, focal_px, cx_px, cy_px)
 
 
 def _found(
@@ -83,9 +84,7 @@ def _found(
     two_view = verification.verify(*sides, matches, SEED, min_score)
     evidence, error_deg = two_view.evidence, None
     if two_view.b_from_a is not None and np.any(two_view.b_from_a.translation):
-        turn_deg = geometry.rotation_angle_deg(two_view.b_from_a.rotation @ truth.rotation.T)
-        direction_deg = geometry.direction_angle_deg(two_view.b_from_a.translation, truth.translation)
-        error_deg = max(float(turn_deg), float(direction_deg))
+        error_deg = max(geometry.link_errors_deg(truth, two_view.b_from_a))
     cues = {"inliers": evidence.num_inliers, "share": evidence.inlier_share, "agreement": evidence.agreement}
     return {**cues, "error_deg": error_deg}
 

@@ -186,17 +186,10 @@ def town_table(rows: Iterable[Figures]) -> str:
             f"{row['peak_mib']:.0f}",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    head: tuple[str, ...] = (
-        "walk",
-        "photos",
-        "way",
-        "pairs",
-        "registered",
-        "models x photos",
-        "corners passed",
-        "mixed",
+    head = (
+        *("walk", "photos", "way", "pairs", "registered", "models x photos", "corners passed", "mixed"),
+        *("error, median / worst (deg)", "time / processor (s)", "peak (MiB)"),
     )
-    head += ("error, median / worst (deg)", "time / processor (s)", "peak (MiB)")
     return f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n" + "\n".join(lines)
 
 

@@ -153,7 +153,7 @@ class LearnedCache:
         features = self._matcher.extract(view.image)
         if view.mask is not None:
             features = features.chosen(_on_white(features.keypoints_px, view.mask))
-        return features if name in self._photos else _best(features, self._max_frame_keypoints)
+        return features if name in self._photos else features.strongest(self._max_frame_keypoints)
 
     def matches(self, a: View, b: View) -> Matches:
         """Putative matches from a to b, of any score."""
@@ -224,11 +224,6 @@ class LearnedCache:
         """Drop what is held in memory for frames."""
         self._features.forget(lambda name: name not in self._photos)
         self._matches.forget(lambda pair: not self._photos.issuperset(pair))
-
-
-def _best(features: Features, number: int) -> Features:
-    """The features with the highest scores, in their order."""
-    return features.chosen(np.sort(np.argsort(-features.scores, kind="stable")[:number]))
 
 
 def _on_white(keypoints_px: FloatArray, mask: MaskArray) -> NDArray[np.intp]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.matching import agreement
+from interpose_sfm.matching.nearest import mutually_nearest
 from interpose_sfm.products import Features, FloatArray, IndexArray, Intrinsics, Matches, Pose
 
 BAND_SCALES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -263,7 +264,6 @@ def _alike_in_bands(
 ) -> IndexArray:
     """(m, 2) rows that are mutually most alike, among those whose rays lie in the band of a normal."""
     inside = np.where(np.abs(normals @ rays.T) < np.sin(within_rad), likeness, -np.inf)
-    to_b, to_a = inside.argmax(axis=1), inside.argmax(axis=0)
-    rows = np.arange(len(normals))
-    mutual = np.flatnonzero((to_a[to_b] == rows) & (inside[rows, to_b] >= least))
-    return np.stack([mutual, to_b[mutual]], 1)
+    rows, columns = mutually_nearest(inside)
+    alike = inside[rows, columns] >= least
+    return np.stack([rows[alike], columns[alike]], 1)

@@ -40,13 +40,23 @@ def nearest_matches(a: Features, b: Features, sharpness: float = SHARPNESS) -> M
         return Matches(np.zeros((0, 2), np.uint32), np.zeros(0, np.float32))
     likeness = sharpness * (a.descriptors @ b.descriptors.T)
     scores = np.sqrt(_softmax(likeness, 1) * _softmax(likeness, 0))
-    best_of_a, best_of_b = scores.argmax(axis=1), scores.argmax(axis=0)
-    rows = np.flatnonzero(best_of_b[best_of_a] == np.arange(len(best_of_a)))
-    return Matches(np.stack([rows, best_of_a[rows]], axis=1).astype(np.uint32), scores[rows, best_of_a[rows]])
+    rows_a, rows_b = mutually_nearest(scores)
+    return Matches(np.stack([rows_a, rows_b], axis=1).astype(np.uint32), scores[rows_a, rows_b])
+
+
+def mutually_nearest(likeness: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns that are most alike to one another.
+
+    Args:
+        likeness: (n, m), at least one of each.
+    """
+    to_b, to_a = likeness.argmax(axis=1), likeness.argmax(axis=0)
+    rows = np.flatnonzero(to_a[to_b] == np.arange(len(to_b)))
+    return rows, to_b[rows]
 
 
 def is_clear(found: TwoView) -> bool:
-    """Whether a network would find no better pose than nearest descriptors did."""
+    """Whether so many matches by descriptors agree that no network need be asked."""
     evidence = found.evidence
     return (
         found.b_from_a is not None

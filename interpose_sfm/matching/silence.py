@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from interpose_sfm import geometry
 from interpose_sfm.matching import agreement
+from interpose_sfm.matching.nearest import mutually_nearest
 from interpose_sfm.products import Features, FloatArray, IndexArray, Intrinsics, Pose
 
 NEAR_SHARE = 0.05  # of the diagonal: key points within it of an agreeing match are not silent (the grain of pictures)
@@ -169,13 +170,12 @@ def _whisper(
     if min(len(rows_a), len(rows_b)) < MIN_WHISPERING:
         return 0.0
     likeness = a.features.descriptors[rows_a] @ b.features.descriptors[rows_b].T
-    to_b, to_a = likeness.argmax(axis=1), likeness.argmax(axis=0)
-    mutual = np.flatnonzero(to_a[to_b] == np.arange(len(to_b)))
-    rays_a, rays_b = a.rays[rows_a[mutual]], b.rays[rows_b[to_b[mutual]]]
+    nearest_a, nearest_b = mutually_nearest(likeness)
+    rays_a, rays_b = a.rays[rows_a[nearest_a]], b.rays[rows_b[nearest_b]]
 
     def num_agreeing(shift: int) -> int:
         return int(agreement.agree(b_from_a, rays_a, np.roll(rays_b, shift, axis=0), within_rad).mask.sum())
 
-    shifts = np.unique(np.linspace(1, max(len(mutual) - 1, 1), NUM_SHIFTS).astype(int))
-    luck = float(np.mean([num_agreeing(int(shift)) for shift in shifts])) / len(mutual)
-    return agreement.surprise(num_agreeing(0), len(mutual), float(np.clip(luck, MIN_CHANCE, 1.0)))
+    shifts = np.unique(np.linspace(1, max(len(rays_a) - 1, 1), NUM_SHIFTS).astype(int))
+    luck = float(np.mean([num_agreeing(int(shift)) for shift in shifts])) / len(rays_a)
+    return agreement.surprise(num_agreeing(0), len(rays_a), float(np.clip(luck, MIN_CHANCE, 1.0)))

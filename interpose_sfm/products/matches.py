@@ -33,6 +33,10 @@ class Features:
         """The features of some rows only."""
         return Features(self.keypoints_px[rows], self.descriptors[rows], self.scores[rows], self.size_px, self.mask)
 
+    def strongest(self, number: int) -> Features:
+        """The features with the highest scores, in their order."""
+        return self.chosen(np.sort(np.argsort(-self.scores, kind="stable")[:number]))
+
 
 @dataclass(frozen=True)
 class Matches:

@@ -9,7 +9,7 @@ import pytest
 
 from geometry_scenes import arc, cloud, observe
 from interpose_sfm.matching import verification
-from interpose_sfm.matching.nearest import MIN_SCORE, is_clear, nearest_matches
+from interpose_sfm.matching.nearest import MIN_SCORE, is_clear, mutually_nearest, nearest_matches
 from interpose_sfm.products import Features, Pose, PoseStatus, TwoView
 
 SCENE = observe(cloud(1, 250), arc([0.0, 10.0]), noise_px=0.5, seed=1)
@@ -34,6 +34,12 @@ def test_the_same_points_match(noise: float) -> None:
     assert found.indices.dtype == np.uint32
     assert found.scores.dtype == np.float32
     assert 0 <= found.scores.min() <= found.scores.max() <= 1
+
+
+def test_mutually_nearest_are_the_best_of_their_row_and_their_column() -> None:
+    rows, columns = mutually_nearest(np.array([[0.9, 0.2, 0.1], [0.8, 0.3, 0.1]]))
+    assert rows.tolist() == [0]  # the second row likes the first column best, which likes the first row
+    assert columns.tolist() == [0]
 
 
 def test_every_key_point_has_one_match_at_most() -> None:
