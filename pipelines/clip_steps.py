@@ -2,7 +2,8 @@
 
 Photos with true poses stand for frames: pairs of each scene up to some turn, at the size and with the key points of
 frames. Of every pair the pose by nearest descriptors (`interpose_sfm.matching.nearest`) and the one by learned matches
-are held against the truth, for several sharpnesses of the softmax and several limits of what counts as clear.
+are held against the truth, for several sharpnesses of the softmax, least scores of a match, and limits of what counts
+as clear.
 
 Usage: python pipelines/clip_steps.py [--data DIR] [--write-only]
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import os
 import platform
 import sys
@@ -37,7 +39,8 @@ OPTIONS = MatchingOptions(device="cpu")
 SCENES = {"strecha/castle-P30": 30.0, "strecha/fountain-P11": 60.0, "places/buddha": 60.0}
 """Scene -> the widest turn between two photos, in degrees."""
 
-SHARPNESSES = (5.0, 10.0, 20.0, 30.0)
+SHARPNESSES = (5.0, 8.0, 10.0, 14.0, 20.0)
+SCORES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 LIMITS = (
     *((100, 0.8, 0.6), (100, 0.9, 0.8), (100, 0.95, 0.9), (100, 0.98, 0.95)),
     *((50, 0.95, 0.9), (150, 0.95, 0.9), (200, 0.95, 0.9)),
@@ -45,6 +48,7 @@ LIMITS = (
 """Fewest inliers, least share of them, least agreement."""
 
 Figures = dict[str, Any]
+CUES = "inliers", "share", "agreement", "error_deg"  # what is kept of each way, in this order
 
 
 def measured(scene: Path, widest_deg: float) -> list[Figures]:
@@ -61,7 +65,8 @@ def measured(scene: Path, widest_deg: float) -> list[Figures]:
         ways = {"network": _found(sides, matcher.match(sides[0], sides[2]), OPTIONS.min_match_score, truth)}
         for sharpness in SHARPNESSES:
             matches = nearest.nearest_matches(sides[0], sides[2], sharpness)
-            ways[f"{sharpness:g}"] = _found(sides, matches, nearest.MIN_SCORE, truth)
+            for score in SCORES if sharpness == nearest.SHARPNESS else (nearest.MIN_SCORE,):
+                ways[_way(sharpness, score)] = _found(sides, matches, score, truth, nearest.CLEAR_NUM_TRIALS)
         rows.append({"pair": [a, b], "ways": ways})
     return rows
 
@@ -78,26 +83,34 @@ def _view(path: Path, camera: dict[str, Any], matcher: LearnedMatcher) -> tuple[
     return features.strongest(OPTIONS.max_frame_keypoints), Intrinsics(*size, focal_px, cx_px, cy_px)
 
 
+def _way(sharpness: float, score: float) -> str:
+    return f"sharpness {sharpness:g}, score {score:g}"
+
+
 def _found(
-    sides: tuple[Features, Intrinsics, Features, Intrinsics], matches: Matches, min_score: float, truth: Pose
-) -> Figures:
-    two_view = verification.verify(*sides, matches, SEED, min_score)
+    sides: tuple[Features, Intrinsics, Features, Intrinsics],
+    matches: Matches,
+    min_score: float,
+    truth: Pose,
+    max_num_trials: int = verification.MAX_NUM_TRIALS,
+) -> list[float | None]:
+    """`CUES` of one way; the error is that of the rotation or of the direction, whichever is larger."""
+    two_view = verification.verify(*sides, matches, SEED, min_score, max_num_trials)
     evidence, error_deg = two_view.evidence, None
     if two_view.b_from_a is not None and np.any(two_view.b_from_a.translation):
         error_deg = max(geometry.link_errors_deg(truth, two_view.b_from_a))
-    cues = {"inliers": evidence.num_inliers, "share": evidence.inlier_share, "agreement": evidence.agreement}
-    return {**cues, "error_deg": error_deg}
+    return [evidence.num_inliers, evidence.inlier_share, evidence.agreement, error_deg]
 
 
 def clear_errors_deg(rows: list[Figures], way: str, limits: tuple[int, float, float]) -> list[tuple[float, float]]:
     """Errors of descriptors and of the network, of pairs that are clear by these limits and have both poses."""
-    found = [(row["ways"][way], row["ways"]["network"]) for row in rows]
-    return [
-        (near["error_deg"], network["error_deg"])
-        for near, network in found
-        if None not in (near["error_deg"], network["error_deg"])
-        and all(near[cue] >= least for cue, least in zip(("inliers", "share", "agreement"), limits, strict=True))
-    ]
+    errors = []
+    for row in rows:
+        *cues, error_deg = row["ways"][way]
+        network_deg = row["ways"]["network"][-1]
+        if None not in (error_deg, network_deg) and all(map(operator.ge, cues, limits)):
+            errors.append((error_deg, network_deg))
+    return errors
 
 
 def document(figures: Figures) -> str:
@@ -111,11 +124,15 @@ def document(figures: Figures) -> str:
         f"{figures['used']}\n",
     ]
     used = nearest.MIN_CLEAR_INLIERS, nearest.MIN_CLEAR_SHARE, nearest.MIN_CLEAR_AGREEMENT
-    lines += [f"## By sharpness\n\nLimits: {_told(used)}.\n", _head("sharpness")]
+    lines += [f"## By sharpness\n\nScores from {nearest.MIN_SCORE:g} on; {_told(used)}.\n", _head("sharpness")]
     for scene, sharpness in product(figures["scenes"], SHARPNESSES):
-        lines.append(_row(scene, f"{sharpness:g}", figures["scenes"][scene], f"{sharpness:g}", used))
-    way = f"{nearest.SHARPNESS:g}"
-    lines += [f"\n## By limits\n\nSharpness {way}.\n", _head("limits")]
+        way = _way(sharpness, nearest.MIN_SCORE)
+        lines.append(_row(scene, f"{sharpness:g}", figures["scenes"][scene], way, used))
+    lines += [f"\n## By the least score\n\nSharpness {nearest.SHARPNESS:g}; {_told(used)}.\n", _head("score")]
+    for scene, score in product(figures["scenes"], SCORES):
+        lines.append(_row(scene, f"{score:g}", figures["scenes"][scene], _way(nearest.SHARPNESS, score), used))
+    way = _way(nearest.SHARPNESS, nearest.MIN_SCORE)
+    lines += [f"\n## By limits\n\n{way[0].upper()}{way[1:]}.\n", _head("limits")]
     for scene, limits in product(figures["scenes"], LIMITS):
         lines.append(_row(scene, _told(limits), figures["scenes"][scene], way, limits))
     return "\n".join(lines) + "\n"

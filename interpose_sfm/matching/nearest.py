@@ -9,19 +9,24 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from interpose_sfm.products import Features, Matches, TwoView
+from interpose_sfm.matching import verification
+from interpose_sfm.products import Features, Intrinsics, Matches, TwoView
 
 SHARPNESS = 10.0
 """Of the softmax over products of descriptors of length one. With 5 no match is confident, with 20 unlike key points
 get confident ones, and poses err by twice as much (docs/results/clip_steps.md)."""
 
-MIN_SCORE = 0.3  # matches with a lower one propose no pose
+MIN_SCORE = 0.5
+"""Matches with a lower one propose no pose. With 0.3 poses err by up to twice as much as those of a network, with 0.5
+by as much, and nearly as many pairs are clear; with 0.7 half as many (docs/results/clip_steps.md)."""
+
 MIN_CLEAR_INLIERS = 100
 MIN_CLEAR_SHARE = 0.95
 MIN_CLEAR_AGREEMENT = 0.9
-"""What is clear by these errs by 0.2 to 0.5 degrees in the median, where a network errs by 0.2 to 0.3: enough for a
-proposal, which the two photos' own matches refine and judge. With half or twice as many inliers and shares of 0.9 to
-0.98 errors stay there (docs/results/clip_steps.md)."""
+"""Half as many inliers and shares from 0.8 to 0.98 give the same errors to a tenth of a degree
+(docs/results/clip_steps.md)."""
+
+CLEAR_NUM_TRIALS = 100  # of RANSAC: of five matches all agree in three of four draws where 95 percent do
 
 
 def nearest_matches(a: Features, b: Features, sharpness: float = SHARPNESS) -> Matches:
@@ -64,6 +69,24 @@ def is_clear(found: TwoView) -> bool:
         and evidence.inlier_share >= MIN_CLEAR_SHARE
         and evidence.agreement >= MIN_CLEAR_AGREEMENT
     )
+
+
+def clear_edge(
+    features_a: Features, intrinsics_a: Intrinsics, features_b: Features, intrinsics_b: Intrinsics, seed: int
+) -> tuple[Matches, TwoView] | None:
+    """Matches of two images and what they verify, None where a network has to be asked.
+
+    Args:
+        features_a, features_b: Key points in the pixels of the intrinsics.
+        seed: Equal seeds give equal results.
+    """
+    matches = nearest_matches(features_a, features_b)
+    if np.count_nonzero(matches.scores >= MIN_SCORE) < MIN_CLEAR_INLIERS:
+        return None
+    found = verification.verify(
+        features_a, intrinsics_a, features_b, intrinsics_b, matches, seed, MIN_SCORE, CLEAR_NUM_TRIALS
+    )
+    return (matches, found) if is_clear(found) else None
 
 
 def _softmax(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

@@ -40,6 +40,7 @@ def verify(
     matches: Matches,
     seed: int,
     min_score: float = 0.0,
+    max_num_trials: int = MAX_NUM_TRIALS,
 ) -> TwoView:
     """Robust relative pose of two images from their putative matches.
 
@@ -52,6 +53,7 @@ def verify(
         matches: Rows into both.
         seed: Equal seeds give equal results.
         min_score: Matches with a lower score propose no pose and are not counted; the agreement weighs them as well.
+        max_num_trials: Of RANSAC; few are enough where nearly all matches have to agree.
     """
     everything, counted = matches, matches.above(min_score)
     rows = np.flatnonzero(matches.scores >= min_score)
@@ -60,7 +62,7 @@ def verify(
         return _no_pose(PoseStatus.FEW_MATCHES, counted, 0)
     points_a_px = features_a.keypoints_px[counted.indices[:, 0]]
     points_b_px = features_b.keypoints_px[counted.indices[:, 1]]
-    estimate = _relative_pose(points_a_px, intrinsics_a, points_b_px, intrinsics_b, seed)
+    estimate = _relative_pose(points_a_px, intrinsics_a, points_b_px, intrinsics_b, seed, max_num_trials)
     if estimate is None:
         return _no_pose(PoseStatus.FEW_INLIERS, counted, 0)
     b_from_a, mask = estimate

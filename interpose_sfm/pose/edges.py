@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from interpose_sfm.matching import verification
-from interpose_sfm.matching.nearest import MIN_SCORE, is_clear, nearest_matches
+from interpose_sfm.matching.nearest import clear_edge
 from interpose_sfm.pose.protocol import EstimatorContext
-from interpose_sfm.products import Matches, TwoView, View
+from interpose_sfm.products import Features, Intrinsics, Matches, TwoView, View
 
 MIN_STEP_STRENGTH = 0.1  # weaker steps lead astray: wrong links of look-alike facades reach 0.2, right ones start there
 MAX_STEP = 2  # frames are matched with their neighbours and the next but one: further ones add cost, not tracks
@@ -56,25 +56,22 @@ class VerifiedEdges:
         missing = sorted(step for step in wanted if keys[step] not in self._verified)
         if len(views) > 2:
             self._context.prepare_features([views[i] for i in sorted({i for step in missing for i in step})])
-            near = {(i, j): self._by_descriptors(views[i], views[j]) for i, j in missing}
-            self._verified |= {keys[step]: edge for step, edge in near.items() if is_clear(edge[1])}
+            for i, j in missing:
+                clear = clear_edge(*self._sides(views[i], views[j]), self._context.seed)
+                if clear is not None:
+                    self._verified[keys[i, j]] = clear
             missing = [step for step in missing if keys[step] not in self._verified]
         self._context.prepare([(views[i], views[j]) for i, j in missing])
         for i, j in missing:
             self._verified[keys[i, j]] = self._learned(views[i], views[j])
         return {step: self._verified[keys[step]] for step in sorted(wanted)}
 
-    def _by_descriptors(self, a: View, b: View) -> tuple[Matches, TwoView]:
-        matches = nearest_matches(self._context.features(a), self._context.features(b))
-        return matches, self._verify(a, b, matches, MIN_SCORE)
-
     def _learned(self, a: View, b: View) -> tuple[Matches, TwoView]:
-        matches = self._context.matches(a, b)
-        return matches, self._verify(a, b, matches, self._context.min_match_score)
+        matches, least = self._context.matches(a, b), self._context.min_match_score
+        return matches, verification.verify(*self._sides(a, b), matches, self._context.seed, least)
 
-    def _verify(self, a: View, b: View, matches: Matches, min_score: float) -> TwoView:
-        sides = self._context.features(a), a.intrinsics, self._context.features(b), b.intrinsics
-        return verification.verify(*sides, matches, self._context.seed, min_score)
+    def _sides(self, a: View, b: View) -> tuple[Features, Intrinsics, Features, Intrinsics]:
+        return self._context.features(a), a.intrinsics, self._context.features(b), b.intrinsics
 
 
 def usable(edges: Edges) -> Edges:

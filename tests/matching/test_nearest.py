@@ -7,9 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geometry_scenes import arc, cloud, observe
+from geometry_scenes import arc, cloud, observe, pose_error_deg
 from interpose_sfm.matching import verification
-from interpose_sfm.matching.nearest import MIN_SCORE, is_clear, mutually_nearest, nearest_matches
+from interpose_sfm.matching.nearest import (
+    MIN_CLEAR_INLIERS,
+    MIN_SCORE,
+    clear_edge,
+    is_clear,
+    mutually_nearest,
+    nearest_matches,
+)
 from interpose_sfm.products import Features, Pose, PoseStatus, TwoView
 
 SCENE = observe(cloud(1, 250), arc([0.0, 10.0]), noise_px=0.5, seed=1)
@@ -84,3 +91,30 @@ def test_nothing_is_clear_without_a_pose() -> None:
     assert is_clear(found)
     assert not is_clear(TwoView(PoseStatus.FEW_INLIERS, None, found.inliers, found.evidence, 180.0))
     assert is_clear(replace(found, b_from_a=Pose(np.eye(3), np.zeros(3)), status=PoseStatus.ROTATION_ONLY))
+
+
+def test_a_clear_edge_has_the_true_pose() -> None:
+    a, b = SCENE.features
+    edge = clear_edge(a, SCENE.intrinsics[0], b, SCENE.intrinsics[1], 0)
+    assert edge is not None
+    matches, found = edge
+    assert max(pose_error_deg(found.b_from_a, SCENE.b_from_a(0, 1))) < 1.0
+    assert matches.scores[found.inliers].min() >= MIN_SCORE
+
+
+def test_too_few_confident_matches_are_not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = SCENE.features
+    few = a.chosen(np.arange(MIN_CLEAR_INLIERS - 1))
+
+    def refuse(*_: object) -> None:
+        pytest.fail("verified what cannot be clear")
+
+    monkeypatch.setattr(verification, "verify", refuse)
+    assert clear_edge(few, SCENE.intrinsics[0], b, SCENE.intrinsics[1], 0) is None
+
+
+def test_an_edge_whose_matches_do_not_agree_is_not_clear() -> None:
+    a, b = SCENE.features
+    order = np.random.default_rng(3).permutation(len(b.descriptors))
+    mixed = replace(b, descriptors=b.descriptors[order])
+    assert clear_edge(a, SCENE.intrinsics[0], mixed, SCENE.intrinsics[1], 0) is None

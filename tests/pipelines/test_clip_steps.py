@@ -14,8 +14,8 @@ def test_the_document_is_what_its_figures_say() -> None:
 
 def test_only_clear_pairs_with_both_poses_count() -> None:
     def row(error_deg: float | None, inliers: int = 100, share: float = 0.9) -> clip_steps.Figures:
-        near = {"inliers": inliers, "share": share, "agreement": 0.8, "error_deg": error_deg}
-        return {"ways": {"10": near, "network": {**near, "error_deg": 0.5}}}
+        near = [inliers, share, 0.8]
+        return {"ways": {"10": [*near, error_deg], "network": [*near, 0.5]}}
 
     rows = [row(1.0), row(None), row(2.0, inliers=99), row(3.0, share=0.89)]
     assert clip_steps.clear_errors_deg(rows, "10", (100, 0.9, 0.8)) == [(1.0, 0.5)]
