@@ -12,6 +12,7 @@ from interpose_sfm.matching import verification
 from interpose_sfm.matching.nearest import (
     MIN_CLEAR_INLIERS,
     MIN_SCORE,
+    MIN_TRACK_SCORE,
     clear_edge,
     is_clear,
     mutually_nearest,
@@ -118,3 +119,18 @@ def test_an_edge_whose_matches_do_not_agree_is_not_clear() -> None:
     order = np.random.default_rng(3).permutation(len(b.descriptors))
     mixed = replace(b, descriptors=b.descriptors[order])
     assert clear_edge(a, SCENE.intrinsics[0], mixed, SCENE.intrinsics[1], 0) is None
+
+
+def test_doubtful_matches_of_a_clear_edge_count_as_inliers_where_they_agree() -> None:
+    a, b = SCENE.features
+    b = noisy(b, 0.7)
+    edge = clear_edge(a, SCENE.intrinsics[0], b, SCENE.intrinsics[1], 0)
+    assert edge is not None
+    matches, found = edge
+    scores = matches.scores[found.inliers]
+    assert MIN_TRACK_SCORE <= scores.min() < MIN_SCORE
+    assert found.evidence.num_inliers == np.count_nonzero(scores >= MIN_SCORE) < len(scores)
+    true = SCENE.is_true(0, 1, matches)
+    assert np.count_nonzero(true[found.inliers]) >= 0.99 * len(scores)
+    doubtful = np.flatnonzero((matches.scores >= MIN_TRACK_SCORE) & (matches.scores < MIN_SCORE) & true)
+    assert np.isin(doubtful, found.inliers).mean() > 0.95
