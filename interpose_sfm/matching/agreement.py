@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interpose_sfm.products import Features, FloatArray, Intrinsics, Pose
+from interpose_sfm import geometry
+from interpose_sfm.products import Features, FloatArray, Intrinsics, Matches, Pose
 
 NETWORK_PX = 1024  # long side of the picture in which key points are found; smaller ones are not enlarged
 TOLERANCE_NETWORK_PX = 2.5
@@ -49,6 +50,49 @@ def tolerance_rad(
     return max(
         tolerance_px(features_a.size_px) / intrinsics_a.focal_px,
         tolerance_px(features_b.size_px) / intrinsics_b.focal_px,
+    )
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Rays and matches of two photos.
+
+    Attributes:
+        rays_a, rays_b: (n, 3) unit rays of the matches.
+        all_a, all_b: Of all key points.
+        scores: (n,) the matcher's confidence.
+        within_rad: By how much a match may miss.
+    """
+
+    rays_a: FloatArray
+    rays_b: FloatArray
+    all_a: FloatArray
+    all_b: FloatArray
+    scores: FloatArray
+    within_rad: float
+
+    def agreeing(self, pose: Pose) -> NDArray[np.bool_]:
+        """(n,) which matches agree with a pose."""
+        return agree(pose, self.rays_a, self.rays_b, self.within_rad).mask
+
+    def weight(self, pose: Pose) -> float:
+        """Confidence of the matches that agree with a pose."""
+        return float(self.scores[self.agreeing(pose)].sum())
+
+
+def sight(
+    features_a: Features, intrinsics_a: Intrinsics, features_b: Features, intrinsics_b: Intrinsics, matches: Matches
+) -> Sight:
+    """What poses are held against; matches of any score."""
+    all_a = geometry.unit_rays(features_a.keypoints_px, intrinsics_a)
+    all_b = geometry.unit_rays(features_b.keypoints_px, intrinsics_b)
+    return Sight(
+        all_a[matches.indices[:, 0]],
+        all_b[matches.indices[:, 1]],
+        all_a,
+        all_b,
+        matches.scores.astype(np.float64),
+        tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b),
     )
 
 

@@ -7,14 +7,15 @@ are stronger evidence than many more on those of a pose that was made of them (a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.matching import agreement
+from interpose_sfm.matching.agreement import Sight
 from interpose_sfm.matching.nearest import mutually_nearest
-from interpose_sfm.products import Features, FloatArray, IndexArray, Intrinsics, Matches, Pose
+from interpose_sfm.products import Features, FloatArray, IndexArray, Matches, Pose
 
 BAND_SCALES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Widths of the epipolar bands in which a pose as proposed is looked for, in tolerances: it is not exact."""
@@ -28,45 +29,6 @@ GUIDED_QUANTILE = 0.5  # of the likeness of the matches that agree: what guided 
 MAX_GUIDED_BY_LUCK = 0.2  # of the guided matches may be found in the bands of other points as well; else none is taken
 NUM_SHIFTS = 4
 DEPTH_MARGIN = 2.0  # guided matches lie no nearer than the nearest match over this
-
-
-@dataclass(frozen=True)
-class Sight:
-    """Rays and matches of two photos.
-
-    Attributes:
-        rays_a, rays_b: (n, 3) unit rays of the matches.
-        all_a, all_b: Of all key points.
-        scores: (n,) the matcher's confidence.
-        within_rad: By how much a match may miss.
-    """
-
-    rays_a: FloatArray
-    rays_b: FloatArray
-    all_a: FloatArray
-    all_b: FloatArray
-    scores: FloatArray
-    within_rad: float
-
-    def weight(self, pose: Pose) -> float:
-        """Confidence of the matches that agree with a pose."""
-        return float(self.scores[agreement.agree(pose, self.rays_a, self.rays_b, self.within_rad).mask].sum())
-
-
-def sight(
-    features_a: Features, intrinsics_a: Intrinsics, features_b: Features, intrinsics_b: Intrinsics, matches: Matches
-) -> Sight:
-    """What poses are held against; matches of any score."""
-    all_a = geometry.unit_rays(features_a.keypoints_px, intrinsics_a)
-    all_b = geometry.unit_rays(features_b.keypoints_px, intrinsics_b)
-    return Sight(
-        all_a[matches.indices[:, 0]],
-        all_b[matches.indices[:, 1]],
-        all_a,
-        all_b,
-        matches.scores.astype(np.float64),
-        agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b),
-    )
 
 
 def surprise(pose: Pose, seen: Sight, tests: float) -> float:
@@ -92,7 +54,7 @@ def refined_surprise(pose: Pose, seen: Sight, tests: float) -> float:
     number = len(seen.scores)
     if number == 0:
         return 0.0
-    mask = agreement.agree(pose, seen.rays_a, seen.rays_b, seen.within_rad).mask
+    mask = seen.agreeing(pose)
     luck = agreement.chance(pose, seen.rays_a, seen.all_a, seen.rays_b, seen.all_b, seen.within_rad)
     freedom = agreement.POSE_FREEDOM if np.any(pose.translation) else 3
     return agreement.surprise(int(mask.sum()), number, luck, freedom, tests)

@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interpose_sfm import geometry
 from interpose_sfm.matching import agreement, verification
 from interpose_sfm.products import Features, Intrinsics, Matches, TwoView
 
@@ -83,6 +82,8 @@ def clear_edge(
 ) -> tuple[Matches, TwoView] | None:
     """Matches of two images and what they verify, None where a network has to be asked.
 
+    Inliers are the confident matches of the pose, and the doubtful ones that agree with it; evidence counts the first.
+
     Args:
         features_a, features_b: Key points in the pixels of the intrinsics.
         seed: Equal seeds give equal results.
@@ -95,29 +96,11 @@ def clear_edge(
     )
     if not is_clear(found):
         return None
-    return matches, _with_doubtful(found, features_a, intrinsics_a, features_b, intrinsics_b, matches)
-
-
-def _with_doubtful(
-    found: TwoView,
-    features_a: Features,
-    intrinsics_a: Intrinsics,
-    features_b: Features,
-    intrinsics_b: Intrinsics,
-    matches: Matches,
-) -> TwoView:
-    """With the matches that are not confident and agree with the pose among the inliers; evidence stays as it is."""
     assert found.b_from_a is not None
-    within_rad = agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b)
-    rays_a, rays_b = (
-        geometry.unit_rays(features.keypoints_px[rows], intrinsics)
-        for features, intrinsics, rows in zip(
-            (features_a, features_b), (intrinsics_a, intrinsics_b), matches.indices.T, strict=True
-        )
-    )
-    kept = agreement.agree(found.b_from_a, rays_a, rays_b, within_rad).mask & (matches.scores >= MIN_TRACK_SCORE)
+    kept = agreement.sight(features_a, intrinsics_a, features_b, intrinsics_b, matches).agreeing(found.b_from_a)
+    kept &= matches.scores >= MIN_TRACK_SCORE
     kept[found.inliers] = True
-    return replace(found, inliers=np.flatnonzero(kept).astype(np.uint32))
+    return matches, replace(found, inliers=np.flatnonzero(kept).astype(np.uint32))
 
 
 def _softmax(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

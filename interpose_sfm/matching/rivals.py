@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.matching import agreement, given_pose, verification
+from interpose_sfm.matching import agreement, verification
 from interpose_sfm.products import Features, FloatArray, Intrinsics, Matches, Pose
 
 FAR_DEG = 15.0  # poses that differ by more are rivals, not variants of one another
@@ -45,8 +45,8 @@ def far_rival(
         min_score: Matches with a lower score propose no pose.
     """
     views = features_a, intrinsics_a, features_b, intrinsics_b
-    seen = given_pose.sight(*views, matches)
-    own = agreement.agree(b_from_a, seen.rays_a, seen.rays_b, seen.within_rad).mask
+    seen = agreement.sight(*views, matches)
+    own = seen.agreeing(b_from_a)
     parts = _parts(features_a.keypoints_px[matches.indices[:, 0]], own, matches.scores >= min_score)
     return max(_explained(b_from_a, FAR_DEG, parts, views, matches, seen, seed), default=0.0)
 
@@ -74,7 +74,7 @@ def copy_rival(
         enough: The search ends with a rival that explains more.
     """
     views = features_a, intrinsics_a, features_b, intrinsics_b
-    seen = given_pose.sight(*views, matches)
+    seen = agreement.sight(*views, matches)
     counted = np.flatnonzero(matches.scores >= min_score)
     parts = _neighbourhoods(features_a.keypoints_px[matches.indices[:, 0]], counted, seed)
     best = 0.0
@@ -91,7 +91,7 @@ def _explained(
     parts: Iterable[tuple[np.ndarray, int]],
     views: tuple[Features, Intrinsics, Features, Intrinsics],
     matches: Matches,
-    seen: given_pose.Sight,
+    seen: agreement.Sight,
     seed: int,
 ) -> Iterator[float]:
     """What poses that are turned by more than an angle explain / what this one does.

@@ -129,15 +129,11 @@ def weigh(
     A doubtful match says little for or against a pose, so each weighs as much as the matcher believes in it: at wide
     baselines many doubtful ones fail and weigh nothing, while a wrong pose lives on them.
     """
-    within_rad = agreement.tolerance_rad(features_a, intrinsics_a, features_b, intrinsics_b)
-    all_a, all_b = (
-        geometry.unit_rays(features.keypoints_px, intrinsics)
-        for features, intrinsics in ((features_a, intrinsics_a), (features_b, intrinsics_b))
+    seen = agreement.sight(features_a, intrinsics_a, features_b, intrinsics_b, matches)
+    agrees, is_counted = seen.agreeing(b_from_a), matches.scores >= min_score
+    luck = agreement.chance(
+        b_from_a, seen.rays_a[is_counted], seen.all_a, seen.rays_b[is_counted], seen.all_b, seen.within_rad
     )
-    rays_a, rays_b = all_a[matches.indices[:, 0]], all_b[matches.indices[:, 1]]
-    agrees = agreement.agree(b_from_a, rays_a, rays_b, within_rad).mask
-    scores, is_counted = matches.scores.astype(np.float64), matches.scores >= min_score
-    luck = agreement.chance(b_from_a, rays_a[is_counted], all_a, rays_b[is_counted], all_b, within_rad)
     surprise = agreement.surprise(
         int(np.sum(agrees & is_counted)),
         int(np.sum(is_counted)),
@@ -145,7 +141,7 @@ def weigh(
         agreement.POSE_FREEDOM,
         agreement.POSES_PER_SAMPLE,
     )
-    weight, total = float(scores[agrees].sum()), float(scores.sum())
+    weight, total = float(seen.scores[agrees].sum()), float(seen.scores.sum())
     return Weighed(weight / max(total, 1e-9), weight, surprise)
 
 

@@ -58,7 +58,7 @@ def judge_proposals(
         seed: Of everything that is random.
         min_score: Matches with a lower score propose no rival.
     """
-    seen = given_pose.sight(*views, matches)
+    seen = agreement.sight(*views, matches)
     others = _own_poses(views, matches, own, seed)
     refined = [given_pose.refine(p.b_from_a, bound_deg(p), seen, others) for p in proposals]
     judged = []
@@ -91,7 +91,7 @@ def judge_family(
         poses: In order of what differs; neighbours are alike.
         views, matches, own, seed, min_score: As of `judge_proposals`.
     """
-    seen = given_pose.sight(*views, matches)
+    seen = agreement.sight(*views, matches)
     best: set[int] = set()
     for scale in FAMILY_BANDS:
         band = replace(seen, within_rad=scale * seen.within_rad)
@@ -137,7 +137,7 @@ def _evidence(
     pose: Pose,
     views: Views,
     matches: Matches,
-    seen: given_pose.Sight,
+    seen: agreement.Sight,
     num_tests: int,
     min_score: float,
 ) -> Evidence:
@@ -168,11 +168,11 @@ def _link(
     pose: Pose,
     views: Views,
     matches: Matches,
-    seen: given_pose.Sight,
+    seen: agreement.Sight,
     evidence: Evidence,
 ) -> Link:
     """The refined pose with the matches that agree with it."""
-    mask = agreement.agree(pose, seen.rays_a, seen.rays_b, seen.within_rad).mask
+    mask = seen.agreeing(pose)
     rows = np.flatnonzero(mask).astype(np.uint32)
     points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, rows)
     spread_deg = verification.ROTATION_SPREAD_DEG
@@ -182,7 +182,7 @@ def _link(
     return Link(proposal.pair, pose, spread_deg, points_a_px, points_b_px, evidence, proposal.source, proposal=proposal)
 
 
-def _with_guided(link: Link, views: Views, matches: Matches, seen: given_pose.Sight) -> Link:
+def _with_guided(link: Link, views: Views, matches: Matches, seen: agreement.Sight) -> Link:
     """The link with the correspondences that its pose leads to besides."""
     rows = given_pose.guided(link.b_from_a, views[0], views[2], matches, seen)
     return replace(

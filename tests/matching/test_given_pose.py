@@ -7,8 +7,8 @@ import pytest
 
 from geometry_scenes import Scene, arc, cloud, observe, pose_error_deg, turn
 from interpose_sfm import geometry
-from interpose_sfm.matching import given_pose
-from interpose_sfm.matching.given_pose import Sight
+from interpose_sfm.matching import agreement, given_pose
+from interpose_sfm.matching.agreement import Sight
 from interpose_sfm.products import Matches, Pose
 
 
@@ -18,7 +18,7 @@ def scene(*, num_clutter: int = 300, turns: bool = False) -> Scene:
 
 
 def sight_of(seen: Scene, matches: Matches) -> Sight:
-    return given_pose.sight(seen.features[0], seen.intrinsics[0], seen.features[1], seen.intrinsics[1], matches)
+    return agreement.sight(seen.features[0], seen.intrinsics[0], seen.features[1], seen.intrinsics[1], matches)
 
 
 def noisy(pose: Pose, angle_deg: float, seed: int) -> Pose:
