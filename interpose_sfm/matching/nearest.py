@@ -82,7 +82,8 @@ def clear_edge(
 ) -> tuple[Matches, TwoView] | None:
     """Matches of two images and what they verify, None where a network has to be asked.
 
-    Inliers are the confident matches of the pose, and the doubtful ones that agree with it; evidence counts the first.
+    Inliers are the confident matches of the pose, and the doubtful ones that agree with it; evidence counts the first,
+    in the measures of a network's: as dense as all of them, as confident as the first are right.
 
     Args:
         features_a, features_b: Key points in the pixels of the intrinsics.
@@ -100,7 +101,14 @@ def clear_edge(
     kept = agreement.sight(features_a, intrinsics_a, features_b, intrinsics_b, matches).agreeing(found.b_from_a)
     kept &= matches.scores >= MIN_TRACK_SCORE
     kept[found.inliers] = True
-    return matches, replace(found, inliers=np.flatnonzero(kept).astype(np.uint32))
+    inliers = np.flatnonzero(kept).astype(np.uint32)
+    points_a_px, points_b_px = verification.matched_points(features_a, features_b, matches, inliers)
+    evidence = replace(
+        found.evidence,
+        mean_score=found.evidence.inlier_share,  # a softmax is no probability: this is, of the confident matches
+        density=verification.density(features_a, points_a_px, features_b, points_b_px),
+    )
+    return matches, replace(found, inliers=inliers, evidence=evidence)
 
 
 def _softmax(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

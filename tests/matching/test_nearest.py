@@ -18,6 +18,7 @@ from interpose_sfm.matching.nearest import (
     mutually_nearest,
     nearest_matches,
 )
+from interpose_sfm.options import MatchingOptions
 from interpose_sfm.products import Features, Pose, PoseStatus, TwoView
 
 SCENE = observe(cloud(1, 250), arc([0.0, 10.0]), noise_px=0.5, seed=1)
@@ -134,3 +135,17 @@ def test_doubtful_matches_of_a_clear_edge_count_as_inliers_where_they_agree() ->
     assert np.count_nonzero(true[found.inliers]) >= 0.99 * len(scores)
     doubtful = np.flatnonzero((matches.scores >= MIN_TRACK_SCORE) & (matches.scores < MIN_SCORE) & true)
     assert np.isin(doubtful, found.inliers).mean() > 0.95
+
+
+def test_a_clear_edge_is_as_strong_as_one_of_a_network() -> None:
+    """Else the steps of a clip would be thrown away as weak; see `pose.edges.MIN_STEP_STRENGTH`."""
+    a, b = SCENE.features
+    b = noisy(b, 0.7)
+    edge = clear_edge(a, SCENE.intrinsics[0], b, SCENE.intrinsics[1], 0)
+    assert edge is not None
+    evidence = edge[1].evidence
+    assert evidence.mean_score == evidence.inlier_share
+    network = verification.verify(
+        a, SCENE.intrinsics[0], b, SCENE.intrinsics[1], SCENE.matches(0, 1), 0, MatchingOptions().min_match_score
+    )
+    assert 0.7 * network.evidence.strength < evidence.strength <= 1.1 * network.evidence.strength
