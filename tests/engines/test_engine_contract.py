@@ -139,6 +139,7 @@ def test_a_worker_that_dies_costs_no_job(engine: Engine, tmp_path: Path) -> None
     assert noted(tmp_path / "notes", "job 2") == 2
 
 
+@pytest.mark.long
 @of_processes
 def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(engine: Engine, tmp_path: Path) -> None:
     done = {each.job: each for each in engine.map(Squares(tmp_path / "notes", deadly=2), range(5))}
