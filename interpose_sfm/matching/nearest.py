@@ -29,7 +29,7 @@ too few points to be placed (castle-P30_s5, AUC@30 64.9, and 97.5 to 97.6 with l
 MIN_CLEAR_INLIERS = 100
 MIN_CLEAR_SHARE = 0.95
 MIN_CLEAR_AGREEMENT = 0.9
-"""Half as many inliers and shares from 0.8 to 0.98 give the same errors to a tenth of a degree
+"""Half as many inliers and shares from 0.8 to 0.98 give the same errors in the median, to a tenth of a degree
 (docs/results/clip_steps.md)."""
 
 CLEAR_NUM_TRIALS = 100  # of RANSAC: of five matches all agree in three of four draws where 95 percent do

@@ -142,8 +142,7 @@ def _evidence(
     min_score: float,
 ) -> Evidence:
     """Evidence over all matches, however doubtful: a pose from elsewhere does not live on them."""
-    agreeing = agreement.agree(pose, seen.rays_a, seen.rays_b, seen.within_rad)
-    mask, number = agreeing.mask, len(seen.scores)
+    mask, number = seen.agreeing(pose), len(seen.scores)
     rows = np.flatnonzero(mask).astype(np.uint32)
     rays_a, rays_b = seen.rays_a[mask] @ pose.rotation.T, seen.rays_b[mask]
     angles_deg = geometry.direction_angle_deg(rays_a, rays_b) if np.any(mask) else np.zeros(1)
