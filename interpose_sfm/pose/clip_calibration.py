@@ -155,11 +155,12 @@ def _scales(
         return []
     if max(geometry.rotation_angle_deg(pose.rotation) for pose in placed) < MIN_TURN_DEG:
         return []
-    focals_px = [float(model.camera(number).mean_focal_length()) for number in sorted(set(cameras))]
     longer_px = max(camera.width_px, camera.height_px)
-    if not all(1 / MAX_FOCAL_FACTOR < focal_px / longer_px < MAX_FOCAL_FACTOR for focal_px in focals_px):
+    found = [model.camera(number) for number in sorted(set(cameras))]
+    over_longer = [float(other.mean_focal_length() / max(other.width, other.height)) for other in found]
+    if not all(1 / MAX_FOCAL_FACTOR < ratio < MAX_FOCAL_FACTOR for ratio in over_longer):
         return []
-    return [focal_px / float(camera.focal_px) for focal_px in focals_px]
+    return [ratio * longer_px / float(camera.focal_px) for ratio in over_longer]
 
 
 def _seen_by(camera: Intrinsics, own: Intrinsics, features: Features) -> Features:

@@ -44,7 +44,7 @@ class MatcherEstimator(PoseEstimator):
     @property
     def traits(self) -> EstimatorTraits:
         """See `PoseEstimator`; the key tells hypotheses from those of versions that matched otherwise."""
-        return EstimatorTraits(settings_key="without the ends, confident descriptors first")
+        return EstimatorTraits(settings_key="without the ends, confident descriptors first, frames to 2.5 px")
 
     def estimate(self, views: Sequence[View]) -> ViewPoses:
         """See `PoseEstimator`."""

@@ -148,7 +148,7 @@ def test_no_clip_is_asked_once_most_agree() -> None:
 @pytest.mark.parametrize(("zoom", "is_told"), [(1.0, True), (1.3, False)])
 def test_a_clip_whose_frames_put_it_in_two_places_says_nothing(zoom: float, is_told: bool) -> None:
     """Every other frame has a focal length of its own: no camera is that of all frames, nor do two ways agree."""
-    scene = shot(azimuths_deg=np.linspace(0, 50, 2 * MIN_HALF).tolist())
+    scene = shot(3, azimuths_deg=np.linspace(0, 50, 2 * MIN_HALF).tolist())
     middle_px = np.array(scene.features[0].size_px) / 2
     seen = [
         replace(seen, keypoints_px=middle_px + (zoom if number % 2 else 1.0) * (seen.keypoints_px - middle_px))
