@@ -12,7 +12,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap.constants import MAX_ERROR_PX, MIN_VERIFIED_MATCHES
-from interpose_sfm.matching import agreement
+from interpose_sfm.matching import agreement, pure_rotation
 from interpose_sfm.products import (
     Evidence,
     Features,
@@ -28,8 +28,6 @@ from interpose_sfm.products import (
 MIN_NUM_TRIALS, MAX_NUM_TRIALS = 1000, 5000  # of RANSAC; fewer than the first are not cut short
 MIN_CALIBRATED_SHARE = 0.95  # COLMAP's min_E_F_inlier_ratio: fewer E than F inliers means the cameras do not fit
 KEYPOINT_SIGMA_PX = 1.0  # neighbouring key points err alike, so residuals alone make a pose look too sure
-ROTATION_SPREAD_DEG = 0.5  # of a pure rotation: far below what decides anything
-MIN_ROTATION_SHARE = 0.9  # a pure rotation explains this share of the matches that a relative pose explains
 
 
 def verify(
@@ -90,10 +88,11 @@ def verify(
         weight=weighed.weight,
         surprise=weighed.surprise,
     )
-    rotation, is_rotation = _pure_rotation(rays_a, rays_b, (intrinsics_a.focal_px + intrinsics_b.focal_px) / 2)
+    focal_px = (intrinsics_a.focal_px + intrinsics_b.focal_px) / 2
+    rotation, is_rotation = pure_rotation.best_rotation(rays_a, rays_b, focal_px)
     if is_rotation:
         pose = Pose(rotation, np.zeros(3))
-        return TwoView(PoseStatus.ROTATION_ONLY, pose, inliers, evidence, ROTATION_SPREAD_DEG)
+        return TwoView(PoseStatus.ROTATION_ONLY, pose, inliers, evidence, pure_rotation.SPREAD_DEG)
     spread = spread_deg(b_from_a, points_a_px[mask], intrinsics_a, points_b_px[mask], intrinsics_b)
     return TwoView(PoseStatus.OK, b_from_a, inliers, evidence, spread)
 
@@ -224,22 +223,6 @@ def _num_inside(keypoints_px: FloatArray, inliers_px: FloatArray) -> float:
     except QhullError:
         return np.inf
     return float(np.count_nonzero(hull.find_simplex(keypoints_px) >= 0))
-
-
-def _pure_rotation(rays_a: FloatArray, rays_b: FloatArray, focal_px: float) -> tuple[FloatArray, bool]:
-    """The best rotation between unit rays, and whether it explains them as a pure rotation within the pixel error."""
-    rotation = _align(rays_a, rays_b)
-    for _ in range(5):  # trimmed: a few near points must not hide that the rest only turned
-        residual = np.linalg.norm(rays_b - rays_a @ rotation.T, axis=1)
-        kept = residual <= np.quantile(residual, MIN_ROTATION_SHARE)
-        rotation = _align(rays_a[kept], rays_b[kept])
-    residual_px = np.linalg.norm(rays_b - rays_a @ rotation.T, axis=1) * focal_px
-    return rotation, bool(np.mean(residual_px < MAX_ERROR_PX) >= MIN_ROTATION_SHARE)
-
-
-def _align(rays_a: FloatArray, rays_b: FloatArray) -> FloatArray:
-    """Least-squares rotation b_from_a between unit rays (Kabsch)."""
-    return geometry.nearest_rotation(rays_b.T @ rays_a)
 
 
 def spread_deg(

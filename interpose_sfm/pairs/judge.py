@@ -212,11 +212,13 @@ def _beyond_mending(link: Link, limits: ConsensusOptions, detail: str) -> tuple[
             f"{detail}, but {link.doubts.silence_a:.0%} and {link.doubts.silence_b:.0%} of the key points should be "
             "seen in the other photo and match nothing there",
         )
-    if not np.any(link.b_from_a.translation):
-        return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"
+    is_rotation = not np.any(link.b_from_a.translation)
     if link.spread_deg > limits.max_spread_deg:
         spread, most = told_apart(link.spread_deg, limits.max_spread_deg, ".1f")
-        return LinkVerdict.UNSURE_POSE, f"the pose is known to {spread} degrees, needs {most}"
+        why = "the matches contradict the focal lengths: the turn" if is_rotation else "the pose"
+        return LinkVerdict.UNSURE_POSE, f"{why} is known to {spread} degrees, needs {most}"
+    if is_rotation:
+        return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"
     return None
 
 
@@ -269,8 +271,10 @@ def _leads_there(own: Link, pose: Pose, verdict: LinkVerdict) -> bool:
     """Whether what matches find by themselves, with some verdict, is more than luck, and a variant of a pose."""
     if verdict in (LinkVerdict.FEW_INLIERS, LinkVerdict.CHANCE):
         return False
+    may_be_rotation = verdict in (LinkVerdict.ROTATION_ONLY, LinkVerdict.UNSURE_POSE)
+    is_rotation = may_be_rotation and not np.any(own.b_from_a.translation)
     is_turned_alike = turn_between_deg(own.b_from_a, pose) <= FAR_DEG
-    return is_within(own.b_from_a, pose, FAR_DEG) or (verdict is LinkVerdict.ROTATION_ONLY and is_turned_alike)
+    return is_within(own.b_from_a, pose, FAR_DEG) or (is_rotation and is_turned_alike)
 
 
 def turn_between_deg(one: Pose, other: Pose) -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from interpose_sfm.matching import rivals, verification
+from interpose_sfm.matching import pure_rotation, rivals, verification
 from interpose_sfm.pairs.judge import RIVAL_OF_COPIES, is_small_patch
 from interpose_sfm.pairs.proposals import Views, doubts_of
-from interpose_sfm.products import PAIR_ALONE, ImagePair, Link, Matches, PairMatch
+from interpose_sfm.products import PAIR_ALONE, ImagePair, Link, Matches, PairMatch, PoseStatus
 
 MIN_ASKED = 0.5  # agreement: what is below is not believed anyway
 
@@ -32,8 +32,11 @@ def pair_link(
     if two_view.b_from_a is None:
         return PairMatch(two_view, None)
     points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, two_view.inliers)
+    spread_deg = two_view.spread_deg
+    if two_view.status is PoseStatus.ROTATION_ONLY:
+        spread_deg = pure_rotation.spread_deg(two_view.b_from_a.rotation, points_a_px, views[1], points_b_px, views[3])
     cues = two_view.evidence, PAIR_ALONE
-    link = Link(pair, two_view.b_from_a, two_view.spread_deg, points_a_px, points_b_px, *cues)
+    link = Link(pair, two_view.b_from_a, spread_deg, points_a_px, points_b_px, *cues)
     doubts = doubts_of(link, views, matches, seed, min_score)
     if link.evidence.agreement >= MIN_ASKED and is_small_patch(link.evidence.weight, doubts.num_satellites):
         copied = rivals.copy_rival(link.b_from_a, *views, matches, seed, min_score, RIVAL_OF_COPIES)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.matching import agreement, given_pose, overlays, rivals, silence, verification
+from interpose_sfm.matching import agreement, given_pose, overlays, pure_rotation, rivals, silence, verification
 from interpose_sfm.pairs.judge import turn_between_deg
 from interpose_sfm.products import (
     Doubts,
@@ -174,9 +174,11 @@ def _link(
     mask = seen.agreeing(pose)
     rows = np.flatnonzero(mask).astype(np.uint32)
     points_a_px, points_b_px = verification.matched_points(views[0], views[2], matches, rows)
-    spread_deg = verification.ROTATION_SPREAD_DEG
+    seen_by = points_a_px, views[1], points_b_px, views[3]
     if np.any(pose.translation):
-        spread_deg = verification.spread_deg(pose, points_a_px, views[1], points_b_px, views[3])
+        spread_deg = verification.spread_deg(pose, *seen_by)
+    else:
+        spread_deg = pure_rotation.spread_deg(pose.rotation, *seen_by)
     spread_deg = min(spread_deg, proposal.spread_deg) if pose is proposal.b_from_a else spread_deg
     return Link(proposal.pair, pose, spread_deg, points_a_px, points_b_px, evidence, proposal.source, proposal=proposal)
 

@@ -1,0 +1,88 @@
+"""Photos taken from one place: whether matches tell nothing but a turn, and how well they know it.
+
+A turn of wide angle is as wrong as the focal lengths are: a lens taken for two thirds of its length makes 76 degrees of
+55. Matches of a pure rotation tell the focal length themselves, though (Hartley, "Self-calibration from multiple views
+with a rotating camera", ECCV 1994), so that they can contradict one that a guess or a clip tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.colmap.constants import MAX_ERROR_PX
+from interpose_sfm.products import FloatArray, Intrinsics
+
+MIN_SHARE = 0.9  # a pure rotation explains this share of the matches that a relative pose explains
+SPREAD_DEG = 0.5  # where the focal lengths are right: far below what decides anything
+KEYPOINT_SIGMA_PX = 1.0
+MAX_FACTOR = 4.0  # by which a focal length may be off
+NUM_SIGMAS = 2.0  # within which matches do not contradict a focal length
+
+
+def best_rotation(rays_a: FloatArray, rays_b: FloatArray, focal_px: float) -> tuple[FloatArray, bool]:
+    """The best rotation between unit rays, and whether it explains them as a pure rotation within the pixel error."""
+    rotation = _align(rays_a, rays_b)
+    for _ in range(5):  # trimmed: a few near points must not hide that the rest only turned
+        residual = np.linalg.norm(rays_b - rays_a @ rotation.T, axis=1)
+        kept = residual <= np.quantile(residual, MIN_SHARE)
+        rotation = _align(rays_a[kept], rays_b[kept])
+    residual_px = np.linalg.norm(rays_b - rays_a @ rotation.T, axis=1) * focal_px
+    return rotation, bool(np.mean(residual_px < MAX_ERROR_PX) >= MIN_SHARE)
+
+
+def spread_deg(
+    rotation: FloatArray,
+    points_a_px: FloatArray,
+    intrinsics_a: Intrinsics,
+    points_b_px: FloatArray,
+    intrinsics_b: Intrinsics,
+) -> float:
+    """How far a turn is from one that the matches could have under a focal length of their own, in degrees.
+
+    Args:
+        rotation: b_from_a.
+        points_a_px, points_b_px: (n, 2) what agrees with it.
+        intrinsics_a, intrinsics_b: If the focal length of one is known, or the matches do not contradict them, the
+            turn is known well. Both are taken to be off by the same factor.
+
+    Returns:
+        `SPREAD_DEG`, or by how much it would turn to get to the nearest focal length that the matches leave possible.
+    """
+    if intrinsics_a.is_trusted or intrinsics_b.is_trusted or len(points_a_px) < 6:
+        return SPREAD_DEG
+    from scipy.optimize import least_squares
+
+    def residuals(turn: FloatArray, log_factor: float) -> FloatArray:
+        a, b = (replace(c, focal_px=c.focal_px * np.exp(log_factor)) for c in (intrinsics_a, intrinsics_b))
+        turned = geometry.rotation_exp(turn) @ rotation
+        there_px = geometry.project(geometry.unit_rays(points_a_px, a) @ turned.T, b) - points_b_px
+        back_px = geometry.project(geometry.unit_rays(points_b_px, b) @ turned, a) - points_a_px
+        both = np.concatenate([there_px, back_px]).ravel() / (np.sqrt(2.0) * KEYPOINT_SIGMA_PX)  # one match, two errors
+        return np.asarray(np.where(np.isfinite(both), both, MAX_ERROR_PX))
+
+    limit = np.log(MAX_FACTOR)
+    joint = least_squares(
+        lambda x: residuals(x[:3], x[3]),
+        np.zeros(4),
+        loss="soft_l1",
+        bounds=([-np.pi] * 3 + [-limit], [np.pi] * 3 + [limit]),
+    )
+    information = joint.jac.T @ joint.jac
+    if np.linalg.cond(information) > 1e12:
+        return SPREAD_DEG
+    scale = max(1.0, float(np.median(np.abs(joint.fun))) / 0.6745)
+    sigma = scale * float(np.sqrt(np.linalg.inv(information)[3, 3]))
+    away = float(joint.x[3])
+    if abs(away) <= NUM_SIGMAS * sigma:
+        return SPREAD_DEG
+    nearest = away - np.sign(away) * NUM_SIGMAS * sigma
+    fitted = least_squares(lambda x: residuals(x, float(nearest)), joint.x[:3], loss="soft_l1")
+    return max(SPREAD_DEG, float(np.degrees(np.linalg.norm(fitted.x))))
+
+
+def _align(rays_a: FloatArray, rays_b: FloatArray) -> FloatArray:
+    """Least-squares rotation b_from_a between unit rays (Kabsch)."""
+    return geometry.nearest_rotation(rays_b.T @ rays_a)
