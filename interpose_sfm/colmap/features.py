@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from interpose_sfm.colmap import databases
+from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.colmap.listable_names import listable_names, restore_names
 from interpose_sfm.colmap.room import check_room
 from interpose_sfm.options import BaseOptions
@@ -17,6 +19,9 @@ from interpose_sfm.products import ImagePair
 from interpose_sfm.run_log import Progress
 
 logger = logging.getLogger(__name__)
+
+ChoosePairs = Callable[[Callable[[], frozenset[ImagePair]]], Iterable[Sequence[ImagePair]]]
+"""What tells the pairs that are verified by now -> rounds of pairs, each asked for once the one before is matched."""
 
 POLL_S = 0.02
 PAIR_CHUNK = 1000  # pairs between two reports
@@ -32,7 +37,7 @@ def extract_and_match(
     progress: Progress | None = None,
     *,
     mask_dir: Path | None = None,
-    choose_pairs: Callable[[], Sequence[ImagePair]] | None = None,
+    choose_pairs: ChoosePairs | None = None,
 ) -> None:
     """Fill a database that holds cameras and images with SIFT key points, matches and two-view geometries.
 
@@ -46,13 +51,12 @@ def extract_and_match(
         seed: Of RANSAC.
         progress: Called with the stage, what is done and the total.
         mask_dir: Folder with a mask of every photo, as of ``ImageReaderOptions.mask_path``; None for none.
-        choose_pairs: Says which pairs are matched, once there are features; every pair by default.
+        choose_pairs: Says in rounds which pairs are matched, once there are features; every pair by default.
     """
     tell = progress or (lambda stage, done, total: None)
     restore_names(database_path)
     _extract(database_path, image_dir, names, options, tell, mask_dir)
-    pairs = None if choose_pairs is None else choose_pairs()
-    _match(database_path, len(names), pairs, options, seed, tell)
+    _match(database_path, len(names), choose_pairs, options, seed, tell)
 
 
 def _extract(
@@ -85,7 +89,7 @@ def _extract(
 def _match(
     database_path: Path,
     num_photos: int,
-    pairs: Sequence[ImagePair] | None,
+    choose_pairs: ChoosePairs | None,
     options: BaseOptions,
     seed: int,
     tell: Progress,
@@ -95,28 +99,41 @@ def _match(
     matching = pycolmap.FeatureMatchingOptions(num_threads=options.num_threads)
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = seed
-    if pairs is None:
+    if choose_pairs is None:
         num_pairs = num_photos * (num_photos - 1) // 2
         tell("matching", 0, num_pairs)
         match = partial(pycolmap.match_exhaustive, database_path, matching, verification_options=verification)
         cancellable(match, database_path.parent)
         tell("matching", num_pairs, num_pairs)
         return
-    with TemporaryDirectory(prefix="interpose_sfm-") as folder, listable_names(database_path) as listable:
-        for start in range(0, len(pairs), PAIR_CHUNK):
-            tell("matching", start, len(pairs))
-            listed = Path(folder) / "pairs.txt"
-            lines = [f"{listable[pair.a]} {listable[pair.b]}\n" for pair in pairs[start : start + PAIR_CHUNK]]
-            listed.write_text("".join(lines), encoding="utf-8")
-            match = partial(
-                pycolmap.match_image_pairs,
-                database_path,
-                matching,
-                pairing_options=pycolmap.ImportedPairingOptions(match_list_path=listed),
-                verification_options=verification,
-            )
-            cancellable(match, database_path.parent)
-    tell("matching", len(pairs), len(pairs))
+    num_done = 0
+    for pairs in choose_pairs(partial(_verified, database_path)):
+        with TemporaryDirectory(prefix="interpose_sfm-") as folder, listable_names(database_path) as listable:
+            for start in range(0, len(pairs), PAIR_CHUNK):
+                tell("matching", num_done + start, num_done + len(pairs))
+                listed = Path(folder) / "pairs.txt"
+                lines = [f"{listable[pair.a]} {listable[pair.b]}\n" for pair in pairs[start : start + PAIR_CHUNK]]
+                listed.write_text("".join(lines), encoding="utf-8")
+                match = partial(
+                    pycolmap.match_image_pairs,
+                    database_path,
+                    matching,
+                    pairing_options=pycolmap.ImportedPairingOptions(match_list_path=listed),
+                    verification_options=verification,
+                )
+                cancellable(match, database_path.parent)
+        num_done += len(pairs)
+    tell("matching", num_done, num_done)
+
+
+def _verified(database_path: Path) -> frozenset[ImagePair]:
+    """Pairs of photos with enough verified matches to count."""
+    import pycolmap
+
+    with pycolmap.Database.open(database_path) as database:
+        names = {image.image_id: image.name for image in database.read_all_images()}
+        counts = databases.num_verified(database)
+    return frozenset(ImagePair.sorted(names[a], names[b]) for (a, b), n in counts.items() if n >= MIN_VERIFIED_MATCHES)
 
 
 def cancellable(call: Callable[..., object], written: Path | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
@@ -20,6 +20,15 @@ Proposals = Mapping[str, Sequence[str]]
 
 Rank = Callable[[Sequence[str], int], Proposals]
 """Photos and a number -> for each of them at most so many that look most like it."""
+
+Verified = Callable[[], Collection[ImagePair]]
+"""The pairs that matches have verified by now."""
+
+MIN_NEIGHBOURS = 3  # a photo for which fewer are verified asks for more
+MIN_LATE_SHARE = 0.5
+"""So does one for which this share is verified of those in the later half of what it has asked for: it has many. Of the
+pairs that others leave out one in 40 to 80 would be verified (real places, a rendered town), of those asked for two in
+three."""
 
 ORDER_SHARE = 4  # of the pairs of a photo, one in so many may go to the next in order, and as many to the next by GPS
 PROBE = 10  # the next in order is looked for among so many that look most alike
@@ -56,18 +65,66 @@ def chosen_pairs(
         return tuple(sorted(sequential_pairs(hints.orders[0], neighbours)))
     if method is MatchingMethod.SPATIAL:
         return bounded(names, [nearest(hints.positions_m, neighbours)], neighbours)
-    alike = rank(names, neighbours)
+    return bounded(names, _sources(method, neighbours, hints, rank(names, neighbours)), neighbours)
+
+
+def chosen_rounds(
+    names: Sequence[str], method: MatchingMethod, neighbours: int, hints: Hints, rank: Rank, verified: Verified
+) -> Iterator[tuple[ImagePair, ...]]:
+    """The pairs of `chosen_pairs` in rounds, of which the second depends on what came of the first.
+
+    By looks, each photo is matched with half of its neighbours first, and only those go on for which it pays.
+
+    Args:
+        names, method, neighbours, hints, rank: See `chosen_pairs`.
+        verified: Asked once the first round has been matched.
+    """
+    if method not in (MatchingMethod.AUTO, MatchingMethod.RETRIEVAL) or neighbours < 2:
+        yield chosen_pairs(names, method, neighbours, hints, rank)
+        return
+    alike, half = rank(names, neighbours), neighbours // 2
+    cut = {name: others[:half] for name, others in alike.items()}
+    first = bounded(names, _sources(method, half, hints, cut), half)
+    yield first
+    asking = _asking(names, cut, frozenset(first), frozenset(verified()))
+    logger.info("%d of %d photos ask for more than %d neighbours", len(asking), len(names), half)
+    wanted = [
+        {name: others for name, others in source.items() if name in asking}
+        for source in _sources(method, neighbours, hints, alike)
+    ]
+    both = bounded(names, wanted, neighbours, first)
+    yield tuple(sorted(set(both) - set(first)))
+
+
+def _asking(
+    names: Sequence[str], alike: Proposals, matched: frozenset[ImagePair], verified: frozenset[ImagePair]
+) -> frozenset[str]:
+    """Photos that have found few neighbours, or so many that there will be more."""
+    degree = Counter(name for pair in matched & verified for name in (pair.a, pair.b))
+    asking = set()
+    for name in names:
+        others = alike.get(name, ())
+        late = [ImagePair.sorted(name, other) for other in others[len(others) // 2 :]]
+        asked = [pair for pair in late if pair in matched]
+        num_right = sum(pair in verified for pair in asked)
+        if degree[name] < MIN_NEIGHBOURS or (asked and num_right >= MIN_LATE_SHARE * len(asked)):
+            asking.add(name)
+    return frozenset(asking)
+
+
+def _sources(method: MatchingMethod, neighbours: int, hints: Hints, alike: Proposals) -> list[Proposals]:
+    """What proposes pairs beside looks, if the method is ``auto``."""
     if method is MatchingMethod.RETRIEVAL:
-        return bounded(names, [alike], neighbours)
+        return [alike]
     some = max(1, neighbours // ORDER_SHARE)
     following = [order for order in dict.fromkeys(hints.orders) if follows_pictures(order, alike)]
     logger.info("%d of %d orders follow the pictures", len(following), len(hints.orders))
-    sources: list[Proposals] = [alike, *(in_order(order, some) for order in following)]
-    sources.append(nearest(hints.positions_m, some))
-    return bounded(names, sources, neighbours)
+    return [alike, *(in_order(order, some) for order in following), nearest(hints.positions_m, some)]
 
 
-def bounded(names: Sequence[str], sources: Sequence[Proposals], limit: int) -> tuple[ImagePair, ...]:
+def bounded(
+    names: Sequence[str], sources: Sequence[Proposals], limit: int, begun: Iterable[ImagePair] = ()
+) -> tuple[ImagePair, ...]:
     """Pairs of all proposals, the best ones of every photo first, until its bound is reached.
 
     In rounds, so that what a photo wants most comes before what another one wants last.
@@ -76,12 +133,13 @@ def bounded(names: Sequence[str], sources: Sequence[Proposals], limit: int) -> t
         names: Photos, in the order in which they choose.
         sources: What proposes.
         limit: No photo is in more pairs.
+        begun: Pairs that are chosen already.
 
     Returns:
-        In name order.
+        With these, in name order.
     """
-    degree: Counter[str] = Counter()
-    pairs: set[ImagePair] = set()
+    pairs = set(begun)
+    degree = Counter(name for pair in pairs for name in (pair.a, pair.b))
     longest = max((len(others) for source in sources for others in source.values()), default=0)
     for place in range(longest):
         for name in names:

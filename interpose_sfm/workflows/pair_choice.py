@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from interpose_sfm.products import ImagePair, PhotoSet
 from interpose_sfm.retrieval import times
 from interpose_sfm.retrieval.factory import rankings
 from interpose_sfm.retrieval.pair_list import read_pair_file
-from interpose_sfm.retrieval.pairing import Hints, chosen_pairs
+from interpose_sfm.retrieval.pairing import Hints, Verified, chosen_rounds
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.content_keys import file_sha256
 
@@ -64,8 +64,8 @@ class PairChoice:
             return self.method, *positions
         return self.method, self.options.pairing.retriever, *positions
 
-    def chooser(self) -> Callable[[], Sequence[ImagePair]] | None:
-        """What chooses the pairs, once there are descriptors; None for every pair.
+    def chooser(self) -> Callable[[Verified], Iterable[Sequence[ImagePair]]] | None:
+        """What chooses the pairs in rounds, once there are descriptors; None for every pair.
 
         Raises:
             ValueError: A list with none of the photos, or a line without two names; ``spatial`` without positions.
@@ -73,7 +73,7 @@ class PairChoice:
         if self.method is MatchingMethod.EXHAUSTIVE:
             return None
         if self.method is MatchingMethod.LIST:
-            return lambda: self._listed
+            return lambda _: [self._listed]
         if self.method is MatchingMethod.SPATIAL and not self._hints.positions_m:
             raise ValueError("matching-method spatial needs GPS positions, and no two photos have one")
         return self._chosen
@@ -87,11 +87,11 @@ class PairChoice:
         by_time = times.order_by_time(self.photo_set.image_dir, self._names)
         return Hints((self._names, by_time), gps.positions_m(self.photo_set.photos))
 
-    def _chosen(self) -> tuple[ImagePair, ...]:
-        base = self.options.base
-        pairs = chosen_pairs(self._names, self.method, base.neighbours_per_photo, self._hints, self._rank)
-        logger.info("%d pairs of %d photos are matched (%s)", len(pairs), len(self._names), self.method)
-        return pairs
+    def _chosen(self, verified: Verified) -> Iterator[tuple[ImagePair, ...]]:
+        number = self.options.base.neighbours_per_photo
+        for pairs in chosen_rounds(self._names, self.method, number, self._hints, self._rank, verified):
+            logger.info("%d pairs of %d photos are matched (%s)", len(pairs), len(self._names), self.method)
+            yield pairs
 
     def _rank(self, queries: Sequence[str], number: int) -> dict[str, Sequence[str]]:
         found = rankings(

@@ -5,7 +5,7 @@ import itertools
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -164,10 +164,11 @@ def test_only_chosen_pairs_are_matched_and_as_they_are_among_all(
     wanted = [ImagePair(names[0], names[1]), ImagePair(names[1], names[4]), ImagePair(names[2], names[3])]
     told: list[tuple[str, int, int]] = []
 
-    def choose() -> list[ImagePair]:
+    def choose(verified: Callable[[], frozenset[ImagePair]]) -> list[list[ImagePair]]:
+        assert not verified()
         with pycolmap.Database.open(path) as database:  # by now there are descriptors to choose by
             assert all(database.num_descriptors_for_image(i) > 50 for i in range(1, 6))
-        return wanted
+        return [wanted]
 
     extract_and_match(path, folder, names, OPTIONS, SEED, lambda *step: told.append(step), choose_pairs=choose)
     assert _matched_pairs(path) == {(1, 2), (2, 5), (3, 4)}
@@ -177,6 +178,26 @@ def test_only_chosen_pairs_are_matched_and_as_they_are_among_all(
     assert len(some) == 5 + 3
 
 
+def test_a_round_of_pairs_is_asked_for_once_the_one_before_is_matched(
+    image_dir: Path, finished: tuple[Path, list[tuple[str, int, int]]], tmp_path: Path
+) -> None:
+    path, folder, names = new_database(tmp_path, image_dir)
+    first = [ImagePair(names[0], names[1]), ImagePair(names[1], names[2])]
+    told: list[tuple[str, int, int]] = []
+
+    def choose(verified: Callable[[], frozenset[ImagePair]]) -> Iterator[list[ImagePair]]:
+        yield first
+        everything = snapshot(finished[0])
+        inliers = {pair: len(everything[f"{pair.a}-{pair.b}"][1]) // 8 for pair in first}  # type: ignore[index]
+        assert verified() == {pair for pair in first if inliers[pair] >= 15}
+        assert verified()
+        yield [ImagePair(names[2], names[3])]
+
+    extract_and_match(path, folder, names, OPTIONS, SEED, lambda *step: told.append(step), choose_pairs=choose)
+    assert _matched_pairs(path) == {(1, 2), (2, 3), (3, 4)}
+    assert told[2:] == [("matching", 0, 2), ("matching", 2, 3), ("matching", 3, 3)]
+
+
 def test_names_with_blanks_are_matched_by_list(image_dir: Path, tmp_path: Path) -> None:
     renamed = {"a.png": "a b.png", "b.png": "b.png", "d.png": "a.png b.png"}
     (tmp_path / "in").mkdir()
@@ -184,7 +205,7 @@ def test_names_with_blanks_are_matched_by_list(image_dir: Path, tmp_path: Path) 
         shutil.copyfile(image_dir / old, tmp_path / "in" / new)
     path, folder, names = new_database(tmp_path, tmp_path / "in")
     assert sorted(names) == sorted(renamed.values())
-    extract_and_match(path, folder, names, OPTIONS, 0, choose_pairs=lambda: [ImagePair("a b.png", "a.png b.png")])
+    extract_and_match(path, folder, names, OPTIONS, 0, choose_pairs=lambda _: [[ImagePair("a b.png", "a.png b.png")]])
     assert len(_matched_pairs(path)) == 1
     with pycolmap.Database.open(path) as database:
         assert sorted(image.name for image in database.read_all_images()) == sorted(names)
@@ -195,7 +216,7 @@ def test_a_run_killed_while_a_list_is_matched_goes_on(image_dir: Path, tmp_path:
     path, folder, names = new_database(tmp_path, image_dir)
     kept = killed_copy(path, names)
     wanted = [ImagePair(names[0], names[1])]
-    extract_and_match(kept, folder, names, OPTIONS, SEED, choose_pairs=lambda: wanted)
+    extract_and_match(kept, folder, names, OPTIONS, SEED, choose_pairs=lambda _: [wanted])
     with pycolmap.Database.open(kept) as database:
         assert [image.name for image in database.read_all_images()] == names
         assert database.num_images() == len(names)

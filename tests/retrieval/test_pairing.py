@@ -15,6 +15,7 @@ from interpose_sfm.retrieval.pairing import (
     Proposals,
     bounded,
     chosen_pairs,
+    chosen_rounds,
     follows_pictures,
     in_order,
     nearest,
@@ -47,6 +48,50 @@ def shuffled(seed: int = 0) -> list[str]:
     order = list(WALK)
     random.Random(seed).shuffle(order)
     return order
+
+
+# ---------------------------------------------------------------- rounds
+
+
+def rounds(method: MatchingMethod, reach: dict[str, int]) -> list[tuple[ImagePair, ...]]:
+    """Where those pairs are verified that lie so near on the walk; the least of the reaches of both photos counts."""
+    places = {name: place for place, name in enumerate(WALK)}
+
+    def verified() -> set[ImagePair]:
+        names = [name for name in WALK if reach[name]]
+        near = ((a, b, abs(places[a] - places[b])) for a in names for b in names if a < b)
+        return {ImagePair(a, b) for a, b, away in near if away <= min(reach[a], reach[b])}
+
+    hints = Hints((tuple(shuffled()),), {})
+    return list(chosen_rounds(WALK, method, 16, hints, neighbours_on_walk, verified))
+
+
+def test_photos_with_many_neighbours_or_hardly_any_ask_for_more() -> None:
+    reach = {name: 9 if place < 80 else (2 if place < 160 else 0) for place, name in enumerate(WALK)}
+    first, second = rounds(MatchingMethod.RETRIEVAL, reach)
+    assert max(degrees(first).values()) == 8
+    assert max(degrees([*first, *second]).values()) <= 16
+    assert not set(first) & set(second)
+    more = degrees(second)
+    assert min(more[name] for name in WALK[:70]) >= 3  # the later half of what they asked for is verified as well
+    assert max(more[name] for name in WALK[90:150]) == 0  # enough, and nothing beyond two steps
+    assert min(more[name] for name in WALK[170:]) >= 3  # none at all: who knows what was missed
+
+
+def test_all_that_a_single_round_chooses_is_asked_where_every_photo_asks_on() -> None:
+    hints = Hints((tuple(WALK),), {})
+    for method in (MatchingMethod.RETRIEVAL, MatchingMethod.AUTO):
+        asked = [*chosen_rounds(WALK, method, 12, hints, neighbours_on_walk, frozenset)]
+        once = set(chosen_pairs(WALK, method, 12, hints, neighbours_on_walk))
+        assert len(once & {pair for pairs in asked for pair in pairs}) >= 0.95 * len(once)
+        assert max(degrees([pair for pairs in asked for pair in pairs]).values()) <= 12
+
+
+@pytest.mark.parametrize("method", [MatchingMethod.SEQUENTIAL, MatchingMethod.SPATIAL])
+def test_what_does_not_go_by_looks_is_one_round(method: MatchingMethod) -> None:
+    hints = Hints((tuple(WALK),), {name: np.array([float(place), 0.0]) for place, name in enumerate(WALK)})
+    (pairs,) = chosen_rounds(WALK, method, 8, hints, neighbours_on_walk, lambda: pytest.fail("asked for nothing"))
+    assert pairs == chosen_pairs(WALK, method, 8, hints, neighbours_on_walk)
 
 
 # ---------------------------------------------------------------- the bound
