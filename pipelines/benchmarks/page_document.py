@@ -150,6 +150,20 @@ def target_lines(items: Sequence[Item]) -> list[str]:
         f"| no accepted yaw outside the range by more than 10 degrees | {listed}; {within} of {len(accepted)} within |",
         f"| accepted rotations of two models within {AGREEING_DEG:.0f} degrees in at least 80 percent | {share} |",
         f"| at most 8 of 60 rows without any hypothesis | {without} of {len(items)} |",
+        *unseen_lines(items, pairs),
+    ]
+
+
+def unseen_lines(items: Sequence[Item], accepted: Sequence[str]) -> list[str]:
+    """What ``--accept-unseen`` would give out besides, which believes the clips where pixels cannot tell."""
+    found = [item for item in items if item["verdict"] == LinkVerdict.UNSEEN.value and item["pair"] not in accepted]
+    if not found:
+        return []
+    told = [f"{item['pair']} {item['model']} ({yaw_of(item):.0f})" for item in found]
+    near = sum(outside_deg(item, yaw_of(item)) <= TOLERANCE_DEG for item in found)
+    return [
+        f"| not asked: what `--accept-unseen` would accept besides | {', '.join(told)}; {near} of {len(found)} within "
+        f"{TOLERANCE_DEG:.0f} degrees of the range |"
     ]
 
 

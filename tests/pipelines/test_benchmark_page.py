@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from bridging_scene import pan, write_video
+from interpose_sfm.products import LinkVerdict
 from paths import ROOT
 
 MODELS = ("dynamicrafter", "runway", "luma")
@@ -121,6 +122,19 @@ def test_a_range_is_kept_to_the_degree(tmp_path: Path) -> None:
     assert "| none; 0 of 2 within |" in written(data, tmp_path, items)
     items = [item("scannet/01", "luma", 75.1, is_accepted=True), item("dl3dv/02", "luma", 39.9, is_accepted=True)]
     assert "dl3dv/02 luma (40), scannet/01 luma (75)" in written(data, tmp_path / "again", items)
+
+
+def test_what_would_be_believed_unseen_is_told_apart(tmp_path: Path) -> None:
+    unseen = LinkVerdict.UNSEEN.value
+    items = [
+        item("navi/02", "runway", 70.0, is_accepted=True),
+        item("navi/02", "luma", 70.0, is_accepted=False) | {"verdict": unseen},
+        item("navi/04", "runway", 60.0, is_accepted=False) | {"verdict": unseen},
+        item("navi/04", "luma", 10.0, is_accepted=False) | {"verdict": unseen},
+    ]
+    text = written(place(tmp_path / "data", "navi/02", "navi/04"), tmp_path, items)
+    assert "| 1 of 2 (navi/02) |" in text
+    assert "would accept besides | navi/04 runway (60), navi/04 luma (10); 1 of 2 within 10 degrees of the" in text
 
 
 def test_nothing_done_is_told(tmp_path: Path) -> None:
