@@ -256,8 +256,7 @@ def _found_alone(found: JudgedProposal, limits: ConsensusOptions) -> tuple[LinkV
     if _leads_there(own, pose, verdict):
         return verdict, f"the photos' own matches lead there as well: {detail}"
     if verdict.tells_pose:
-        away_deg = turn_between_deg(own.b_from_a, pose)
-        return LinkVerdict.RIVAL, f"the photos' own matches lead elsewhere, {away_deg:.0f} degrees away: {detail}"
+        return LinkVerdict.RIVAL, f"the photos' own matches lead elsewhere, {_apart(own.b_from_a, pose)} away: {detail}"
     return None
 
 
@@ -275,6 +274,14 @@ def _leads_there(own: Link, pose: Pose, verdict: LinkVerdict) -> bool:
     is_rotation = may_be_rotation and not np.any(own.b_from_a.translation)
     is_turned_alike = turn_between_deg(own.b_from_a, pose) <= FAR_DEG
     return is_within(own.b_from_a, pose, FAR_DEG) or (is_rotation and is_turned_alike)
+
+
+def _apart(one: Pose, other: Pose) -> str:
+    """How far two poses are from one another, in words."""
+    turn = f"{turn_between_deg(one, other):.0f} degrees of rotation"
+    if not (np.any(one.translation) and np.any(other.translation)):
+        return turn
+    return f"{turn} and {float(geometry.direction_angle_deg(one.translation, other.translation)):.0f} of direction"
 
 
 def turn_between_deg(one: Pose, other: Pose) -> float:

@@ -280,6 +280,13 @@ def test_the_link_is_that_of_the_photos_own_matches_where_they_lead_there_as_wel
 def test_what_the_photos_are_sure_of_refutes_what_leads_elsewhere() -> None:
     assert verdict(with_own(turn_deg=40.0)) is LinkVerdict.RIVAL
     assert verdict(with_own(turn_deg=40.0, agreement=0.65)) is LinkVerdict.ACCEPTED  # of that they are not sure
+    found = with_own(turn_deg=0.0)
+    assert found.own is not None
+    pose = found.own.b_from_a
+    backwards = replace(found, own=replace(found.own, b_from_a=Pose(pose.rotation, -pose.translation)))
+    refused, detail = judge_proposed(backwards, LIMITS)
+    assert refused is LinkVerdict.RIVAL
+    assert "lead elsewhere, 0 degrees of rotation and 180 of direction away" in detail
 
 
 # ---------------------------------------------------------------- the decision on a pair
