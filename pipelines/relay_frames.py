@@ -19,6 +19,7 @@ import platform
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,7 +33,7 @@ from interpose_sfm.options import (
     MatchingOptions,
     ReconstructOptions,
 )
-from interpose_sfm.pairs.decide import Findings, decide
+from interpose_sfm.pairs.decide import decide
 from interpose_sfm.products import LinkVerdict, Pose
 from interpose_sfm.report import versions
 from interpose_sfm.storage.atomic import atomic_write_json, atomic_write_text
@@ -102,10 +103,9 @@ def studied(arguments: argparse.Namespace, pair_name: str, model: str, choice: F
         )
         store_dir = arguments.work / f"{pair_name.replace('/', '_')}_{model}"
         with opened_pair(folder / "a.jpg", folder / "b.jpg", options, store_dir=store_dir) as (poser, pair):
-            matched = poser.match(pair)
             bridged = poser.bridge(pair)
-            guessed = poser.has_guessed_focal(pair)
-    decision = decide(Findings(matched=matched, bridged=bridged, guessed_focal=guessed), options.consensus)
+            findings = replace(poser.findings_alone(pair), bridged=bridged)
+    decision = decide(findings, options.consensus)
     whole = [hypothesis for hypothesis in bridged.hypotheses if len(hypothesis.frames) == NUM_FRAMES]
     pose = decision.link.b_from_a if decision.verdict is LinkVerdict.ACCEPTED and decision.link else None
     medoid = bridged.choice.b_from_a

@@ -41,6 +41,7 @@ class Findings:
             asked.
         bridged: What the clips say; None where none were asked for.
         guessed_focal: Whether its focal lengths are a guess, which no other pair can mend.
+        own_focal: By how much the pair's own matches say that a guess has to be multiplied, if they tell it.
         skipped: Why the pair was not tried.
         contradiction: What other links say against the pair's link.
         confirmation: What else says the same as a link that its own evidence does not carry.
@@ -53,6 +54,7 @@ class Findings:
     proposed: tuple[JudgedProposal, ...] | None = None
     bridged: PairOutcome | None = None
     guessed_focal: bool = False
+    own_focal: float | None = None
     skipped: str = ""
     contradiction: str = ""
     confirmation: str = ""
@@ -103,6 +105,8 @@ def decide_alone(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
             f"a turn of {turn_deg:.0f} degrees errs with the focal lengths, which are a guess: neither EXIF nor a clip "
             f"tells them; {detail}"
         )
+    if findings.own_focal is not None:
+        detail = f"{detail}; focal lengths {findings.own_focal:.2f} times the guess, by the photos' own matches"
     return LinkDecision(verdict, detail, matched.link)
 
 

@@ -13,10 +13,11 @@ from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
 from interpose_sfm.clips.strips import preview
 from interpose_sfm.matching.cache import LearnedCache
+from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, OwnFocal, own_focal
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pairs.clip_views import frame_views
-from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG, pixels_believe
+from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG, Findings, pixels_believe
 from interpose_sfm.pairs.estimates import Estimates, baseline, estimate
 from interpose_sfm.pairs.judge import is_settled_alone
 from interpose_sfm.pairs.network_poses import NetworkPoses
@@ -111,6 +112,31 @@ class PairPoser:
     def _ends(self, pair: ImagePair) -> tuple[View, View]:
         return self._views(pair.a), self._views(pair.b)
 
+    def findings_alone(self, pair: ImagePair) -> Findings:
+        """What two photos say by themselves: under the focal lengths that their matches tell, if nothing else does."""
+        if not self.has_guessed_focal(pair):
+            return Findings(matched=self.match(pair))
+        told = self._by_own_matches(pair)
+        if told is None:
+            return Findings(matched=self.match(pair), guessed_focal=True)
+        a, b, own = told
+        matched = self._own.matched(pair, a, b)
+        if matched.link is not None:
+            link = replace(matched.link, spread_deg=max(matched.link.spread_deg, own.spread_deg))
+            matched = replace(matched, link=link)
+        return Findings(matched=matched, own_focal=own.factor)
+
+    def _by_own_matches(self, pair: ImagePair) -> tuple[View, View, OwnFocal] | None:
+        """The photos with the focal length that their matches tell; None where they do not, or it hardly matters."""
+        a, b = self._ends(pair)
+        link = self._own.matched(pair, a, b).link
+        if link is None or not _is_wide(link.b_from_a) or link.evidence.surprise < self._limits.min_surprise:
+            return None
+        own = own_focal(link.b_from_a, link.points_a_px, a.intrinsics, link.points_b_px, b.intrinsics)
+        if own is None or own.spread_deg > MAX_SPREAD_DEG:
+            return None
+        return (*_with_focal(own.factor, a, b), own)
+
     def has_guessed_focal(self, pair: ImagePair) -> bool:
         """Whether nothing tells the focal length of either photo."""
         return not (self._views(pair.a).intrinsics.is_trusted or self._views(pair.b).intrinsics.is_trusted)
@@ -192,7 +218,7 @@ class PairPoser:
             more = self._proposals(choice, a, is_guess, imagined_by)
             witnessed = agreeing_sources([*offered, *more])
             choice = consistency.choose(pair, hypotheses, pair_only, options, witnessed)
-            if choice.reason is ChoiceReason.ACCEPTED and is_guess and _turn_deg(choice) > MAX_GUESSED_TURN_DEG:
+            if choice.reason is ChoiceReason.ACCEPTED and is_guess and _is_wide(choice.b_from_a):
                 choice = replace(choice, reason=ChoiceReason.GUESSED_FOCAL)
             link = self._link(choice, hypotheses, a, clips, b) if choice.reason is ChoiceReason.ACCEPTED else None
             proposals += () if is_warped else self._own.judged(pair, more, a, b)
@@ -224,7 +250,7 @@ class PairPoser:
             for score in choice.clip_scores
             if score.num_hypotheses >= self._choosing.min_hypotheses
             and score.d_med_deg <= self._choosing.max_d_med_deg
-            and not (is_guess and geometry.rotation_angle_deg(score.medoid.rotation) > MAX_GUESSED_TURN_DEG)
+            and not (is_guess and _is_wide(score.medoid))
         )
 
     def _whole(
@@ -241,18 +267,24 @@ class PairPoser:
         return self._asked(pair, clip, a, frames, b, ways)
 
     def _calibrated(self, pair: ImagePair, clips: Sequence[Clip]) -> tuple[View, View, list[str], bool]:
-        """The photos with focal lengths from the clips where nothing else tells them, and a note for the report.
+        """The photos with focal lengths from their matches, else from the clips, where nothing else tells them.
+
+        And a note for the report.
 
         The last item tells whether poses rest on focal lengths that nobody knows.
         """
         a, b = self._views(pair.a), self._views(pair.b)
         if not self.has_guessed_focal(pair) or not clips or not self._estimator.traits.trusts_focal_lengths:
             return a, b, [], False
+        told = self._by_own_matches(pair)
+        if told is not None:
+            note = f"focal lengths: {told[2].factor:.2f} times the guess, by the photos' own matches"
+            return told[0], told[1], [note], False
         frames = [frame_views(clip, a, b) for clip in clips]
         scale = clip_calibration.focal_scale(frames, (a, b), EstimatorContext.of_cache(self._cache, self._seed))
         if scale is None:
             return a, b, ["focal lengths: the clips do not tell them, or do not agree"], True
-        a, b = (replace(v, intrinsics=replace(v.intrinsics, focal_px=scale * v.intrinsics.focal_px)) for v in (a, b))
+        a, b = _with_focal(scale, a, b)
         return a, b, [f"focal lengths: {scale:.2f} times the guess, by the clips"], False
 
     def _generator_for(self, pair: ImagePair) -> VideoGenerator | None:
@@ -321,8 +353,17 @@ class PairPoser:
         )
 
 
-def _turn_deg(choice: PoseChoice) -> float:
-    return 0.0 if choice.b_from_a is None else float(geometry.rotation_angle_deg(choice.b_from_a.rotation))
+def _with_focal(factor: float, a: View, b: View) -> tuple[View, View]:
+    """The views with focal lengths of so many times theirs."""
+    first, second = (
+        replace(v, intrinsics=replace(v.intrinsics, focal_px=factor * v.intrinsics.focal_px)) for v in (a, b)
+    )
+    return first, second
+
+
+def _is_wide(pose: Pose | None) -> bool:
+    """Whether a pose turns so far that it errs with the focal lengths."""
+    return pose is not None and float(geometry.rotation_angle_deg(pose.rotation)) > MAX_GUESSED_TURN_DEG
 
 
 def _described(clip: Clip) -> str:

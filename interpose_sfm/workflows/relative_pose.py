@@ -15,7 +15,6 @@ from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import CameraMode, ReconstructOptions
-from interpose_sfm.pairs.decide import Findings
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.photos import collect, masks
@@ -154,7 +153,7 @@ def _solve(
     limits = options.consensus
     record = PairRecord(WeakPair(pair, (), 0))
     tell("learned matching", 0)
-    record = record.after(Findings(matched=poser.match(pair), guessed_focal=poser.has_guessed_focal(pair)), limits)
+    record = record.after(poser.findings_alone(pair), limits)
     tell("learned matching", 1)
     if _result(record).verdict is not LinkVerdict.ACCEPTED and poser.can_propose:
         tell("pose network", 0)

@@ -18,7 +18,7 @@ import numpy as np
 from interpose_sfm import geometry
 from interpose_sfm.options import BridgingOptions, ConsensusOptions, ReconstructOptions, Strategy
 from interpose_sfm.pairs import consistency
-from interpose_sfm.pairs.decide import Findings, decide
+from interpose_sfm.pairs.decide import decide
 from interpose_sfm.pairs.judge import judge_proposed
 from interpose_sfm.products import (
     ChoiceReason,
@@ -71,15 +71,17 @@ def study(
         for link, path in zip((a, b), photos, strict=True):
             link.symlink_to(path.resolve())
         with opened_pair(a, b, options, store_dir=store_dir) as (poser, pair):
-            matched = poser.match(pair)
-            findings = Findings(matched=matched, guessed_focal=poser.has_guessed_focal(pair))
+            findings = poser.findings_alone(pair)
+            matched = findings.matched
+            assert matched is not None
             if poser.can_propose:
                 findings = replace(findings, proposed=poser.propose(pair))
             alone = decide(findings, options.consensus)
             if clip_dir is not None:
                 findings = replace(findings, bridged=poser.bridge(pair))
     outcome = findings.bridged or PairOutcome(consistency.choose(pair, (), None, options.consistency), None, ())
-    decision = decide(findings, options.consensus)
+    # What the photos settle by themselves is given out without a look at the clips, as `relative_pose` does.
+    decision = alone if alone.verdict is LinkVerdict.ACCEPTED else decide(findings, options.consensus)
     choices = {strategy.value: outcome.choice for strategy in Strategy}
     for strategy in Strategy:
         chosen = replace(options.consistency, strategy=strategy, allow_pair_only=False)
@@ -88,7 +90,6 @@ def study(
     # A network places the two photos by itself; matches do it with the focal lengths that nothing but the photos tells.
     by_matches = pose_estimator in ("auto", "matcher") or outcome.pair_only is None
     alone_pose = two_view.b_from_a if by_matches else outcome.pair_only.b_from_a  # type: ignore[union-attr]
-    judged = alone if alone.verdict is LinkVerdict.ACCEPTED else decision
     return {
         "estimator": pose_estimator,
         "frames_per_clip": frames_per_clip,
@@ -107,11 +108,11 @@ def study(
             "pose": None if alone_pose is None else pose_of(alone_pose),
         },
         "judge": {
-            "verdict": judged.verdict.value,
-            "accepted": judged.verdict.value in GIVEN_OUT,
-            "source": "" if judged.link is None else judged.link.source,
-            "weight": 0.0 if judged.link is None else round(judged.link.evidence.weight, 3),
-            "pose": None if judged.link is None else pose_of(judged.link.b_from_a),
+            "verdict": decision.verdict.value,
+            "accepted": decision.verdict.value in GIVEN_OUT,
+            "source": "" if decision.link is None else decision.link.source,
+            "weight": 0.0 if decision.link is None else round(decision.link.evidence.weight, 3),
+            "pose": None if decision.link is None else pose_of(decision.link.b_from_a),
         },
         "oracle": _oracle(outcome, truth),
         "num_hypotheses": sum(found.b_from_a is not None for found in outcome.hypotheses),

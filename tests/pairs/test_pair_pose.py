@@ -17,7 +17,10 @@ from interpose_sfm import geometry
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator
 from interpose_sfm.matching.cache import LearnedCache
+from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, OwnFocal
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions, MatchingOptions
+from interpose_sfm.pairs import pair_pose
+from interpose_sfm.pairs.decide import decide
 from interpose_sfm.pairs.judge import judge_proposed
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose import clip_calibration
@@ -42,6 +45,7 @@ from interpose_sfm.products import (
 from interpose_sfm.storage.content_keys import image_key
 from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.run_stores import open_stores
+from interpose_sfm.synthetic import look_at
 from known_proposer import KnownProposer
 
 PAIR = ImagePair("a.jpg", "b.jpg")
@@ -74,22 +78,35 @@ def arc_scene(unit: float = 1.0, turn_deg: float = 48.0) -> Scene:
     return observe(unit * cloud(1, 200), poses, noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
 
 
-def bridged(
+def nearing_scene() -> Scene:
+    """A way around the cloud that gets nearer, and looks beside it: from equally far, nothing tells a focal length."""
+    poses = []
+    for step in range(7):
+        angle, away = np.radians(8.0 * step), 8.0 - 0.5 * step
+        poses.append(look_at((away * np.sin(angle), -away * np.cos(angle), 0.5 + 0.1 * step), (0.12 * step, 0.0, 0.3)))
+    return observe(cloud(1, 300), poses, noise_px=0.1, intrinsics=camera(FRAMES[0]), seed=1)
+
+
+@contextmanager
+def opened(
     folder: Path,
     scene: Scene,
     *,
     is_trusted: bool = True,
+    factor: float = 1.0,
     relay_frames: int | None = None,
     choosing: ConsistencyOptions = FEW_SUBSETS,
-) -> PairOutcome:
-    """The outcome of the clips of a folder, one by default; what its stores hold is not computed again."""
+) -> Iterator[PairPoser]:
+    """A poser over the clips of a folder, one by default, whose photos state so many times their focal length."""
     folder.mkdir(exist_ok=True)
     if not list(folder.glob("a__b*")):
         write_folder(folder / "a__b", FRAMES)
     photos = {PAIR.a: FRAMES[0], PAIR.b: FRAMES[-1]}
 
     def view(name: str) -> View:
-        return View(image_key(photos[name]), photos[name], replace(camera(photos[name]), is_trusted=is_trusted))
+        right = camera(photos[name])
+        stated = replace(right, focal_px=factor * right.focal_px, is_trusted=is_trusted)
+        return View(image_key(photos[name]), photos[name], stated)
 
     with open_stores(folder) as stores:
         cache = KnownCache(stores.features, stores.matches, MatchingOptions())
@@ -100,6 +117,19 @@ def bridged(
             view, cache, stores.hypotheses, estimator, generators, choosing, seed=0, relay_frames=relay_frames
         )
         assert poser.num_clips_on_disk(PAIR) == len(list(folder.glob("a__b*")))
+        yield poser
+
+
+def bridged(
+    folder: Path,
+    scene: Scene,
+    *,
+    is_trusted: bool = True,
+    relay_frames: int | None = None,
+    choosing: ConsistencyOptions = FEW_SUBSETS,
+) -> PairOutcome:
+    """The outcome of the clips of a folder; what its stores hold is not computed again."""
+    with opened(folder, scene, is_trusted=is_trusted, relay_frames=relay_frames, choosing=choosing) as poser:
         return poser.bridge(PAIR)
 
 
@@ -149,6 +179,51 @@ def test_calibration_goes_by_the_matches_of_the_run(tmp_path: Path, monkeypatch:
     assert context == EstimatorContext.of_cache(cache, seed=0)
     assert (context.min_match_score, context.store_dir) == (cache.options.min_match_score, None)
     assert (context.features, context.prepare) == (cache.features, cache.prepare)
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_the_photos_own_matches_tell_their_focal_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    """Then no clip is asked for it, and the wide turn is given out."""
+    monkeypatch.setattr(KnownCache, "are_matched", True)
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda *_: pytest.fail("a clip was asked"))
+    scene = nearing_scene()
+    with opened(tmp_path, scene, is_trusted=False, factor=factor) as poser:
+        alone = poser.findings_alone(PAIR)
+        outcome = poser.bridge(PAIR)
+    assert alone.own_focal is not None
+    assert alone.own_focal * factor == pytest.approx(1.0, abs=0.05)
+    assert not alone.guessed_focal
+    decided = decide(alone, ConsensusOptions())
+    assert decided.verdict is LinkVerdict.ACCEPTED
+    assert f"focal lengths {alone.own_focal:.2f} times the guess, by the photos' own matches" in decided.detail
+    assert decided.link is not None
+    assert max(pose_error_deg(decided.link.b_from_a, scene.b_from_a(0, -1))) < 2.0
+    assert decided.link.spread_deg > 0.1  # with the focal length unknown
+    assert any("by the photos' own matches" in note for note in outcome.tried)
+
+
+def test_a_focal_length_that_matters_little_or_is_known_is_not_sought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KnownCache, "are_matched", True)
+    monkeypatch.setattr(pair_pose, "own_focal", lambda *_: pytest.fail("sought"))
+    with opened(tmp_path, arc_scene(), is_trusted=True) as poser:
+        assert not poser.findings_alone(PAIR).guessed_focal
+    with opened(tmp_path, arc_scene(turn_deg=12.0), is_trusted=False) as poser:
+        alone = poser.findings_alone(PAIR)
+    assert alone.guessed_focal
+    assert alone.own_focal is None
+
+
+def test_matches_that_tell_no_focal_length_leave_it_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KnownCache, "are_matched", True)
+    monkeypatch.setattr(pair_pose, "own_focal", lambda *_: OwnFocal(0.8, MAX_SPREAD_DEG + 0.1))
+    with opened(tmp_path, arc_scene(), is_trusted=False) as poser:
+        alone = poser.findings_alone(PAIR)
+    assert alone.guessed_focal
+    assert decide(alone, ConsensusOptions()).verdict is LinkVerdict.UNSURE_POSE
 
 
 def test_a_small_turn_may_rest_on_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,154 @@
+"""The focal length that the matches of two photos tell, and how well they know the pose with it.
+
+Where nothing else is known of the lens, the turn between two photos grows with it. Seven matches leave an essential
+matrix and one focal length (Stewenius et al., "A minimal solution for relative pose with unknown focal length", CVPR
+2005). How well they tell it depends on where the points are, and often they do not; then the pose is as unsure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from interpose_sfm import geometry
+from interpose_sfm.matching import verification
+from interpose_sfm.products import FloatArray, Intrinsics, Pose
+
+STARTS = (1.0, 0.5, 0.7, 1.4, 2.0)  # times the guess
+MAX_FACTOR = 4.0  # by which a guess may be off
+KEYPOINT_SIGMA_PX = 1.0
+RIVAL_SIGMAS = 2.0  # a focal length that explains the matches no worse than by this is as possible
+MIN_MATCHES = 15
+MAX_SPREAD_DEG = 3.0
+"""Where the pose is known as well as this the focal length is told. Poses err by more than their sigma says, since what
+matches wrongly errs alike: by up to 7.5 degrees here (``docs/results/own_focal.md``)."""
+
+FAR_PX = 100.0
+
+
+@dataclass(frozen=True)
+class OwnFocal:
+    """What matches say of the focal length.
+
+    Attributes:
+        factor: Times the one that both cameras state.
+        spread_deg: One sigma of the pose, the larger of rotation and direction, with the focal length unknown.
+    """
+
+    factor: float
+    spread_deg: float
+
+
+@dataclass(frozen=True)
+class _Fit:
+    pose: Pose
+    log_factor: float
+    cost: float
+    spread_deg: float
+
+
+def own_focal(
+    pose: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
+) -> OwnFocal | None:
+    """The focal lengths at which a relative pose explains matches best; None where they tell none within the bounds.
+
+    Args:
+        pose: b_from_a under the cameras as they are; a pure rotation stays one.
+        points_a_px, points_b_px: (n, 2) what agrees with it.
+        intrinsics_a, intrinsics_b: Taken to be off by the same factor.
+    """
+    if len(points_a_px) < MIN_MATCHES:
+        return None
+    fits = []
+    for start in STARTS:
+        a, b = (replace(camera, focal_px=start * camera.focal_px) for camera in (intrinsics_a, intrinsics_b))
+        begun: Pose | None = pose
+        if start != 1.0 and np.any(pose.translation):
+            begun = verification.pose_from_points(points_a_px, a, points_b_px, b, 0, 200)
+        if begun is not None:
+            fits.append(_fit(begun, np.log(start), points_a_px, intrinsics_a, points_b_px, intrinsics_b))
+    if not fits:
+        return None
+    best = min(fits, key=lambda fit: fit.cost)
+    if abs(best.log_factor) >= 0.99 * np.log(MAX_FACTOR):
+        return None
+    rivals = [fit for fit in fits if fit.cost <= best.cost + 0.5 * RIVAL_SIGMAS**2]
+    apart_deg = max(_apart_deg(fit.pose, best.pose) for fit in rivals)
+    return OwnFocal(float(np.exp(best.log_factor)), max(best.spread_deg, apart_deg))
+
+
+def _fit(
+    pose: Pose,
+    log_factor: float,
+    points_a_px: FloatArray,
+    intrinsics_a: Intrinsics,
+    points_b_px: FloatArray,
+    intrinsics_b: Intrinsics,
+) -> _Fit:
+    from scipy.optimize import least_squares
+
+    is_rotation = not np.any(pose.translation)
+    tangent = np.zeros((3, 0)) if is_rotation else np.linalg.svd(pose.translation[None])[2][1:].T
+    moved = _turned(pose, tangent)
+    errors = _rotation_errors_px if is_rotation else _epipolar_errors_px
+
+    def residuals(x: FloatArray) -> FloatArray:
+        a, b = (replace(c, focal_px=c.focal_px * np.exp(x[-1])) for c in (intrinsics_a, intrinsics_b))
+        found = errors(moved(x[:-1]), points_a_px, a, points_b_px, b) / KEYPOINT_SIGMA_PX
+        return np.clip(np.nan_to_num(found, nan=FAR_PX), -FAR_PX, FAR_PX)
+
+    number = 3 + tangent.shape[1]
+    limit = np.log(MAX_FACTOR)
+    begun = np.zeros(number + 1)
+    begun[-1] = log_factor
+    bounds = ([-np.inf] * number + [-limit], [np.inf] * number + [limit])
+    found: Any = least_squares(residuals, begun, loss="soft_l1", bounds=bounds, x_scale=[0.1] * number + [0.3])
+    variance = max(1.0, 1.4826 * float(np.median(np.abs(residuals(found.x))))) ** 2
+    information = found.jac.T @ found.jac / variance
+    spread_deg = 180.0
+    if np.linalg.eigvalsh(information)[0] > 1e-6:
+        covariance = np.linalg.inv(information)
+        blocks = [covariance[:3, :3], covariance[3:number, 3:number]]
+        worst = max(float(np.linalg.eigvalsh(block)[-1]) for block in blocks if len(block))
+        spread_deg = float(min(180.0, np.degrees(np.sqrt(worst))))
+    return _Fit(moved(found.x[:-1]), float(found.x[-1]), float(found.cost) / variance, spread_deg)
+
+
+def _turned(pose: Pose, tangent: FloatArray) -> Callable[[FloatArray], Pose]:
+    def moved(by: FloatArray) -> Pose:
+        translation = pose.translation + tangent @ by[3:]
+        return Pose(
+            geometry.rotation_exp(by[:3]) @ pose.rotation, translation / max(float(np.linalg.norm(translation)), 1e-12)
+        )
+
+    return moved
+
+
+def _rotation_errors_px(
+    pose: Pose, points_a_px: FloatArray, a: Intrinsics, points_b_px: FloatArray, b: Intrinsics
+) -> FloatArray:
+    there_px = geometry.project(geometry.unit_rays(points_a_px, a) @ pose.rotation.T, b) - points_b_px
+    back_px = geometry.project(geometry.unit_rays(points_b_px, b) @ pose.rotation, a) - points_a_px
+    return np.asarray(np.concatenate([there_px, back_px]).ravel() / np.sqrt(2.0))  # one match, told twice
+
+
+def _epipolar_errors_px(
+    pose: Pose, points_a_px: FloatArray, a: Intrinsics, points_b_px: FloatArray, b: Intrinsics
+) -> FloatArray:
+    """Signed Sampson errors."""
+    x_a, x_b = geometry.pixel_to_ray(points_a_px, a), geometry.pixel_to_ray(points_b_px, b)
+    essential = np.cross(np.eye(3), pose.translation).T @ pose.rotation
+    lines_b, lines_a = x_a @ essential.T, x_b @ essential
+    gradients = [lines_a[:, :2] / a.focal_px, lines_b[:, :2] / b.focal_px]
+    norms = np.sqrt(sum(np.sum(gradient**2, axis=1) for gradient in gradients))
+    return np.asarray(np.sum(x_b * lines_b, axis=1) / np.maximum(norms, 1e-12))
+
+
+def _apart_deg(one: Pose, other: Pose) -> float:
+    turn_deg = float(geometry.rotation_angle_deg(one.rotation @ other.rotation.T))
+    if not np.any(one.translation):
+        return turn_deg
+    return max(turn_deg, float(geometry.line_angle_deg(one.translation, other.translation)))
