@@ -58,8 +58,8 @@ def relative_pose(
     Nothing is left on disk but clips that a video model made, in a folder beside A unless the options name another.
 
     Args:
-        path_a, path_b: Two image files. Their focal lengths come from EXIF; without it from the clips, if these agree
-            on it, else COLMAP's guess of 1.2 times the longer side is used.
+        path_a, path_b: Two image files. Their focal lengths come from EXIF; without it from their own matches, if these
+            tell it, or the clips, if these agree; else COLMAP's guess of 1.2 times the longer side is used.
         options: All options; those of COLMAP's stages are not used.
         progress: Called with the stage, what is done and the total.
 

@@ -64,7 +64,7 @@ def _of_two(
         if not base.known.issuperset((link.pair.a, link.pair.b)) and turn_deg > MAX_GUESSED_TURN_DEG:
             log.warnings.append(
                 f"{link.pair.a} and {link.pair.b} make no model by themselves: their turn of {turn_deg:.0f} degrees "
-                "errs with the focal length, which two photos do not tell; --camera-params gives it, where it is known"
+                "errs with the focal length, which is a guess; --camera-params gives it, where it is known"
             )
             continue
         model = incremental_mapper.start_from_link(link, database_path, options.base, options.seed)
