@@ -2,7 +2,8 @@
 
 Where nothing else is known of the lens, the turn between two photos grows with it. Seven matches leave an essential
 matrix and one focal length (Stewenius et al., "A minimal solution for relative pose with unknown focal length", CVPR
-2005). How well they tell it depends on where the points are, and often they do not; then the pose is as unsure.
+2005). How well they tell it depends on where the points are, and often they do not; then the pose is as unsure. That
+both photos have one lens is a guess as well: two focal lengths must lead to the same pose.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ STARTS = (1.0, 0.5, 0.7, 1.4, 2.0)  # times the guess
 MAX_FACTOR = 4.0  # by which a guess may be off
 KEYPOINT_SIGMA_PX = 1.0
 RIVAL_SIGMAS = 2.0  # a focal length that explains the matches no worse than by this is as possible
+ONE_LENS_SIGMAS = (
+    3.0  # two focal lengths that explain them better than one by more are those of two lenses, or of a zoom
+)
 MIN_MATCHES = 15
 MAX_SPREAD_DEG = 3.0
 """Where the pose is known as well as this the focal length is told. Poses err by more than their sigma says, since what
@@ -35,7 +39,8 @@ class OwnFocal:
 
     Attributes:
         factor: Times the one that both cameras state.
-        spread_deg: One sigma of the pose, the larger of rotation and direction, with the focal length unknown.
+        spread_deg: One sigma of the pose, the larger of rotation and direction, with the focal length unknown; or how
+            far from it another focal length leads that explains the matches as well, or one of each photo, if farther.
     """
 
     factor: float
@@ -44,9 +49,17 @@ class OwnFocal:
 
 @dataclass(frozen=True)
 class _Fit:
+    """A pose with the logarithms of what both cameras' focal lengths are multiplied by.
+
+    Attributes:
+        cost: Half of the sum of squares, outliers weighed down, in variances of the residuals.
+        variance: Of these, in pixels.
+    """
+
     pose: Pose
-    log_factor: float
+    log_factors: FloatArray
     cost: float
+    variance: float
     spread_deg: float
 
 
@@ -69,20 +82,25 @@ def own_focal(
         if start != 1.0 and np.any(pose.translation):
             begun = verification.pose_from_points(points_a_px, a, points_b_px, b, 0, 200)
         if begun is not None:
-            fits.append(_fit(begun, np.log(start), points_a_px, intrinsics_a, points_b_px, intrinsics_b))
+            fits.append(_fit(begun, np.log([start]), points_a_px, intrinsics_a, points_b_px, intrinsics_b))
     if not fits:
         return None
     best = min(fits, key=lambda fit: fit.cost)
-    if abs(best.log_factor) >= 0.99 * np.log(MAX_FACTOR):
+    log_factor = float(best.log_factors[0])
+    if abs(log_factor) >= 0.99 * np.log(MAX_FACTOR):
+        return None
+    of_two_lenses = _fit(best.pose, np.full(2, log_factor), points_a_px, intrinsics_a, points_b_px, intrinsics_b)
+    better_by = best.cost * best.variance / of_two_lenses.variance - of_two_lenses.cost
+    if better_by > 0.5 * ONE_LENS_SIGMAS**2:
         return None
     rivals = [fit for fit in fits if fit.cost <= best.cost + 0.5 * RIVAL_SIGMAS**2]
-    apart_deg = max(_apart_deg(fit.pose, best.pose) for fit in rivals)
-    return OwnFocal(float(np.exp(best.log_factor)), max(best.spread_deg, apart_deg))
+    apart_deg = max(_apart_deg(fit.pose, best.pose) for fit in [*rivals, of_two_lenses])
+    return OwnFocal(float(np.exp(log_factor)), max(best.spread_deg, apart_deg))
 
 
 def _fit(
     pose: Pose,
-    log_factor: float,
+    log_factors: FloatArray,
     points_a_px: FloatArray,
     intrinsics_a: Intrinsics,
     points_b_px: FloatArray,
@@ -91,21 +109,23 @@ def _fit(
     from scipy.optimize import least_squares
 
     is_rotation = not np.any(pose.translation)
+    num_lenses = len(log_factors)
     tangent = np.zeros((3, 0)) if is_rotation else np.linalg.svd(pose.translation[None])[2][1:].T
     moved = _turned(pose, tangent)
     errors = _rotation_errors_px if is_rotation else _epipolar_errors_px
 
     def residuals(x: FloatArray) -> FloatArray:
-        a, b = (replace(c, focal_px=c.focal_px * np.exp(x[-1])) for c in (intrinsics_a, intrinsics_b))
-        found = errors(moved(x[:-1]), points_a_px, a, points_b_px, b) / KEYPOINT_SIGMA_PX
+        a = replace(intrinsics_a, focal_px=intrinsics_a.focal_px * np.exp(x[number]))
+        b = replace(intrinsics_b, focal_px=intrinsics_b.focal_px * np.exp(x[-1]))
+        found = errors(moved(x[:number]), points_a_px, a, points_b_px, b) / KEYPOINT_SIGMA_PX
         return np.clip(np.nan_to_num(found, nan=FAR_PX), -FAR_PX, FAR_PX)
 
     number = 3 + tangent.shape[1]
     limit = np.log(MAX_FACTOR)
-    begun = np.zeros(number + 1)
-    begun[-1] = log_factor
-    bounds = ([-np.inf] * number + [-limit], [np.inf] * number + [limit])
-    found: Any = least_squares(residuals, begun, loss="soft_l1", bounds=bounds, x_scale=[0.1] * number + [0.3])
+    begun = np.concatenate([np.zeros(number), log_factors])
+    bounds = ([-np.inf] * number + [-limit] * num_lenses, [np.inf] * number + [limit] * num_lenses)
+    scale = [0.1] * number + [0.3] * num_lenses
+    found: Any = least_squares(residuals, begun, loss="soft_l1", bounds=bounds, x_scale=scale)
     variance = max(1.0, 1.4826 * float(np.median(np.abs(residuals(found.x))))) ** 2
     information = found.jac.T @ found.jac / variance
     spread_deg = 180.0
@@ -114,7 +134,7 @@ def _fit(
         blocks = [covariance[:3, :3], covariance[3:number, 3:number]]
         worst = max(float(np.linalg.eigvalsh(block)[-1]) for block in blocks if len(block))
         spread_deg = float(min(180.0, np.degrees(np.sqrt(worst))))
-    return _Fit(moved(found.x[:-1]), float(found.x[-1]), float(found.cost) / variance, spread_deg)
+    return _Fit(moved(found.x[:number]), found.x[number:], float(found.cost) / variance, variance, spread_deg)
 
 
 def _turned(pose: Pose, tangent: FloatArray) -> Callable[[FloatArray], Pose]:

@@ -44,8 +44,8 @@ def test_matches_of_a_wide_turn_tell_it(factor: float) -> None:
 def test_the_spread_grows_with_the_noise_and_with_fewer_matches() -> None:
     few = tuple(points_px[:25] for points_px in seen())
     spreads = [found.spread_deg for found in (told(*seen(), 1.2), told(*few, 1.2), told(*seen(3.0), 1.2)) if found]
-    assert spreads[0] < 0.7 * spreads[1]
-    assert spreads[0] < 0.7 * spreads[2]
+    assert spreads[0] < 0.9 * spreads[1]
+    assert spreads[0] < 0.9 * spreads[2]
 
 
 def test_two_that_look_at_one_point_from_equally_far_tell_none() -> None:
@@ -62,6 +62,15 @@ def test_a_plane_seen_from_afar_tells_none() -> None:
     scene = observe(points, arc((0, 30), radius=60.0), noise_px=0.5, seed=2)
     rows = scene.true_rows(0, 1)
     found = told(scene.features[0].keypoints_px[rows[:, 0]], scene.features[1].keypoints_px[rows[:, 1]], 1.3)
+    assert found is None or found.spread_deg > MAX_SPREAD_DEG
+
+
+@pytest.mark.parametrize("zoom", [1.2, 1.4, 0.75])
+def test_two_lenses_are_not_taken_for_one(zoom: float) -> None:
+    """One focal length explains the matches of two nearly as well, by another pose."""
+    points_a_px, points_b_px = seen()
+    middle_px = np.array([400.0, 300.0])
+    found = told(points_a_px, middle_px + zoom * (points_b_px - middle_px), 1.2)
     assert found is None or found.spread_deg > MAX_SPREAD_DEG
 
 
