@@ -7,13 +7,17 @@ Where COLMAP has none, a link that is believed makes one of its two photos: it i
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpose_sfm import geometry
-from interpose_sfm.colmap import incremental_mapper, lifted_limits, reconstruction
+from interpose_sfm.colmap import databases, incremental_mapper, lifted_limits, reconstruction
+from interpose_sfm.matching import verification
+from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, own_focal
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG
 from interpose_sfm.pairs.records import accepted_links
+from interpose_sfm.products import Link
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.workflows import base_models
 from interpose_sfm.workflows.extension import Base, Extension
@@ -60,14 +64,38 @@ def _of_two(
     if database_path is None or not options.base.lift_limits:
         return None
     for link in sorted(accepted_links(extension.records), key=lambda link: (-link.evidence.strength, link.pair)):
-        turn_deg = float(geometry.rotation_angle_deg(link.b_from_a.rotation))
-        if not base.known.issuperset((link.pair.a, link.pair.b)) and turn_deg > MAX_GUESSED_TURN_DEG:
+        sure = _by_known_focal(link, base, database_path, options.seed)
+        if sure is None:
             log.warnings.append(
-                f"{link.pair.a} and {link.pair.b} make no model by themselves: their turn of {turn_deg:.0f} degrees "
-                "errs with the focal length, which is a guess; --camera-params gives it, where it is known"
+                f"{link.pair.a} and {link.pair.b} make no model by themselves: their turn of {_turn_deg(link):.0f} "
+                "degrees errs with the focal length, which is a guess; --camera-params gives it, where it is known"
             )
             continue
-        model = incremental_mapper.start_from_link(link, database_path, options.base, options.seed)
+        model = incremental_mapper.start_from_link(sure, database_path, options.base, options.seed)
         if model is not None:
             return model
     return None
+
+
+def _by_known_focal(link: Link, base: Base, database_path: Path, seed: int) -> Link | None:
+    """The link as it is, or with the pose by the focal length that its own points tell, which the cameras get then.
+
+    None where the pose turns so far that it errs with a focal length that nothing tells.
+    """
+    if base.known.issuperset((link.pair.a, link.pair.b)) or _turn_deg(link) <= MAX_GUESSED_TURN_DEG:
+        return link
+    cameras = databases.cameras(database_path)
+    a, b = cameras[link.pair.a], cameras[link.pair.b]
+    told = own_focal(link.b_from_a, link.points_a_px, a, link.points_b_px, b)
+    if told is None or told.spread_deg > MAX_SPREAD_DEG:
+        return None
+    a, b = (replace(camera, focal_px=told.factor * camera.focal_px) for camera in (a, b))
+    pose = verification.pose_from_points(link.points_a_px, a, link.points_b_px, b, seed)
+    if pose is None:
+        return None
+    databases.guess_focal_lengths(database_path, {link.pair.a: a, link.pair.b: b})
+    return replace(link, b_from_a=pose)
+
+
+def _turn_deg(link: Link) -> float:
+    return float(geometry.rotation_angle_deg(link.b_from_a.rotation))

@@ -22,10 +22,12 @@ from geometry_scenes import (
 from interpose_sfm import geometry
 from interpose_sfm.colmap import reconstruction
 from interpose_sfm.colmap.link_rows import inject_links
+from interpose_sfm.matching.verification import pose_from_points
 from interpose_sfm.options import BaseOptions, ReconstructOptions
 from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.products import LinkDecision, LinkVerdict, WeakPair, WeakReason
 from interpose_sfm.run_log import RunLog
+from interpose_sfm.synthetic import look_at
 from interpose_sfm.workflows.extension import Base, Extension
 from interpose_sfm.workflows.small_models import or_smaller
 
@@ -102,6 +104,29 @@ def test_a_wide_turn_by_a_guessed_focal_length_makes_none(
     models, warnings = told(base, linked(tmp_path, *pairs))
     assert models == expected
     assert "a.jpg and b.jpg make no model by themselves: their turn of 24 degrees" in warnings[0]
+
+
+@pytest.mark.parametrize("factor", [0.75, 1.4])
+def test_a_focal_length_that_the_points_of_the_link_tell_makes_one(tmp_path: Path, factor: float) -> None:
+    poses = look_at((0, -8, 0.6), (0, 0, 0)), look_at((3.4, -4.0, 1.2), (0.7, 0.0, 0.3))
+    scene = observe(cloud(4, 250), poses, noise_px=0.3, seed=4)
+    right = scene.intrinsics[0]
+    off = replace(right, focal_px=factor * right.focal_px, is_trusted=False)
+    path = write_database(tmp_path / "extended.db", replace(scene, intrinsics=(off, off)), NAMES[:2], DatabaseOptions())
+    link = link_of(scene, NAMES, 0, 1)
+    by_guess = pose_from_points(link.points_a_px, off, link.points_b_px, off, 0)
+    assert by_guess is not None
+    assert max(pose_error_deg(by_guess, scene.b_from_a(0, 1))) > 5.0
+    link = replace(link, b_from_a=by_guess)
+    inject_links(path, [link])
+    record = PairRecord(
+        WeakPair(link.pair, (WeakReason.UNREGISTERED,), 0), decision=LinkDecision(LinkVerdict.ACCEPTED, "sure", link)
+    )
+    base = Base(path, tmp_path, NAMES[:2])
+    (model,) = or_smaller(base, Extension((record,), (), path), OPTIONS, RunLog(None)).models
+    found = reconstruction.poses(model)
+    assert max(pose_error_deg(geometry.relative_pose(found["b.jpg"], found["a.jpg"]), scene.b_from_a(0, 1))) < 2.0
+    assert model.cameras[1].mean_focal_length() == pytest.approx(right.focal_px, rel=0.05)
 
 
 def test_nothing_is_made_of_nothing(tmp_path: Path) -> None:
