@@ -37,7 +37,7 @@ from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "own_focal.md"
-MOST = 60  # pairs of a collection, so that none outweighs the others
+MOST = 30  # pairs of a collection, so that none outweighs the others
 MOST_PHOTOS = 12  # of an unseen collection
 GUESS = 1.2  # times the longer side: COLMAP's
 LIMITS_DEG = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
@@ -162,10 +162,11 @@ def document(known: Sequence[Row], unseen: Sequence[Row]) -> str:
     lines = [
         "# Focal lengths by the matches of two photos",
         "",
-        f"By `python pipelines/own_focal.py`, seed {SEED}. Pairs of photos with true poses and cameras, to which a "
+        f"By `python pipelines/own_focal.py{' --unseen DIR' if unseen else ''}`, seed {SEED}. Pairs of photos with true poses and cameras, to which a "
         f"focal length of {GUESS} times the longer side is stated, as COLMAP guesses it; those of which it makes a "
         f"turn of more than {MAX_GUESSED_TURN_DEG:.0f} degrees that luck does not explain. Errors are the larger of "
-        "rotation and direction, in degrees, of links that the judge accepts: median / largest.",
+        "rotation and direction, in degrees, of links that the judge accepts: median / largest. The first pairs of each "
+        f"collection, {MOST} at most.",
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores. Versions: {names}.",
         "",
