@@ -162,11 +162,11 @@ def document(known: Sequence[Row], unseen: Sequence[Row]) -> str:
     lines = [
         "# Focal lengths by the matches of two photos",
         "",
-        f"By `python pipelines/own_focal.py{' --unseen DIR' if unseen else ''}`, seed {SEED}. Pairs of photos with true poses and cameras, to which a "
-        f"focal length of {GUESS} times the longer side is stated, as COLMAP guesses it; those of which it makes a "
-        f"turn of more than {MAX_GUESSED_TURN_DEG:.0f} degrees that luck does not explain. Errors are the larger of "
-        "rotation and direction, in degrees, of links that the judge accepts: median / largest. The first pairs of each "
-        f"collection, {MOST} at most.",
+        f"By `python pipelines/own_focal.py{' --unseen DIR' if unseen else ''}`, seed {SEED}. Pairs of photos with "
+        f"true poses and cameras, to which a focal length of {GUESS} times the longer side is stated, as COLMAP "
+        f"guesses it; those of which it makes a turn of more than {MAX_GUESSED_TURN_DEG:.0f} degrees that luck does "
+        "not explain. Errors are the larger of rotation and direction, in degrees, of links that the judge accepts: "
+        f"median / largest. The first pairs of each collection, {MOST} at most.",
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores. Versions: {names}.",
         "",

@@ -26,10 +26,11 @@ ONE_LENS_SIGMAS = (
     3.0  # two focal lengths that explain them better than one by more are those of two lenses, or of a zoom
 )
 MIN_MATCHES = 15
-MAX_SPREAD_DEG = 3.0
+MAX_SPREAD_DEG = 2.0
 """Where the pose is known as well as this the focal length is told. Poses err by more than their sigma says, since what
-matches wrongly errs alike: by up to 4 degrees in five collections, by up to 8 in eleven that the limit was not chosen on
-and by 10 in one of photos by many cameras. Limits from 2 to 4 tell nearly the same (``docs/results/own_focal.md``)."""
+matches wrongly errs alike: by up to 4 degrees in five collections, and in eleven that the limit was not chosen on by up
+to 5, but for one of 10 in photos by many cameras. A limit of 3 lets as little through there
+(``docs/results/own_focal.md``), but rendered facades of which some matches are off by a bay err by 12."""
 
 FAR_PX = 100.0
 

@@ -2,7 +2,8 @@
 
 A turn of wide angle is as wrong as the focal lengths are: a lens taken for two thirds of its length makes 76 degrees of
 55. Matches of a pure rotation tell the focal length themselves, though (Hartley, "Self-calibration from multiple views
-with a rotating camera", ECCV 1994), so that they can contradict one that a guess or a clip tells.
+with a rotating camera", ECCV 1994), and how well: what they leave possible, whatever a guess or a clip tells, is how
+unsure the turn is.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from interpose_sfm.products import FloatArray, Intrinsics
 MIN_SHARE = 0.9  # a pure rotation explains this share of the matches that a relative pose explains
 SPREAD_DEG = 0.5  # where the focal lengths are right: far below what decides anything
 KEYPOINT_SIGMA_PX = 1.0
+SMALL_TURN_DEG = 15.0  # as much as it would err by a lens twice as long, or half: then it counts as wrong
 MAX_FACTOR = 4.0  # by which a focal length may be off
-NUM_SIGMAS = 2.0  # within which matches do not contradict a focal length
+MAX_CONDITION = 1e12  # of what matches tell of the focal length: beyond, they tell nothing
 
 
 def best_rotation(rays_a: FloatArray, rays_b: FloatArray, focal_px: float) -> tuple[FloatArray, bool]:
@@ -40,18 +42,20 @@ def spread_deg(
     points_b_px: FloatArray,
     intrinsics_b: Intrinsics,
 ) -> float:
-    """How far a turn is from one that the matches could have under a focal length of their own, in degrees.
+    """How far a turn may be from the true one, by the focal lengths that the matches leave possible, in degrees.
 
     Args:
         rotation: b_from_a.
         points_a_px, points_b_px: (n, 2) what agrees with it.
-        intrinsics_a, intrinsics_b: If the focal length of one is known, or the matches do not contradict them, the
-            turn is known well. Both are taken to be off by the same factor.
+        intrinsics_a, intrinsics_b: If the focal length of one is known the turn is known well. Else both are taken to
+            be off by the same factor.
 
     Returns:
-        `SPREAD_DEG`, or by how much it would turn to get to the nearest focal length that the matches leave possible.
+        Root mean square of how far it is from the turns by focal lengths one sigma below and above what the matches
+        tell, whatever the cameras state; at least `SPREAD_DEG`, and that where the turn is small.
     """
-    if intrinsics_a.is_trusted or intrinsics_b.is_trusted or len(points_a_px) < 6:
+    is_small = float(geometry.rotation_angle_deg(rotation)) <= SMALL_TURN_DEG
+    if intrinsics_a.is_trusted or intrinsics_b.is_trusted or is_small:
         return SPREAD_DEG
     from scipy.optimize import least_squares
 
@@ -71,16 +75,13 @@ def spread_deg(
         bounds=([-np.pi] * 3 + [-limit], [np.pi] * 3 + [limit]),
     )
     information = joint.jac.T @ joint.jac
-    if np.linalg.cond(information) > 1e12:
-        return SPREAD_DEG
+    if np.linalg.cond(information) > MAX_CONDITION:
+        return 180.0
     scale = max(1.0, float(np.median(np.abs(joint.fun))) / 0.6745)
     sigma = scale * float(np.sqrt(np.linalg.inv(information)[3, 3]))
-    away = float(joint.x[3])
-    if abs(away) <= NUM_SIGMAS * sigma:
-        return SPREAD_DEG
-    nearest = away - np.sign(away) * NUM_SIGMAS * sigma
-    fitted = least_squares(lambda x: residuals(x, float(nearest)), joint.x[:3], loss="soft_l1")
-    return max(SPREAD_DEG, float(np.degrees(np.linalg.norm(fitted.x))))
+    ends = np.clip([float(joint.x[3]) - sigma, float(joint.x[3]) + sigma], -limit, limit)
+    turns = [least_squares(residuals, joint.x[:3], loss="soft_l1", args=(float(end),)).x for end in ends]
+    return max(SPREAD_DEG, float(np.degrees(np.sqrt(np.mean([turn @ turn for turn in turns])))))
 
 
 def _align(rays_a: FloatArray, rays_b: FloatArray) -> FloatArray:

@@ -215,7 +215,7 @@ def _beyond_mending(link: Link, limits: ConsensusOptions, detail: str) -> tuple[
     is_rotation = not np.any(link.b_from_a.translation)
     if link.spread_deg > limits.max_spread_deg:
         spread, most = told_apart(link.spread_deg, limits.max_spread_deg, ".1f")
-        why = "the matches contradict the focal lengths: the turn" if is_rotation else "the pose"
+        why = "the matches do not tell the focal lengths, or others: the turn" if is_rotation else "the pose"
         return LinkVerdict.UNSURE_POSE, f"{why} is known to {spread} degrees, needs {most}"
     if is_rotation:
         return LinkVerdict.ROTATION_ONLY, "the photos were taken from one place"

@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 import numpy as np
 
 from interpose_sfm.options import MatchingMethod
-from interpose_sfm.products import FloatArray, ImagePair
+from interpose_sfm.products import FloatArray, ImagePair, connected_components
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,8 @@ def chosen_pairs(
         return tuple(sorted(sequential_pairs(hints.orders[0], neighbours)))
     if method is MatchingMethod.SPATIAL:
         return bounded(names, [nearest(hints.positions_m, neighbours)], neighbours)
-    return bounded(names, _sources(method, neighbours, hints, rank(names, neighbours)), neighbours)
+    alike = rank(names, neighbours)
+    return bounded(names, [alike, *_besides(method, neighbours, hints, alike)], neighbours)
 
 
 def chosen_rounds(
@@ -73,7 +74,8 @@ def chosen_rounds(
 ) -> Iterator[tuple[ImagePair, ...]]:
     """The pairs of `chosen_pairs` in rounds, of which the second depends on what came of the first.
 
-    By looks, each photo is matched with half of its neighbours first, and only those go on for which it pays.
+    By looks, each photo is matched with half of its neighbours first. Then those for which it pays ask for the others,
+    and all for those that nothing ties to them yet: what joins bursts of photos comes late among what looks alike.
 
     Args:
         names, method, neighbours, hints, rank: See `chosen_pairs`.
@@ -83,43 +85,47 @@ def chosen_rounds(
         yield chosen_pairs(names, method, neighbours, hints, rank)
         return
     alike, half = rank(names, neighbours), neighbours // 2
+    besides = _besides(method, neighbours, hints, alike)
     cut = {name: others[:half] for name, others in alike.items()}
-    first = bounded(names, _sources(method, half, hints, cut), half)
+    first = bounded(names, [cut, *besides], half)
     yield first
-    asking = _asking(names, cut, frozenset(first), frozenset(verified()))
+    right = frozenset(first) & frozenset(verified())
+    asking = _asking(names, cut, frozenset(first), right)
+    parts = connected_components(names, right)
+    part_of = {name: part for part in parts for name in part}
+    wanted = {
+        name: [other for other in others if name in asking or other not in part_of[name]]
+        for name, others in alike.items()
+    }
     logger.info("%d of %d photos ask for more than %d neighbours", len(asking), len(names), half)
-    wanted = [
-        {name: others for name, others in source.items() if name in asking}
-        for source in _sources(method, neighbours, hints, alike)
-    ]
-    both = bounded(names, wanted, neighbours, first)
+    both = bounded(names, [wanted, *besides], neighbours, first)
     yield tuple(sorted(set(both) - set(first)))
 
 
 def _asking(
-    names: Sequence[str], alike: Proposals, matched: frozenset[ImagePair], verified: frozenset[ImagePair]
+    names: Sequence[str], alike: Proposals, matched: frozenset[ImagePair], right: frozenset[ImagePair]
 ) -> frozenset[str]:
     """Photos that have found few neighbours, or so many that there will be more."""
-    degree = Counter(name for pair in matched & verified for name in (pair.a, pair.b))
+    degree = Counter(name for pair in right for name in (pair.a, pair.b))
     asking = set()
     for name in names:
         others = alike.get(name, ())
         late = [ImagePair.sorted(name, other) for other in others[len(others) // 2 :]]
         asked = [pair for pair in late if pair in matched]
-        num_right = sum(pair in verified for pair in asked)
+        num_right = sum(pair in right for pair in asked)
         if degree[name] < MIN_NEIGHBOURS or (asked and num_right >= MIN_LATE_SHARE * len(asked)):
             asking.add(name)
     return frozenset(asking)
 
 
-def _sources(method: MatchingMethod, neighbours: int, hints: Hints, alike: Proposals) -> list[Proposals]:
-    """What proposes pairs beside looks, if the method is ``auto``."""
+def _besides(method: MatchingMethod, neighbours: int, hints: Hints, alike: Proposals) -> list[Proposals]:
+    """What proposes pairs besides looks, if the method is ``auto``."""
     if method is MatchingMethod.RETRIEVAL:
-        return [alike]
+        return []
     some = max(1, neighbours // ORDER_SHARE)
     following = [order for order in dict.fromkeys(hints.orders) if follows_pictures(order, alike)]
     logger.info("%d of %d orders follow the pictures", len(following), len(hints.orders))
-    return [alike, *(in_order(order, some) for order in following), nearest(hints.positions_m, some)]
+    return [*(in_order(order, some) for order in following), nearest(hints.positions_m, some)]
 
 
 def bounded(

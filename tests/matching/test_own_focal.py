@@ -38,7 +38,7 @@ def test_matches_of_a_wide_turn_tell_it(factor: float) -> None:
     found = told(*seen(), factor)
     assert found is not None
     assert found.factor * factor == pytest.approx(1.0, abs=0.05)
-    assert 0.1 < found.spread_deg < MAX_SPREAD_DEG
+    assert found.spread_deg > 0.1
 
 
 def test_the_spread_grows_with_the_noise_and_with_fewer_matches() -> None:

@@ -29,7 +29,7 @@ def test_a_pair_is_measured_by_guess_by_matches_and_by_truth() -> None:
 
 def test_the_document_counts_what_is_given_out() -> None:
     sure = [Row("one", 20.0, 0.5, 1.5, 0.5 + 0.1 * number, 1.0) for number in range(4)]
-    unsure = [Row("two", np.nan, 1.0, 4.5, 12.0, 1.4), Row("two", np.nan, np.nan), Row("two", 3.0, 1.0, 2.5, 2.0, 0.9)]
+    unsure = [Row("two", np.nan, 1.0, 4.5, 12.0, 1.4), Row("two", np.nan, np.nan), Row("two", 3.0, 1.0, 1.8, 2.0, 0.9)]
     text = document([*sure, *unsure], [Row("three", 1.0, 1.0, 2.0, np.nan, 1.0)])
     assert "| one | 4 | 4: 0.5 / 0.5 | 4: 20.0 / 20.0 | 4 | 1.00 to 1.00 | 0.6 / 0.8 |" in text
     assert "| two | 3 | 2: 1.0 / 1.0 | 1: 3.0 / 3.0 | 1 | 0.90 to 0.90 | 2.0 / 2.0 |" in text

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from interpose_sfm.options import MatchingMethod
-from interpose_sfm.products import ImagePair
+from interpose_sfm.products import ImagePair, connected_components
 from interpose_sfm.retrieval.pairing import (
     Hints,
     Proposals,
@@ -76,6 +76,29 @@ def test_photos_with_many_neighbours_or_hardly_any_ask_for_more() -> None:
     assert min(more[name] for name in WALK[:70]) >= 3  # the later half of what they asked for is verified as well
     assert max(more[name] for name in WALK[90:150]) == 0  # enough, and nothing beyond two steps
     assert min(more[name] for name in WALK[170:]) >= 3  # none at all: who knows what was missed
+
+
+@pytest.mark.parametrize(("size", "chance"), [(6, 18), (12, 10)])
+def test_bursts_that_only_late_neighbours_join_are_joined(size: int, chance: int) -> None:
+    """A dozen spots in a row, several photos of each, and look-alikes of other spots before those of the next one."""
+    draw = random.Random(0)
+    names = [f"{spot:02}_{number:02}" for spot in range(12) for number in range(size)]
+    alike = {}
+    for name in names:
+        steps = {other: abs(int(other[:2]) - int(name[:2])) for other in draw.sample(names, len(names))}
+        own, following, far = ([n for n in steps if n != name and min(steps[n], 2) == kind] for kind in range(3))
+        alike[name] = [*own, *far[:chance], *following, *far[chance:]]
+    asked: set[ImagePair] = set()
+
+    def verified() -> set[ImagePair]:
+        return {pair for pair in asked if abs(int(pair.a[:2]) - int(pair.b[:2])) <= 1}
+
+    hints = Hints((), {})
+    cut = {number: {name: others[:number] for name, others in alike.items()} for number in (20, 40)}
+    for pairs in chosen_rounds(names, MatchingMethod.RETRIEVAL, 40, hints, lambda _, n: cut[n], verified):
+        asked.update(pairs)
+    assert len(connected_components(names, verified())) == 1
+    assert max(degrees(asked).values()) <= 40
 
 
 def test_all_that_a_single_round_chooses_is_asked_where_every_photo_asks_on() -> None:
