@@ -93,12 +93,12 @@ def chosen_rounds(
     asking = _asking(names, cut, frozenset(first), right)
     parts = connected_components(names, right)
     part_of = {name: part for part in parts for name in part}
-    wanted = {
-        name: [other for other in others if name in asking or other not in part_of[name]]
-        for name, others in alike.items()
-    }
+
+    def is_wanted(name: str, other: str) -> bool:
+        return name in asking or other not in part_of[name]
+
     logger.info("%d of %d photos ask for more than %d neighbours", len(asking), len(names), half)
-    both = bounded(names, [wanted, *besides], neighbours, first)
+    both = bounded(names, [alike, *besides], neighbours, first, is_wanted)
     yield tuple(sorted(set(both) - set(first)))
 
 
@@ -129,7 +129,11 @@ def _besides(method: MatchingMethod, neighbours: int, hints: Hints, alike: Propo
 
 
 def bounded(
-    names: Sequence[str], sources: Sequence[Proposals], limit: int, begun: Iterable[ImagePair] = ()
+    names: Sequence[str],
+    sources: Sequence[Proposals],
+    limit: int,
+    begun: Iterable[ImagePair] = (),
+    is_wanted: Callable[[str, str], bool] = lambda name, other: True,
 ) -> tuple[ImagePair, ...]:
     """Pairs of all proposals, the best ones of every photo first, until its bound is reached.
 
@@ -140,6 +144,7 @@ def bounded(
         sources: What proposes.
         limit: No photo is in more pairs.
         begun: Pairs that are chosen already.
+        is_wanted: Whether a photo still asks for another one that is proposed to it.
 
     Returns:
         With these, in name order.
@@ -154,7 +159,7 @@ def bounded(
                 if place >= len(others) or max(degree[name], degree[others[place]]) >= limit:
                     continue
                 pair = ImagePair.sorted(name, others[place])
-                if pair not in pairs:
+                if pair not in pairs and is_wanted(name, others[place]):
                     pairs.add(pair)
                     degree.update((pair.a, pair.b))
     return tuple(sorted(pairs))
