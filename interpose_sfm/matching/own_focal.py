@@ -28,9 +28,9 @@ ONE_LENS_SIGMAS = (
 MIN_MATCHES = 15
 MAX_SPREAD_DEG = 2.0
 """Where the pose is known as well as this the focal length is told. Poses err by more than their sigma says, since what
-matches wrongly errs alike: by up to 4 degrees in five collections, and in eleven that the limit was not chosen on by up
-to 5, but for one of 10 in photos by many cameras. A limit of 3 lets as little through there
-(``docs/results/own_focal.md``), but rendered facades of which some matches are off by a bay err by 12."""
+matches wrongly errs alike: by up to 4 degrees in five collections, in eleven others by up to 5 and once by 10. Limits
+from 2 to 4 let as little through there (``docs/results/own_focal.md``); the lowest of them is taken, though none stops
+matches of a facade that are off by a bay together (``docs/limits.md``)."""
 
 FAR_PX = 100.0
 

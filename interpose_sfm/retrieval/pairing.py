@@ -26,9 +26,7 @@ Verified = Callable[[], Collection[ImagePair]]
 
 MIN_NEIGHBOURS = 3  # a photo for which fewer are verified asks for more
 MIN_LATE_SHARE = 0.5
-"""So does one for which this share is verified of those in the later half of what it has asked for: it has many. Of the
-pairs that others leave out one in 40 to 80 would be verified (real places, a rendered town), of those asked for two in
-three."""
+"""So does one for which this share is verified of those in the later half of what it has asked for: it has many."""
 
 ORDER_SHARE = 4  # of the pairs of a photo, one in so many may go to the next in order, and as many to the next by GPS
 PROBE = 10  # the next in order is looked for among so many that look most alike
