@@ -29,6 +29,7 @@ import numpy as np
 import evidence_few
 from evidence_pairs import (
     ACROSS,
+    MOST_UNSEEN,
     NUM_ACROSS,
     NUM_ACROSS_UNSEEN,
     RIGHT_DEG,
@@ -55,7 +56,6 @@ from interpose_sfm.report import versions
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "evidence.md"
 UNSEEN_RESULT = ROOT / "docs" / "results" / "unseen_pairs.md"
-MOST_UNSEEN = 12  # photos of a collection, so that a dozen of them take an hour
 PLATEAU = {
     "min_agreement": (0.60, 0.65, 0.70, 0.74, 0.80, 0.85),
     "min_surprise": (0.0, 6.0, 12.0, 24.0, 40.0, 100.0),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -32,6 +33,7 @@ TRUSTED_TO_DEG = {"lund": 10.0}  # twice what its poses are good to, where that 
 RING = "cup"
 RING_NEAR, RING_FAR = 4, 28  # photos apart on the ring of 64: what both see, and what looks alike from the other side
 ACROSS = "different places"
+MOST_UNSEEN = 12  # photos of a collection, so that a dozen of them take an hour
 NUM_ACROSS = 600
 NUM_ACROSS_UNSEEN = 2000  # none of 3,000 wrong pairs accepted shows 1 in 1,000 with 95 % confidence
 ONE_PLACE = {"castle-P30", "fountain-P11"}  # the fountain stands in the courtyard: its photos do overlap
@@ -166,6 +168,15 @@ def across(everything: list[Collection], number: int) -> list[tuple[str, str]]:
     return list(found)
 
 
+@contextmanager
+def opened_cache(work: Path, scene: str) -> Iterator[LearnedCache]:
+    """Features and matches of a scene, kept in a folder of their own."""
+    folder = work / scene.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FeatureStore(folder / "features.h5") as features, MatchStore(folder / "matches.h5") as matches:
+        yield LearnedCache(features, matches, MatchingOptions())
+
+
 def measure(
     everything: list[Collection], scene: str, work: Path, tell: Callable[[str], None], num_across: int = NUM_ACROSS
 ) -> list[Row]:
@@ -183,11 +194,8 @@ def measure(
     within = [] if own is None else [(f"{scene}/{a}", f"{scene}/{b}") for a, b in own.pairs()]
     pairs = within or across(everything, num_across)
     poses = {} if own is None else {f"{scene}/{name}": pose for name, pose in own.poses().items()}
-    folder, options = work / scene.replace(" ", "-"), MatchingOptions()
-    folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    with FeatureStore(folder / "features.h5") as features, MatchStore(folder / "matches.h5") as matches:
-        cache = LearnedCache(features, matches, options)
+    with opened_cache(work, scene) as cache:
         loaders = {c.scene: PhotoViews(c.folder / "images", c.intrinsics()).loader(cache) for c in here.values()}
         for pair in pairs:
             a, b = (loaders[name.split("/")[0]](name.split("/")[1]) for name in pair)

@@ -22,23 +22,31 @@ from pathlib import Path
 
 import numpy as np
 
-from evidence_pairs import MIN_SCORE, RING, SEED, Collection, Sides, collections, collections_in
+from evidence_pairs import (
+    MIN_SCORE,
+    MOST_UNSEEN,
+    RING,
+    SEED,
+    Collection,
+    Sides,
+    collections,
+    collections_in,
+    opened_cache,
+)
 from interpose_sfm import geometry
-from interpose_sfm.matching.cache import LearnedCache, PhotoViews
+from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, own_focal
-from interpose_sfm.options import ConsensusOptions, MatchingOptions
-from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG
+from interpose_sfm.matching.pure_rotation import MAX_GUESSED_TURN_DEG, is_wide
+from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.judge import judge
 from interpose_sfm.pairs.pair_link import pair_link
 from interpose_sfm.products import ImagePair, Intrinsics, Link, LinkVerdict, Matches, Pose
 from interpose_sfm.report import versions
 from interpose_sfm.storage.atomic import atomic_write_text
-from interpose_sfm.storage.feature_stores import FeatureStore, MatchStore
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "own_focal.md"
 MOST = 30  # pairs of a collection, so that none outweighs the others
-MOST_PHOTOS = 12  # of an unseen collection
 GUESS = 1.2  # times the longer side: COLMAP's
 LIMITS_DEG = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
 FAR_DEG, WRONG_DEG = 10.0, 15.0
@@ -78,7 +86,7 @@ def main() -> int:
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
     known = [(c, arguments.work) for c in collections(arguments.data) if c.scene != RING]
-    unseen = [] if arguments.unseen is None else collections_in(arguments.unseen, MOST_PHOTOS)
+    unseen = [] if arguments.unseen is None else collections_in(arguments.unseen, MOST_UNSEEN)
     missing = [c.folder for c, _ in known if not (c.folder / "images").is_dir()]
     if missing:
         parser.error(f"{missing[0]}/images is not there; name the data folder with --data")
@@ -87,17 +95,14 @@ def main() -> int:
         found = list(measured(collection, work, arguments.most))
         rows[collection in unseen] += found
         print(f"{collection.scene}: {len(found)} pairs", flush=True)
-    atomic_write_text(arguments.result, document(rows[False], rows[True]))
+    atomic_write_text(arguments.result, document(rows[False], rows[True], arguments.most))
     return 0
 
 
 def measured(collection: Collection, work: Path, most: int) -> Iterator[Row]:
     """Rows of the first pairs of a collection that the guess gives a wide turn that luck does not explain."""
     poses, cameras, number = collection.poses(), collection.intrinsics(), 0
-    folder = work / collection.scene
-    folder.mkdir(parents=True, exist_ok=True)
-    with FeatureStore(folder / "features.h5") as features, MatchStore(folder / "matches.h5") as matches:
-        cache = LearnedCache(features, matches, MatchingOptions())
+    with opened_cache(work, collection.scene) as cache:
         view_of = PhotoViews(collection.folder / "images", cameras).loader(cache)
         for a, b in collection.pairs():
             if number >= most:
@@ -120,7 +125,7 @@ def row_of(scene: str, pair: ImagePair, sides: Sides, matches: Matches, truth: P
     link = _link(pair, sides, matches, 1.0, guess)
     if link is None or link.evidence.surprise < ConsensusOptions().min_surprise:
         return None
-    if float(geometry.rotation_angle_deg(link.b_from_a.rotation)) <= MAX_GUESSED_TURN_DEG:
+    if not is_wide(link.b_from_a.rotation):
         return None
     by_truth = pair_link(pair, sides, matches, SEED, MIN_SCORE).link
     row = Row(scene, _error_deg(link, truth), _error_deg(by_truth, truth))
@@ -139,24 +144,21 @@ def _guessed(camera: Intrinsics) -> Intrinsics:
 def _link(
     pair: ImagePair, sides: Sides, matches: Matches, factor: float, guess: tuple[Intrinsics, Intrinsics]
 ) -> Link | None:
-    a, b = (replace(camera, focal_px=factor * camera.focal_px) for camera in guess)
-    return pair_link(pair, (sides[0], a, sides[2], b), matches, SEED, MIN_SCORE).link
+    a, b = guess
+    return pair_link(pair, (sides[0], a.zoomed(factor), sides[2], b.zoomed(factor)), matches, SEED, MIN_SCORE).link
 
 
 def _error_deg(link: Link | None, truth: Pose) -> float:
     """Larger error of rotation and direction of a link that the judge accepts; NaN of any other."""
     if link is None or judge(link, ConsensusOptions())[0] not in (LinkVerdict.ACCEPTED, LinkVerdict.ROTATION_ONLY):
         return np.nan
-    turn_deg = float(geometry.rotation_angle_deg(link.b_from_a.rotation @ truth.rotation.T))
-    if not (np.any(link.b_from_a.translation) and np.any(truth.translation)):
-        return turn_deg
-    return max(turn_deg, float(geometry.direction_angle_deg(link.b_from_a.translation, truth.translation)))
+    return float(np.nanmax(geometry.pose_distance_terms_deg([link.b_from_a], [truth], signed=True)))
 
 
 # ---------------------------------------------------------------- the document
 
 
-def document(known: Sequence[Row], unseen: Sequence[Row]) -> str:
+def document(known: Sequence[Row], unseen: Sequence[Row], most: int = MOST) -> str:
     """All of it as Markdown."""
     names = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines = [
@@ -166,7 +168,7 @@ def document(known: Sequence[Row], unseen: Sequence[Row]) -> str:
         f"true poses and cameras, to which a focal length of {GUESS} times the longer side is stated, as COLMAP "
         f"guesses it; those of which it makes a turn of more than {MAX_GUESSED_TURN_DEG:.0f} degrees that luck does "
         "not explain. Errors are the larger of rotation and direction, in degrees, of links that the judge accepts: "
-        f"median / largest. The first pairs of each collection, {MOST} at most.",
+        f"median / largest. The first pairs of each collection, {most} at most.",
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores. Versions: {names}.",
         "",

@@ -17,8 +17,8 @@ import pycolmap
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap import databases
-from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.options import MatchingMethod
+from interpose_sfm.pairs.view_graph import read_verified
 from interpose_sfm.products import ImagePair
 from interpose_sfm.retrieval.pairing import Hints, chosen_pairs, sequential_pairs
 from interpose_sfm.retrieval.protocol import RetrieverContext, checked_rankings
@@ -132,10 +132,7 @@ def places(data: Path, work: Path) -> Figures:
         databases.copy_database(database, work / "partial.db")
         pycolmap.match_exhaustive(work / "partial.db")
         databases.copy_database(work / "partial.db", matched)
-    with pycolmap.Database.open(matched) as opened:
-        names = {image.image_id: image.name for image in opened.read_all_images()}
-        counts = databases.num_verified(opened)
-    verified = {ImagePair.sorted(names[a], names[b]) for (a, b), n in counts.items() if n >= MIN_VERIFIED_MATCHES}
+    verified = set(read_verified(matched))
     true = frozenset(pair for pair in verified if told[pair.a][0] == told[pair.b][0])
     across = Counter(" and ".join(sorted({told[p.a][0], told[p.b][0]})) for p in verified - true)
     walk = sorted(told, key=lambda name: told[name])

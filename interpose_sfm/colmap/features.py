@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from interpose_sfm.colmap import databases
-from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.colmap.listable_names import listable_names, restore_names
 from interpose_sfm.colmap.room import check_room
 from interpose_sfm.options import BaseOptions
@@ -20,8 +18,8 @@ from interpose_sfm.run_log import Progress
 
 logger = logging.getLogger(__name__)
 
-ChoosePairs = Callable[[Callable[[], frozenset[ImagePair]]], Iterable[Sequence[ImagePair]]]
-"""What tells the pairs that are verified by now -> rounds of pairs, each asked for once the one before is matched."""
+ChoosePairs = Callable[[], Iterable[Sequence[ImagePair]]]
+"""Rounds of pairs, each asked for once the one before is matched, so that it may look at what came of that."""
 
 POLL_S = 0.02
 PAIR_CHUNK = 1000  # pairs between two reports
@@ -107,7 +105,7 @@ def _match(
         tell("matching", num_pairs, num_pairs)
         return
     num_done = 0
-    for pairs in choose_pairs(partial(_verified, database_path)):
+    for pairs in choose_pairs():
         with TemporaryDirectory(prefix="interpose_sfm-") as folder, listable_names(database_path) as listable:
             for start in range(0, len(pairs), PAIR_CHUNK):
                 tell("matching", num_done + start, num_done + len(pairs))
@@ -124,16 +122,6 @@ def _match(
                 cancellable(match, database_path.parent)
         num_done += len(pairs)
     tell("matching", num_done, num_done)
-
-
-def _verified(database_path: Path) -> frozenset[ImagePair]:
-    """Pairs of photos with enough verified matches to count."""
-    import pycolmap
-
-    with pycolmap.Database.open(database_path) as database:
-        names = {image.image_id: image.name for image in database.read_all_images()}
-        counts = databases.num_verified(database)
-    return frozenset(ImagePair.sorted(names[a], names[b]) for (a, b), n in counts.items() if n >= MIN_VERIFIED_MATCHES)
 
 
 def cancellable(call: Callable[..., object], written: Path | None = None) -> None:

@@ -18,6 +18,7 @@ TOLERANCE_NETWORK_PX = 2.5
 """Key points err in proportion to the picture that the network saw: 3.9 px in a photo of 1600 px, where COLMAP allows
 4, and 2.5 px in one of 1024."""
 
+KEYPOINT_SIGMA_PX = 1.0  # neighbouring key points err alike, so residuals alone make a pose look too sure
 MIN_CHANCE = 1e-4  # of one match: below the grain of a few thousand key points nothing can be measured
 MAX_SURPRISE = 999.0
 POSES_PER_SAMPLE = 10  # at most, of five matches (Nister 2004)

@@ -9,22 +9,19 @@ both photos have one lens is a guess as well: two focal lengths must lead to the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from interpose_sfm import geometry
-from interpose_sfm.matching import verification
+from interpose_sfm.matching import agreement, pure_rotation, verification
+from interpose_sfm.matching.pure_rotation import MAX_FACTOR
 from interpose_sfm.products import FloatArray, Intrinsics, Pose
 
 STARTS = (1.0, 0.5, 0.7, 1.4, 2.0)  # times the guess
-MAX_FACTOR = 4.0  # by which a guess may be off
-KEYPOINT_SIGMA_PX = 1.0
 RIVAL_SIGMAS = 2.0  # a focal length that explains the matches no worse than by this is as possible
-ONE_LENS_SIGMAS = (
-    3.0  # two focal lengths that explain them better than one by more are those of two lenses, or of a zoom
-)
+ONE_LENS_SIGMAS = 3.0  # where two focal lengths explain them better than one by more, there are two lenses, or a zoom
 MIN_MATCHES = 15
 MAX_SPREAD_DEG = 2.0
 """Where the pose is known as well as this the focal length is told. Poses err by more than their sigma says, since what
@@ -47,6 +44,11 @@ class OwnFocal:
 
     factor: float
     spread_deg: float
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the pose is known well enough with it."""
+        return self.spread_deg <= MAX_SPREAD_DEG
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def own_focal(
         return None
     fits = []
     for start in STARTS:
-        a, b = (replace(camera, focal_px=start * camera.focal_px) for camera in (intrinsics_a, intrinsics_b))
+        a, b = intrinsics_a.zoomed(start), intrinsics_b.zoomed(start)
         begun: Pose | None = pose
         if start != 1.0 and np.any(pose.translation):
             begun = verification.pose_from_points(points_a_px, a, points_b_px, b, 0, 200)
@@ -96,7 +98,8 @@ def own_focal(
     if better_by > 0.5 * ONE_LENS_SIGMAS**2:
         return None
     rivals = [fit for fit in fits if fit.cost <= best.cost + 0.5 * RIVAL_SIGMAS**2]
-    apart_deg = max(_apart_deg(fit.pose, best.pose) for fit in [*rivals, of_two_lenses])
+    others = [fit.pose for fit in [*rivals, of_two_lenses]]
+    apart_deg = float(np.nanmax(geometry.pose_distance_terms_deg(others, [best.pose])))
     return OwnFocal(float(np.exp(log_factor)), max(best.spread_deg, apart_deg))
 
 
@@ -114,13 +117,14 @@ def _fit(
     num_lenses = len(log_factors)
     tangent = np.zeros((3, 0)) if is_rotation else np.linalg.svd(pose.translation[None])[2][1:].T
     moved = _turned(pose, tangent)
-    errors = _rotation_errors_px if is_rotation else _epipolar_errors_px
 
     def residuals(x: FloatArray) -> FloatArray:
-        a = replace(intrinsics_a, focal_px=intrinsics_a.focal_px * np.exp(x[number]))
-        b = replace(intrinsics_b, focal_px=intrinsics_b.focal_px * np.exp(x[-1]))
-        found = errors(moved(x[:number]), points_a_px, a, points_b_px, b) / KEYPOINT_SIGMA_PX
-        return np.clip(np.nan_to_num(found, nan=FAR_PX), -FAR_PX, FAR_PX)
+        pose, a, b = moved(x[:number]), intrinsics_a.zoomed(np.exp(x[number])), intrinsics_b.zoomed(np.exp(x[-1]))
+        if is_rotation:
+            found = pure_rotation.errors_px(pose.rotation, points_a_px, a, points_b_px, b)
+        else:
+            found = _epipolar_errors_px(pose, points_a_px, a, points_b_px, b)
+        return np.clip(np.nan_to_num(found / agreement.KEYPOINT_SIGMA_PX, nan=FAR_PX), -FAR_PX, FAR_PX)
 
     number = 3 + tangent.shape[1]
     limit = np.log(MAX_FACTOR)
@@ -149,14 +153,6 @@ def _turned(pose: Pose, tangent: FloatArray) -> Callable[[FloatArray], Pose]:
     return moved
 
 
-def _rotation_errors_px(
-    pose: Pose, points_a_px: FloatArray, a: Intrinsics, points_b_px: FloatArray, b: Intrinsics
-) -> FloatArray:
-    there_px = geometry.project(geometry.unit_rays(points_a_px, a) @ pose.rotation.T, b) - points_b_px
-    back_px = geometry.project(geometry.unit_rays(points_b_px, b) @ pose.rotation, a) - points_a_px
-    return np.asarray(np.concatenate([there_px, back_px]).ravel() / np.sqrt(2.0))  # one match, told twice
-
-
 def _epipolar_errors_px(
     pose: Pose, points_a_px: FloatArray, a: Intrinsics, points_b_px: FloatArray, b: Intrinsics
 ) -> FloatArray:
@@ -167,10 +163,3 @@ def _epipolar_errors_px(
     gradients = [lines_a[:, :2] / a.focal_px, lines_b[:, :2] / b.focal_px]
     norms = np.sqrt(sum(np.sum(gradient**2, axis=1) for gradient in gradients))
     return np.asarray(np.sum(x_b * lines_b, axis=1) / np.maximum(norms, 1e-12))
-
-
-def _apart_deg(one: Pose, other: Pose) -> float:
-    turn_deg = float(geometry.rotation_angle_deg(one.rotation @ other.rotation.T))
-    if not np.any(one.translation):
-        return turn_deg
-    return max(turn_deg, float(geometry.line_angle_deg(one.translation, other.translation)))

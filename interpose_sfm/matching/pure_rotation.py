@@ -8,20 +8,36 @@ unsure the turn is.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap.constants import MAX_ERROR_PX
+from interpose_sfm.matching import agreement
 from interpose_sfm.products import FloatArray, Intrinsics
 
 MIN_SHARE = 0.9  # a pure rotation explains this share of the matches that a relative pose explains
 SPREAD_DEG = 0.5  # where the focal lengths are right: far below what decides anything
-KEYPOINT_SIGMA_PX = 1.0
-SMALL_TURN_DEG = 15.0  # as much as it would err by a lens twice as long, or half: then it counts as wrong
+MAX_GUESSED_TURN_DEG = 15.0
+"""Where nothing tells the focal length of two photos, the turn between them grows with it, and as many of their matches
+agree. A lens may be twice as long as COLMAP guesses (85 mm in terms of 35 mm film); a turn then errs by as much again,
+and 15 degrees are where a pose counts as wrong."""
+
 MAX_FACTOR = 4.0  # by which a focal length may be off
 MAX_CONDITION = 1e12  # of what matches tell of the focal length: beyond, they tell nothing
+
+
+def is_wide(rotation: FloatArray) -> bool:
+    """Whether a turn is so wide that it errs with the focal lengths where these are a guess."""
+    return float(geometry.rotation_angle_deg(rotation)) > MAX_GUESSED_TURN_DEG
+
+
+def errors_px(
+    rotation: FloatArray, points_a_px: FloatArray, a: Intrinsics, points_b_px: FloatArray, b: Intrinsics
+) -> FloatArray:
+    """(4n,) by how much a turn misses matches in both pictures, along x and y; so weighed that each counts once."""
+    there_px = geometry.project(geometry.unit_rays(points_a_px, a) @ rotation.T, b) - points_b_px
+    back_px = geometry.project(geometry.unit_rays(points_b_px, b) @ rotation, a) - points_a_px
+    return np.asarray(np.concatenate([there_px, back_px]).ravel() / np.sqrt(2.0))
 
 
 def best_rotation(rays_a: FloatArray, rays_b: FloatArray, focal_px: float) -> tuple[FloatArray, bool]:
@@ -54,18 +70,14 @@ def spread_deg(
         Root mean square of how far it is from the turns by focal lengths one sigma below and above what the matches
         tell, whatever the cameras state; at least `SPREAD_DEG`, and that where the turn is small.
     """
-    is_small = float(geometry.rotation_angle_deg(rotation)) <= SMALL_TURN_DEG
-    if intrinsics_a.is_trusted or intrinsics_b.is_trusted or is_small:
+    if intrinsics_a.is_trusted or intrinsics_b.is_trusted or not is_wide(rotation):
         return SPREAD_DEG
     from scipy.optimize import least_squares
 
     def residuals(turn: FloatArray, log_factor: float) -> FloatArray:
-        a, b = (replace(c, focal_px=c.focal_px * np.exp(log_factor)) for c in (intrinsics_a, intrinsics_b))
-        turned = geometry.rotation_exp(turn) @ rotation
-        there_px = geometry.project(geometry.unit_rays(points_a_px, a) @ turned.T, b) - points_b_px
-        back_px = geometry.project(geometry.unit_rays(points_b_px, b) @ turned, a) - points_a_px
-        both = np.concatenate([there_px, back_px]).ravel() / (np.sqrt(2.0) * KEYPOINT_SIGMA_PX)  # one match, two errors
-        return np.asarray(np.where(np.isfinite(both), both, MAX_ERROR_PX))
+        a, b = (camera.zoomed(np.exp(log_factor)) for camera in (intrinsics_a, intrinsics_b))
+        found = errors_px(geometry.rotation_exp(turn) @ rotation, points_a_px, a, points_b_px, b)
+        return np.asarray(np.where(np.isfinite(found), found, MAX_ERROR_PX)) / agreement.KEYPOINT_SIGMA_PX
 
     limit = np.log(MAX_FACTOR)
     joint = least_squares(

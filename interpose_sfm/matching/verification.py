@@ -27,7 +27,6 @@ from interpose_sfm.products import (
 
 MIN_NUM_TRIALS, MAX_NUM_TRIALS = 1000, 5000  # of RANSAC; fewer than the first are not cut short
 MIN_CALIBRATED_SHARE = 0.95  # COLMAP's min_E_F_inlier_ratio: fewer E than F inliers means the cameras do not fit
-KEYPOINT_SIGMA_PX = 1.0  # neighbouring key points err alike, so residuals alone make a pose look too sure
 
 
 def verify(
@@ -231,7 +230,8 @@ def spread_deg(
     """One-sigma angular uncertainty of a relative pose: the larger of rotation and direction, in degrees.
 
     From the Gauss-Newton covariance of the angles between ray_b and the epipolar plane of ray_a. Their variance is
-    estimated robustly from themselves, but not below KEYPOINT_SIGMA_PX. 180 where the pose is not determined.
+    estimated robustly from themselves, but not below `agreement.KEYPOINT_SIGMA_PX`. 180 where the pose is not
+    determined.
     """
     rays_a = geometry.unit_rays(points_a_px, intrinsics_a)
     rays_b = geometry.unit_rays(points_b_px, intrinsics_b)
@@ -250,7 +250,7 @@ def spread_deg(
 
     step = 1e-6
     jacobian = np.stack([(residuals(step * axis) - residuals(-step * axis)) / (2 * step) for axis in np.eye(5)], 1)
-    min_sigma = KEYPOINT_SIGMA_PX / min(intrinsics_a.focal_px, intrinsics_b.focal_px)
+    min_sigma = agreement.KEYPOINT_SIGMA_PX / min(intrinsics_a.focal_px, intrinsics_b.focal_px)
     sigma = max(1.4826 * float(np.median(np.abs(residuals(np.zeros(5))))), min_sigma)
     information = jacobian.T @ jacobian / sigma**2
     if np.linalg.eigvalsh(information)[0] < 1e-6:

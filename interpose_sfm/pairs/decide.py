@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from interpose_sfm import geometry
+from interpose_sfm.matching import pure_rotation
 from interpose_sfm.matching.rivals import FAR_DEG
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.judge import believed_link, judge, judge_proposed, turn_between_deg
@@ -24,11 +25,6 @@ from interpose_sfm.products import (
     PairOutcome,
     PoseChoice,
 )
-
-MAX_GUESSED_TURN_DEG = 15.0
-"""Two photos do not tell their focal length: the turn between them grows with it, and as many of their matches agree. A
-lens may be twice as long as COLMAP guesses (85 mm in terms of 35 mm film); a turn then errs by as much again, and 15
-degrees are where a pose counts as wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +94,9 @@ def decide_alone(findings: Findings, limits: ConsensusOptions) -> LinkDecision:
     if matched.link is None:
         return LinkDecision(LinkVerdict.NO_GEOMETRY, matched.two_view.status.value)
     verdict, detail = judge(matched.link, limits)
-    turn_deg = float(geometry.rotation_angle_deg(matched.link.b_from_a.rotation))
-    if findings.guessed_focal and turn_deg > MAX_GUESSED_TURN_DEG and verdict.tells_pose:
+    turn = matched.link.b_from_a.rotation
+    if findings.guessed_focal and pure_rotation.is_wide(turn) and verdict.tells_pose:
+        turn_deg = float(geometry.rotation_angle_deg(turn))
         verdict = LinkVerdict.UNSURE_POSE
         detail = (
             f"a turn of {turn_deg:.0f} degrees errs with the focal lengths, which are a guess: neither EXIF nor a clip "

@@ -278,10 +278,9 @@ def _leads_there(own: Link, pose: Pose, verdict: LinkVerdict) -> bool:
 
 def _apart(one: Pose, other: Pose) -> str:
     """How far two poses are from one another, in words."""
-    turn = f"{turn_between_deg(one, other):.0f} degrees of rotation"
-    if not (np.any(one.translation) and np.any(other.translation)):
-        return turn
-    return f"{turn} and {float(geometry.direction_angle_deg(one.translation, other.translation)):.0f} of direction"
+    turn_deg, angle_deg = (terms.item() for terms in geometry.pose_distance_terms_deg([one], [other], signed=True))
+    turn = f"{turn_deg:.0f} degrees of rotation"
+    return turn if np.isnan(angle_deg) else f"{turn} and {angle_deg:.0f} of direction"
 
 
 def turn_between_deg(one: Pose, other: Pose) -> float:

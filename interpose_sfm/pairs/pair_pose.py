@@ -12,12 +12,13 @@ from interpose_sfm import geometry
 from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
 from interpose_sfm.clips.strips import preview
+from interpose_sfm.matching import pure_rotation
 from interpose_sfm.matching.cache import LearnedCache
-from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, OwnFocal, own_focal
+from interpose_sfm.matching.own_focal import OwnFocal, own_focal
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pairs.clip_views import frame_views
-from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG, Findings, pixels_believe
+from interpose_sfm.pairs.decide import Findings, pixels_believe
 from interpose_sfm.pairs.estimates import Estimates, baseline, estimate
 from interpose_sfm.pairs.judge import is_settled_alone
 from interpose_sfm.pairs.network_poses import NetworkPoses
@@ -133,7 +134,7 @@ class PairPoser:
         if link is None or not _is_wide(link.b_from_a) or link.evidence.surprise < self._limits.min_surprise:
             return None
         own = own_focal(link.b_from_a, link.points_a_px, a.intrinsics, link.points_b_px, b.intrinsics)
-        if own is None or own.spread_deg > MAX_SPREAD_DEG:
+        if own is None or not own.is_told:
             return None
         return (*_with_focal(own.factor, a, b), own)
 
@@ -269,9 +270,7 @@ class PairPoser:
     def _calibrated(self, pair: ImagePair, clips: Sequence[Clip]) -> tuple[View, View, list[str], bool]:
         """The photos with focal lengths from their matches, else from the clips, where nothing else tells them.
 
-        And a note for the report.
-
-        The last item tells whether poses rest on focal lengths that nobody knows.
+        Besides, a note for the report, and whether poses rest on focal lengths that nobody knows.
         """
         a, b = self._views(pair.a), self._views(pair.b)
         if not self.has_guessed_focal(pair) or not clips or not self._estimator.traits.trusts_focal_lengths:
@@ -355,15 +354,13 @@ class PairPoser:
 
 def _with_focal(factor: float, a: View, b: View) -> tuple[View, View]:
     """The views with focal lengths of so many times theirs."""
-    first, second = (
-        replace(v, intrinsics=replace(v.intrinsics, focal_px=factor * v.intrinsics.focal_px)) for v in (a, b)
-    )
+    first, second = (replace(view, intrinsics=view.intrinsics.zoomed(factor)) for view in (a, b))
     return first, second
 
 
 def _is_wide(pose: Pose | None) -> bool:
     """Whether a pose turns so far that it errs with the focal lengths."""
-    return pose is not None and float(geometry.rotation_angle_deg(pose.rotation)) > MAX_GUESSED_TURN_DEG
+    return pose is not None and pure_rotation.is_wide(pose.rotation)
 
 
 def _described(clip: Clip) -> str:

@@ -31,6 +31,10 @@ class Intrinsics:
     model: str = "SIMPLE_RADIAL"
     aspect: float = 1.0
 
+    def zoomed(self, factor: float) -> Intrinsics:
+        """The camera with so many times the focal length."""
+        return replace(self, focal_px=factor * self.focal_px)
+
     def scaled(
         self, size_px: tuple[int, int], scale: tuple[float, float], offset_px: tuple[float, float] = (0.0, 0.0)
     ) -> Intrinsics:

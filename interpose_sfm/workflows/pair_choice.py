@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
+from interpose_sfm.colmap.features import ChoosePairs
 from interpose_sfm.options import MatchingMethod, ReconstructOptions
+from interpose_sfm.pairs.view_graph import read_verified
 from interpose_sfm.photos import gps
 from interpose_sfm.products import ImagePair, PhotoSet
 from interpose_sfm.retrieval import times
 from interpose_sfm.retrieval.factory import rankings
 from interpose_sfm.retrieval.pair_list import read_pair_file
-from interpose_sfm.retrieval.pairing import Hints, Verified, chosen_rounds
+from interpose_sfm.retrieval.pairing import Hints, chosen_rounds
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.content_keys import file_sha256
 
@@ -64,7 +66,7 @@ class PairChoice:
             return self.method, *positions
         return self.method, self.options.pairing.retriever, *positions
 
-    def chooser(self) -> Callable[[Verified], Iterable[Sequence[ImagePair]]] | None:
+    def chooser(self) -> ChoosePairs | None:
         """What chooses the pairs in rounds, once there are descriptors; None for every pair.
 
         Raises:
@@ -73,7 +75,7 @@ class PairChoice:
         if self.method is MatchingMethod.EXHAUSTIVE:
             return None
         if self.method is MatchingMethod.LIST:
-            return lambda _: [self._listed]
+            return lambda: [self._listed]
         if self.method is MatchingMethod.SPATIAL and not self._hints.positions_m:
             raise ValueError("matching-method spatial needs GPS positions, and no two photos have one")
         return self._chosen
@@ -87,7 +89,8 @@ class PairChoice:
         by_time = times.order_by_time(self.photo_set.image_dir, self._names)
         return Hints((self._names, by_time), gps.positions_m(self.photo_set.photos))
 
-    def _chosen(self, verified: Verified) -> Iterator[tuple[ImagePair, ...]]:
+    def _chosen(self) -> Iterator[tuple[ImagePair, ...]]:
+        verified = partial(read_verified, self.database_path)
         number = self.options.base.neighbours_per_photo
         for pairs in chosen_rounds(self._names, self.method, number, self._hints, self._rank, verified):
             logger.info("%d pairs of %d photos are matched (%s)", len(pairs), len(self._names), self.method)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap import databases, incremental_mapper, lifted_limits, reconstruction
-from interpose_sfm.matching import verification
-from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, own_focal
+from interpose_sfm.matching import pure_rotation, verification
+from interpose_sfm.matching.own_focal import own_focal
 from interpose_sfm.options import ReconstructOptions
-from interpose_sfm.pairs.decide import MAX_GUESSED_TURN_DEG
 from interpose_sfm.pairs.records import accepted_links
 from interpose_sfm.products import Link
 from interpose_sfm.run_log import RunLog
@@ -66,9 +65,10 @@ def _of_two(
     for link in sorted(accepted_links(extension.records), key=lambda link: (-link.evidence.strength, link.pair)):
         sure = _by_known_focal(link, base, database_path, options.seed)
         if sure is None:
+            turn_deg = float(geometry.rotation_angle_deg(link.b_from_a.rotation))
             log.warnings.append(
-                f"{link.pair.a} and {link.pair.b} make no model by themselves: their turn of {_turn_deg(link):.0f} "
-                "degrees errs with the focal length, which is a guess; --camera-params gives it, where it is known"
+                f"{link.pair.a} and {link.pair.b} make no model by themselves: their turn of {turn_deg:.0f} degrees "
+                "errs with the focal length, which is a guess; --camera-params gives it, where it is known"
             )
             continue
         model = incremental_mapper.start_from_link(sure, database_path, options.base, options.seed)
@@ -82,20 +82,16 @@ def _by_known_focal(link: Link, base: Base, database_path: Path, seed: int) -> L
 
     None where the pose turns so far that it errs with a focal length that nothing tells.
     """
-    if base.known.issuperset((link.pair.a, link.pair.b)) or _turn_deg(link) <= MAX_GUESSED_TURN_DEG:
+    if base.known.issuperset((link.pair.a, link.pair.b)) or not pure_rotation.is_wide(link.b_from_a.rotation):
         return link
     cameras = databases.cameras(database_path)
     a, b = cameras[link.pair.a], cameras[link.pair.b]
     told = own_focal(link.b_from_a, link.points_a_px, a, link.points_b_px, b)
-    if told is None or told.spread_deg > MAX_SPREAD_DEG:
+    if told is None or not told.is_told:
         return None
-    a, b = (replace(camera, focal_px=told.factor * camera.focal_px) for camera in (a, b))
+    a, b = a.zoomed(told.factor), b.zoomed(told.factor)
     pose = verification.pose_from_points(link.points_a_px, a, link.points_b_px, b, seed)
     if pose is None:
         return None
     databases.guess_focal_lengths(database_path, {link.pair.a: a, link.pair.b: b})
     return replace(link, b_from_a=pose)
-
-
-def _turn_deg(link: Link) -> float:
-    return float(geometry.rotation_angle_deg(link.b_from_a.rotation))

@@ -5,7 +5,7 @@ import itertools
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from interpose_sfm.colmap.cameras import import_cameras
 from interpose_sfm.colmap.features import cancellable, extract_and_match
 from interpose_sfm.colmap.listable_names import listable_names
 from interpose_sfm.options import BaseOptions, CameraMode, PhotoOptions
+from interpose_sfm.pairs.view_graph import read_verified
 from interpose_sfm.photos.collect import collect_photos
 from interpose_sfm.products import ImagePair, Intrinsics
 from interpose_sfm.synthetic import Scene, Viewpoint, orbit, render
@@ -164,8 +165,8 @@ def test_only_chosen_pairs_are_matched_and_as_they_are_among_all(
     wanted = [ImagePair(names[0], names[1]), ImagePair(names[1], names[4]), ImagePair(names[2], names[3])]
     told: list[tuple[str, int, int]] = []
 
-    def choose(verified: Callable[[], frozenset[ImagePair]]) -> list[list[ImagePair]]:
-        assert not verified()
+    def choose() -> list[list[ImagePair]]:
+        assert not read_verified(path)
         with pycolmap.Database.open(path) as database:  # by now there are descriptors to choose by
             assert all(database.num_descriptors_for_image(i) > 50 for i in range(1, 6))
         return [wanted]
@@ -185,12 +186,12 @@ def test_a_round_of_pairs_is_asked_for_once_the_one_before_is_matched(
     first = [ImagePair(names[0], names[1]), ImagePair(names[1], names[2])]
     told: list[tuple[str, int, int]] = []
 
-    def choose(verified: Callable[[], frozenset[ImagePair]]) -> Iterator[list[ImagePair]]:
+    def choose() -> Iterator[list[ImagePair]]:
         yield first
         everything = snapshot(finished[0])
         inliers = {pair: len(everything[f"{pair.a}-{pair.b}"][1]) // 8 for pair in first}  # type: ignore[index]
-        assert verified() == {pair for pair in first if inliers[pair] >= 15}
-        assert verified()
+        assert read_verified(path).keys() == {pair for pair in first if inliers[pair] >= 15}
+        assert read_verified(path)
         yield [ImagePair(names[2], names[3])]
 
     extract_and_match(path, folder, names, OPTIONS, SEED, lambda *step: told.append(step), choose_pairs=choose)
@@ -205,7 +206,7 @@ def test_names_with_blanks_are_matched_by_list(image_dir: Path, tmp_path: Path) 
         shutil.copyfile(image_dir / old, tmp_path / "in" / new)
     path, folder, names = new_database(tmp_path, tmp_path / "in")
     assert sorted(names) == sorted(renamed.values())
-    extract_and_match(path, folder, names, OPTIONS, 0, choose_pairs=lambda _: [[ImagePair("a b.png", "a.png b.png")]])
+    extract_and_match(path, folder, names, OPTIONS, 0, choose_pairs=lambda: [[ImagePair("a b.png", "a.png b.png")]])
     assert len(_matched_pairs(path)) == 1
     with pycolmap.Database.open(path) as database:
         assert sorted(image.name for image in database.read_all_images()) == sorted(names)
@@ -216,7 +217,7 @@ def test_a_run_killed_while_a_list_is_matched_goes_on(image_dir: Path, tmp_path:
     path, folder, names = new_database(tmp_path, image_dir)
     kept = killed_copy(path, names)
     wanted = [ImagePair(names[0], names[1])]
-    extract_and_match(kept, folder, names, OPTIONS, SEED, choose_pairs=lambda _: [wanted])
+    extract_and_match(kept, folder, names, OPTIONS, SEED, choose_pairs=lambda: [wanted])
     with pycolmap.Database.open(kept) as database:
         assert [image.name for image in database.read_all_images()] == names
         assert database.num_images() == len(names)

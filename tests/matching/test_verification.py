@@ -9,7 +9,8 @@ from geometry_scenes import Scene, arc, camera, cloud, observe, pose_error_deg, 
 from interpose_sfm import geometry
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching import agreement, verification
-from interpose_sfm.matching.verification import KEYPOINT_SIGMA_PX, verify
+from interpose_sfm.matching.agreement import KEYPOINT_SIGMA_PX
+from interpose_sfm.matching.verification import verify
 from interpose_sfm.products import Features, Intrinsics, Matches, Pose, PoseStatus, TwoView
 from interpose_sfm.synthetic import look_at
 

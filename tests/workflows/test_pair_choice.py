@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from interpose_sfm.colmap.features import ChoosePairs
 from interpose_sfm.options import BaseOptions, MatchingMethod, PairingOptions, ReconstructOptions
 from interpose_sfm.products import GpsPosition, ImagePair, Photo, PhotoSet
-from interpose_sfm.retrieval.pairing import Verified
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.workflows.pair_choice import PairChoice
 from interpose_sfm.workflows.start_checks import check_options
@@ -49,10 +48,8 @@ def choice_of(
     return PairChoice(photo_set, path, folder, options, RunLog())
 
 
-def chosen(
-    choose: Callable[[Verified], Iterable[Sequence[ImagePair]]], verified: frozenset[ImagePair] = frozenset()
-) -> set[ImagePair]:
-    return {pair for pairs in choose(lambda: verified) for pair in pairs}
+def chosen(choose: ChoosePairs) -> set[ImagePair]:
+    return {pair for pairs in choose() for pair in pairs}
 
 
 def test_small_collections_are_matched_as_ever(database_path: Path, tmp_path: Path) -> None:
