@@ -26,7 +26,10 @@ Verified = Callable[[], Collection[ImagePair]]
 
 MIN_NEIGHBOURS = 3  # a photo for which fewer are verified asks for more
 MIN_LATE_SHARE = 0.5
-"""So does one for which this share is verified of those in the later half of what it has asked for: it has many."""
+"""So does one for which this share is verified of those in the later half of what it has asked for: it has many.
+
+Shares from 0.2 to 0.8 find the same within a few percent; without one, collections in which every photo has many
+neighbours lose a fifth of them (``docs/results/scale.md``)."""
 
 ORDER_SHARE = 4  # of the pairs of a photo, one in so many may go to the next in order, and as many to the next by GPS
 PROBE = 10  # the next in order is looked for among so many that look most alike
@@ -68,7 +71,13 @@ def chosen_pairs(
 
 
 def chosen_rounds(
-    names: Sequence[str], method: MatchingMethod, neighbours: int, hints: Hints, rank: Rank, verified: Verified
+    names: Sequence[str],
+    method: MatchingMethod,
+    neighbours: int,
+    hints: Hints,
+    rank: Rank,
+    verified: Verified,
+    min_late_share: float = MIN_LATE_SHARE,
 ) -> Iterator[tuple[ImagePair, ...]]:
     """The pairs of `chosen_pairs` in rounds, of which the second depends on what came of the first.
 
@@ -78,6 +87,7 @@ def chosen_rounds(
     Args:
         names, method, neighbours, hints, rank: See `chosen_pairs`.
         verified: Asked once the first round has been matched.
+        min_late_share: See `MIN_LATE_SHARE`.
     """
     if method not in (MatchingMethod.AUTO, MatchingMethod.RETRIEVAL) or neighbours < 2:
         yield chosen_pairs(names, method, neighbours, hints, rank)
@@ -88,7 +98,7 @@ def chosen_rounds(
     first = bounded(names, [cut, *besides], half)
     yield first
     right = frozenset(first) & frozenset(verified())
-    asking = _asking(names, cut, frozenset(first), right)
+    asking = _asking(names, cut, frozenset(first), right, min_late_share)
     parts = connected_components(names, right)
     part_of = {name: part for part in parts for name in part}
 
@@ -101,7 +111,11 @@ def chosen_rounds(
 
 
 def _asking(
-    names: Sequence[str], alike: Proposals, matched: frozenset[ImagePair], right: frozenset[ImagePair]
+    names: Sequence[str],
+    alike: Proposals,
+    matched: frozenset[ImagePair],
+    right: frozenset[ImagePair],
+    min_late_share: float,
 ) -> frozenset[str]:
     """Photos that have found few neighbours, or so many that there will be more."""
     degree = Counter(name for pair in right for name in (pair.a, pair.b))
@@ -111,7 +125,7 @@ def _asking(
         late = [ImagePair.sorted(name, other) for other in others[len(others) // 2 :]]
         asked = [pair for pair in late if pair in matched]
         num_right = sum(pair in right for pair in asked)
-        if degree[name] < MIN_NEIGHBOURS or (asked and num_right >= MIN_LATE_SHARE * len(asked)):
+        if degree[name] < MIN_NEIGHBOURS or (asked and num_right >= min_late_share * len(asked)):
             asking.add(name)
     return frozenset(asking)
 
