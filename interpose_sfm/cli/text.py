@@ -12,7 +12,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.cli.terminal import escaped
-from interpose_sfm.products import ClipState, LinkVerdict, Pose
+from interpose_sfm.products import ClipState, Intrinsics, LinkVerdict, Pose
 
 if TYPE_CHECKING:
     from interpose_sfm.cli.demo import DemoResult
@@ -153,12 +153,17 @@ def relative_pose(result: RelativePoseResult) -> str:
     if result.b_from_a is not None:
         rows += _pose_rows(result.b_from_a)
         rows.append(("spread", f"{result.spread_deg:.2f} degrees"))
+        rows.append(("focal lengths", " and ".join(map(_focal_length, result.cameras))))
     if result.choice is not None and math.isfinite(result.choice.score_deg):
         rows.append(("score", f"{result.choice.score_kind}: {result.choice.score_deg:.2f} degrees"))
     if result.choice is not None and result.choice.clip:
         rows.append(("clip", result.choice.clip))
     rows += [("" if index else "tried", step) for index, step in enumerate(result.tried)]
     return f"{escaped(result.pair.a)} to {escaped(result.pair.b)}\n\n{table([row for row in rows if row[1]])}"
+
+
+def _focal_length(camera: Intrinsics) -> str:
+    return f"{camera.focal_px:.1f} px at {camera.width_px} x {camera.height_px}"
 
 
 def _pose_rows(b_from_a: Pose) -> list[tuple[str, str]]:

@@ -36,6 +36,7 @@ from interpose_sfm.products import (
     FloatArray,
     GeneratorKind,
     ImagePair,
+    Intrinsics,
     JudgedProposal,
     Link,
     PairMatch,
@@ -138,6 +139,11 @@ class PairPoser:
             return None
         return (*_with_focal(own.factor, a, b), own)
 
+    def cameras(self, pair: ImagePair) -> tuple[Intrinsics, Intrinsics]:
+        """Of both photos, before matches or clips tell their focal lengths."""
+        a, b = self._ends(pair)
+        return a.intrinsics, b.intrinsics
+
     def has_guessed_focal(self, pair: ImagePair) -> bool:
         """Whether nothing tells the focal length of either photo."""
         return not (self._views(pair.a).intrinsics.is_trusted or self._views(pair.b).intrinsics.is_trusted)
@@ -225,7 +231,8 @@ class PairPoser:
             proposals += () if is_warped else self._own.judged(pair, more, a, b)
             outcome = PairOutcome(choice, link, tuple(tried), flags, hypotheses, pair_only, proposals)
         self._cache.forget_frames()
-        return replace(outcome, previews=tuple(map(preview, usable.values())))
+        focal_factor = a.intrinsics.focal_px / self._views(pair.a).intrinsics.focal_px
+        return replace(outcome, previews=tuple(map(preview, usable.values())), focal_factor=focal_factor)
 
     def _relayed(self, pair: ImagePair, clip: Clip) -> Clip:
         """The clip with those of its frames that carry the way best, if not all are kept."""

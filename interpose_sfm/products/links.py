@@ -126,6 +126,7 @@ class PairOutcome:
         pair_only: What the estimator says of the two photos alone.
         proposals: What the clips propose, held against these matches, in order of the clips.
         previews: Of the clips that could be read.
+        focal_factor: What the guessed focal lengths of both photos were multiplied by; 1 where they were not.
     """
 
     choice: PoseChoice
@@ -136,6 +137,7 @@ class PairOutcome:
     pair_only: PoseHypothesis | None = None
     proposals: tuple[JudgedProposal, ...] = ()
     previews: tuple[ClipPreview, ...] = ()
+    focal_factor: float = 1.0
 
 
 @dataclass(frozen=True)

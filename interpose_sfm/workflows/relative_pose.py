@@ -18,7 +18,16 @@ from interpose_sfm.options import CameraMode, ReconstructOptions
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pairs.records import PairRecord
 from interpose_sfm.photos import collect, masks
-from interpose_sfm.products import CLIP_STORE, Evidence, ImagePair, LinkVerdict, Pose, PoseChoice, WeakPair
+from interpose_sfm.products import (
+    CLIP_STORE,
+    Evidence,
+    ImagePair,
+    Intrinsics,
+    LinkVerdict,
+    Pose,
+    PoseChoice,
+    WeakPair,
+)
 from interpose_sfm.run_log import Progress
 from interpose_sfm.workflows.posers import opened_posers
 from interpose_sfm.workflows.start_checks import check_options
@@ -38,6 +47,8 @@ class RelativePoseResult:
         choice: Outcome of the self-consistency stage, None where the pair alone sufficed.
         evidence: Cues of the matches, of the weakest step where clips were used.
         tried: What was tried, in order.
+        cameras: Of A and B, for which the pose holds: with the focal lengths of EXIF, or those that matches or clips
+            tell. Their size is that of the photo, upright. Where nothing tells the focal length it is the guess.
     """
 
     pair: ImagePair
@@ -48,6 +59,7 @@ class RelativePoseResult:
     choice: PoseChoice | None
     evidence: Evidence | None
     tried: tuple[str, ...]
+    cameras: tuple[Intrinsics, Intrinsics]
 
 
 def relative_pose(
@@ -151,24 +163,24 @@ def _solve(
             progress(stage, done, 1)
 
     limits = options.consensus
-    record = PairRecord(WeakPair(pair, (), 0))
+    record, cameras = PairRecord(WeakPair(pair, (), 0)), poser.cameras(pair)
     tell("learned matching", 0)
     record = record.after(poser.findings_alone(pair), limits)
     tell("learned matching", 1)
-    if _result(record).verdict is not LinkVerdict.ACCEPTED and poser.can_propose:
+    if _result(record, cameras).verdict is not LinkVerdict.ACCEPTED and poser.can_propose:
         tell("pose network", 0)
         record = record.after(replace(record.findings, proposed=poser.propose(pair)), limits)
         tell("pose network", 1)
-    alone = _result(record)
+    alone = _result(record, cameras)
     if alone.verdict is LinkVerdict.ACCEPTED or options.generator == NO_BRIDGING:
         return alone
     tell("bridging", 0)
     record = record.after(replace(record.findings, bridged=poser.bridge(pair)), limits)
     tell("bridging", 1)
-    return _result(record)
+    return _result(record, cameras)
 
 
-def _result(record: PairRecord) -> RelativePoseResult:
+def _result(record: PairRecord, cameras: tuple[Intrinsics, Intrinsics]) -> RelativePoseResult:
     """A record as the answer; a pure rotation is one here, though nothing can be triangulated from it."""
     matched, bridged = record.findings.matched, record.findings.bridged
     assert matched is not None
@@ -180,6 +192,7 @@ def _result(record: PairRecord) -> RelativePoseResult:
         b_from_a, spread_deg, evidence = link.b_from_a, link.spread_deg, link.evidence
     elif bridged is not None and bridged.choice.b_from_a is not None:
         b_from_a, spread_deg, evidence = bridged.choice.b_from_a, bridged.choice.spread_deg, None
+    factor = (record.findings.own_focal or 1.0) if bridged is None or link is matched.link else bridged.focal_factor
     is_rotation = record.verdict is LinkVerdict.ROTATION_ONLY
     return RelativePoseResult(
         record.pair,
@@ -190,4 +203,5 @@ def _result(record: PairRecord) -> RelativePoseResult:
         choice,
         evidence,
         record.tried,
+        (cameras[0].zoomed(factor), cameras[1].zoomed(factor)),
     )

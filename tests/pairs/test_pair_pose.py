@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -46,6 +46,7 @@ from interpose_sfm.storage.content_keys import image_key
 from interpose_sfm.storage.hypotheses import HypothesisStore
 from interpose_sfm.storage.run_stores import open_stores
 from interpose_sfm.synthetic import look_at
+from interpose_sfm.workflows import relative_pose
 from known_proposer import KnownProposer
 
 PAIR = ImagePair("a.jpg", "b.jpg")
@@ -202,6 +203,26 @@ def test_the_photos_own_matches_tell_their_focal_length(
     assert max(pose_error_deg(decided.link.b_from_a, scene.b_from_a(0, -1))) < 2.0
     assert decided.link.spread_deg > 0.1  # with the focal length unknown
     assert any("by the photos' own matches" in note for note in outcome.tried)
+    assert outcome.focal_factor == pytest.approx(alone.own_focal)
+
+
+@pytest.mark.parametrize(("are_matched", "told"), [(True, None), (False, 0.8), (False, None)])
+def test_a_relative_pose_tells_the_cameras_that_it_holds_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, are_matched: bool, told: float | None
+) -> None:
+    """By the photos' own matches, by the clips, or as they are stated."""
+    monkeypatch.setattr(KnownCache, "are_matched", are_matched)
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda *_: told)
+    with opened(tmp_path, nearing_scene(), is_trusted=False, factor=1.25) as poser:
+        monkeypatch.setattr(relative_pose, "opened_pair", lambda *_: nullcontext((poser, PAIR)))
+        result = relative_pose.relative_pose(Path(PAIR.a), Path(PAIR.b))
+        stated = poser.cameras(PAIR)
+    right = {FRAMES[0].shape, FRAMES[-1].shape}
+    assert {(camera.height_px, camera.width_px, 3) for camera in result.cameras} == right
+    expected = 0.8 if are_matched else told or 1.0
+    for found, before in zip(result.cameras, stated, strict=True):
+        assert found.focal_px == pytest.approx(expected * before.focal_px, rel=0.05 if are_matched else 1e-9)
+        assert replace(found, focal_px=before.focal_px) == before
 
 
 def test_a_focal_length_that_matters_little_or_is_known_is_not_sought(
