@@ -90,6 +90,7 @@ class PairPoser:
         self._views, self._cache, self._estimator, self._generators = views, cache, estimator, tuple(generators)
         self._choosing, self._seed, self._relay_frames = choosing, seed, relay_frames
         self._estimates, self._own = Estimates(hypotheses, cache, seed), OwnMatches(cache, seed)
+        self._own_focals: dict[ImagePair, OwnFocal | None] = {}
         self._network: NetworkPoses | None = None
         if proposer is not None:
             self._network = NetworkPoses(proposer, views, self._estimates, self._own, self._limits)
@@ -131,13 +132,16 @@ class PairPoser:
     def _by_own_matches(self, pair: ImagePair) -> tuple[View, View, OwnFocal] | None:
         """The photos with the focal length that their matches tell; None where they do not, or it hardly matters."""
         a, b = self._ends(pair)
+        if pair not in self._own_focals:
+            self._own_focals[pair] = self._own_focal(pair, a, b)
+        own = self._own_focals[pair]
+        return None if own is None or not own.is_told else (*_with_focal(own.factor, a, b), own)
+
+    def _own_focal(self, pair: ImagePair, a: View, b: View) -> OwnFocal | None:
         link = self._own.matched(pair, a, b).link
         if link is None or not _is_wide(link.b_from_a) or link.evidence.surprise < self._limits.min_surprise:
             return None
-        own = own_focal(link.b_from_a, link.points_a_px, a.intrinsics, link.points_b_px, b.intrinsics)
-        if own is None or not own.is_told:
-            return None
-        return (*_with_focal(own.factor, a, b), own)
+        return own_focal(link.b_from_a, link.points_a_px, a.intrinsics, link.points_b_px, b.intrinsics)
 
     def cameras(self, pair: ImagePair) -> tuple[Intrinsics, Intrinsics]:
         """Of both photos, before matches or clips tell their focal lengths."""

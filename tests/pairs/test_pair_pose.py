@@ -17,7 +17,7 @@ from interpose_sfm import geometry
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator
 from interpose_sfm.matching.cache import LearnedCache
-from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, OwnFocal
+from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, OwnFocal, own_focal
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions, MatchingOptions
 from interpose_sfm.pairs import pair_pose
 from interpose_sfm.pairs.decide import decide
@@ -186,8 +186,10 @@ def test_calibration_goes_by_the_matches_of_the_run(tmp_path: Path, monkeypatch:
 def test_the_photos_own_matches_tell_their_focal_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float
 ) -> None:
-    """Then no clip is asked for it, and the wide turn is given out."""
+    """Then no clip is asked for it, and the wide turn is given out; they are asked once."""
     monkeypatch.setattr(KnownCache, "are_matched", True)
+    asked = []
+    monkeypatch.setattr(pair_pose, "own_focal", lambda *given: asked.append(given) or own_focal(*given))
     monkeypatch.setattr(clip_calibration, "focal_scale", lambda *_: pytest.fail("a clip was asked"))
     scene = nearing_scene()
     with opened(tmp_path, scene, is_trusted=False, factor=factor) as poser:
@@ -204,6 +206,7 @@ def test_the_photos_own_matches_tell_their_focal_length(
     assert decided.link.spread_deg > 0.1  # with the focal length unknown
     assert any("by the photos' own matches" in note for note in outcome.tried)
     assert outcome.focal_factor == pytest.approx(alone.own_focal)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(("are_matched", "told"), [(True, None), (False, 0.8), (False, None)])
