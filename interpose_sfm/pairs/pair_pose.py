@@ -18,7 +18,7 @@ from interpose_sfm.matching.own_focal import OwnFocal, own_focal
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pairs.clip_views import frame_views
-from interpose_sfm.pairs.decide import Findings, pixels_believe
+from interpose_sfm.pairs.decide import Findings, decide_alone, pixels_believe
 from interpose_sfm.pairs.estimates import Estimates, baseline, estimate
 from interpose_sfm.pairs.judge import is_settled_alone
 from interpose_sfm.pairs.network_poses import NetworkPoses
@@ -90,7 +90,7 @@ class PairPoser:
         self._views, self._cache, self._estimator, self._generators = views, cache, estimator, tuple(generators)
         self._choosing, self._seed, self._relay_frames = choosing, seed, relay_frames
         self._estimates, self._own = Estimates(hypotheses, cache, seed), OwnMatches(cache, seed)
-        self._own_focals: dict[ImagePair, OwnFocal | None] = {}
+        self._alone: dict[ImagePair, Findings] = {}
         self._network: NetworkPoses | None = None
         if proposer is not None:
             self._network = NetworkPoses(proposer, views, self._estimates, self._own, self._limits)
@@ -117,30 +117,28 @@ class PairPoser:
 
     def findings_alone(self, pair: ImagePair) -> Findings:
         """What two photos say by themselves: under the focal lengths that their matches tell, if nothing else does."""
+        if pair not in self._alone:
+            self._alone[pair] = self._findings_alone(pair)
+        return self._alone[pair]
+
+    def _findings_alone(self, pair: ImagePair) -> Findings:
+        matched = self.match(pair)
         if not self.has_guessed_focal(pair):
-            return Findings(matched=self.match(pair))
-        told = self._by_own_matches(pair)
-        if told is None:
-            return Findings(matched=self.match(pair), guessed_focal=True)
-        a, b, own = told
-        matched = self._own.matched(pair, a, b)
+            return Findings(matched=matched)
+        own = self._own_focal(pair, matched.link)
+        if own is None or not own.is_told:
+            return Findings(matched=matched, guessed_focal=True)
+        matched = self._own.matched(pair, *_with_focal(own.factor, *self._ends(pair)))
         if matched.link is not None:
             link = replace(matched.link, spread_deg=max(matched.link.spread_deg, own.spread_deg))
             matched = replace(matched, link=link)
         return Findings(matched=matched, own_focal=own.factor)
 
-    def _by_own_matches(self, pair: ImagePair) -> tuple[View, View, OwnFocal] | None:
-        """The photos with the focal length that their matches tell; None where they do not, or it hardly matters."""
-        a, b = self._ends(pair)
-        if pair not in self._own_focals:
-            self._own_focals[pair] = self._own_focal(pair, a, b)
-        own = self._own_focals[pair]
-        return None if own is None or not own.is_told else (*_with_focal(own.factor, a, b), own)
-
-    def _own_focal(self, pair: ImagePair, a: View, b: View) -> OwnFocal | None:
-        link = self._own.matched(pair, a, b).link
+    def _own_focal(self, pair: ImagePair, link: Link | None) -> OwnFocal | None:
+        """What the matches behind a link say of the focal length; None where that is luck, or hardly matters."""
         if link is None or not _is_wide(link.b_from_a) or link.evidence.surprise < self._limits.min_surprise:
             return None
+        a, b = self._ends(pair)
         return own_focal(link.b_from_a, link.points_a_px, a.intrinsics, link.points_b_px, b.intrinsics)
 
     def cameras(self, pair: ImagePair) -> tuple[Intrinsics, Intrinsics]:
@@ -281,15 +279,17 @@ class PairPoser:
     def _calibrated(self, pair: ImagePair, clips: Sequence[Clip]) -> tuple[View, View, list[str], bool]:
         """The photos with focal lengths from their matches, else from the clips, where nothing else tells them.
 
+        Matches that are not believed to show one place are not believed about the focal length either.
+
         Besides, a note for the report, and whether poses rest on focal lengths that nobody knows.
         """
         a, b = self._views(pair.a), self._views(pair.b)
         if not self.has_guessed_focal(pair) or not clips or not self._estimator.traits.trusts_focal_lengths:
             return a, b, [], False
-        told = self._by_own_matches(pair)
-        if told is not None:
-            note = f"focal lengths: {told[2].factor:.2f} times the guess, by the photos' own matches"
-            return told[0], told[1], [note], False
+        alone = self.findings_alone(pair)
+        if alone.own_focal is not None and decide_alone(alone, self._limits).verdict.tells_pose:
+            note = f"focal lengths: {alone.own_focal:.2f} times the guess, by the photos' own matches"
+            return *_with_focal(alone.own_focal, a, b), [note], False
         frames = [frame_views(clip, a, b) for clip in clips]
         scale = clip_calibration.focal_scale(frames, (a, b), EstimatorContext.of_cache(self._cache, self._seed))
         if scale is None:

@@ -97,6 +97,7 @@ def opened(
     factor: float = 1.0,
     relay_frames: int | None = None,
     choosing: ConsistencyOptions = FEW_SUBSETS,
+    limits: ConsensusOptions | None = None,
 ) -> Iterator[PairPoser]:
     """A poser over the clips of a folder, one by default, whose photos state so many times their focal length."""
     folder.mkdir(exist_ok=True)
@@ -115,7 +116,10 @@ def opened(
         estimator = MatcherEstimator(EstimatorContext(features=cache.features, matches=cache.matches))
         generators = [ClipsGenerator(context(photos, clip_dirs=(folder,)))]
         poser = PairPoser(
-            view, cache, stores.hypotheses, estimator, generators, choosing, seed=0, relay_frames=relay_frames
+            *(view, cache, stores.hypotheses, estimator, generators, choosing),
+            seed=0,
+            limits=limits,
+            relay_frames=relay_frames,
         )
         assert poser.num_clips_on_disk(PAIR) == len(list(folder.glob("a__b*")))
         yield poser
@@ -226,6 +230,22 @@ def test_a_relative_pose_tells_the_cameras_that_it_holds_for(
     for found, before in zip(result.cameras, stated, strict=True):
         assert found.focal_px == pytest.approx(expected * before.focal_px, rel=0.05 if are_matched else 1e-9)
         assert replace(found, focal_px=before.focal_px) == before
+
+
+def test_matches_that_are_not_believed_leave_the_focal_length_to_the_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks alike may agree on one as well."""
+    monkeypatch.setattr(KnownCache, "are_matched", True)
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda *_: 0.9)
+    limits = ConsensusOptions(min_inliers=100_000)
+    with opened(tmp_path, nearing_scene(), is_trusted=False, factor=1.4, limits=limits) as poser:
+        alone = poser.findings_alone(PAIR)
+        outcome = poser.bridge(PAIR)
+    assert alone.own_focal == pytest.approx(1 / 1.4, rel=0.05)
+    assert decide(alone, limits).verdict is LinkVerdict.POSSIBLE
+    assert outcome.focal_factor == pytest.approx(0.9)
+    assert any("by the clips" in note for note in outcome.tried)
 
 
 def test_a_focal_length_that_matters_little_or_is_known_is_not_sought(
