@@ -27,7 +27,7 @@ from benchmarks.figures import Axis, Line, drawing
 from interpose_sfm.colmap import databases, reconstruction
 from interpose_sfm.options import BaseOptions, ReconstructOptions
 from interpose_sfm.products import Pose
-from interpose_sfm.retrieval.vocabulary import FILE_NAME, MAX_FEATURES
+from interpose_sfm.retrieval.vocabulary import MAX_FEATURES
 from interpose_sfm.run_log import RunLog
 from interpose_sfm.synthetic import pose_errors_deg
 from interpose_sfm.workflows.reconstruct import reconstruct
@@ -47,8 +47,9 @@ def by_plain(photo_dir: Path, output: Path, width_px: int, with_tree: bool) -> l
     if with_tree:
         tree = tree_of(database, output)
         next(iter(tree.rankings(databases.photo_names(database)[:1], 1)), None)  # builds it
+        assert tree.path is not None
         pairing = pycolmap.VocabTreePairingOptions(
-            vocab_tree_path=output / FILE_NAME, num_images=DEFAULT_BOUND // 2, max_num_features=MAX_FEATURES
+            vocab_tree_path=tree.path, num_images=DEFAULT_BOUND // 2, max_num_features=MAX_FEATURES
         )
         pycolmap.match_vocabtree(database, pairing_options=pairing)
     else:

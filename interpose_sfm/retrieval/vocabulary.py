@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interpose_sfm.retrieval.protocol import Retriever, RetrieverContext
+from interpose_sfm.storage.content_keys import content_key
 
 if TYPE_CHECKING:
     import pycolmap
@@ -28,11 +30,12 @@ MIN_WORDS, MAX_WORDS = 64, 4096
 MAX_FEATURES = 1000  # of a photo, the largest ones: more tell little and cost as much again
 NUM_ROUNDS, NUM_ITERATIONS = 1, 8  # of the clustering
 NUM_CHECKS = 8  # cells of words that are searched for the nearest one, while the tree is built
-FILE_NAME = "vocabulary.bin"
 
 
 class VocabularyTree(Retriever):
     """Bags of words with Hamming embedding, as COLMAP has them; the tree is built at the first question.
+
+    It lies in the work folder, where another one that is asked about the same photos finds it.
 
     Photos without descriptors look like nothing, and so do all photos where there are too few of them for a tree, or
     others than SIFT's.
@@ -47,24 +50,26 @@ class VocabularyTree(Retriever):
 
     def __init__(self, context: RetrieverContext) -> None:
         self._context = context
-        self._is_built: bool | None = None
+        self._is_tried = False
+        self.path: Path | None = None
+        """Where the tree lies; None before it is built, and where there is none."""
 
     def rankings(self, queries: Sequence[str], number: int) -> Iterator[tuple[str, Sequence[str]]]:
         """See `Retriever`."""
         import pycolmap
 
-        path = self._context.work_dir / FILE_NAME
         with pycolmap.Database.open(self._context.database_path) as database:
             wanted = frozenset(self._context.photo_names)
             everything = {image.image_id: image.name for image in database.read_all_images()}
             names = {image_id: name for image_id, name in everything.items() if name in wanted}
             ids = {name: image_id for image_id, name in names.items()}
-            if self._is_built is None:
-                self._is_built = _has_sift(database, sorted(everything)) and self._build(database, sorted(names))
-            if not (self._is_built and queries and number > 0):
+            if not self._is_tried:
+                self._is_tried = True
+                self.path = self._build(database, sorted(names)) if _has_sift(database, sorted(everything)) else None
+            if self.path is None or not queries or number < 1:
                 return
             options = pycolmap.VocabTreePairingOptions(
-                vocab_tree_path=path,
+                vocab_tree_path=self.path,
                 num_images=min(number + 1 + len(everything) - len(names), len(everything)),  # with the photo itself
                 max_num_features=MAX_FEATURES,
                 num_threads=self._context.num_threads,
@@ -76,15 +81,18 @@ class VocabularyTree(Retriever):
                     others = [names[other] for query, other in pairs if other != query and other in names]
                     yield names[pairs[0][0]], others
 
-    def _build(self, database: pycolmap.Database, image_ids: Sequence[int]) -> bool:
-        """Train the tree and write it; False where there are too few descriptors."""
+    def _build(self, database: pycolmap.Database, image_ids: Sequence[int]) -> Path | None:
+        """Train the tree and write it, unless it is there; None where there are too few descriptors."""
         import pycolmap
 
         sample = sampled_descriptors(database, image_ids, MAX_WORDS * DESCRIPTORS_PER_WORD, self._context.seed)
         num_words = min(len(sample) // DESCRIPTORS_PER_WORD, MAX_WORDS)
         if num_words < MIN_WORDS:
             logger.info("%d descriptors are too few for a vocabulary tree: no photos are retrieved", len(sample))
-            return False
+            return None
+        path = self._context.work_dir / f"vocabulary-{content_key(sample)[:16]}.bin"
+        if path.is_file():
+            return path
         options = pycolmap.VisualIndex.BuildOptions(
             num_visual_words=num_words,
             num_rounds=NUM_ROUNDS,
@@ -95,8 +103,10 @@ class VocabularyTree(Retriever):
         index = pycolmap.VisualIndex.create(128, 64)  # the length of SIFT's descriptors and of their embedding
         with _silent_stderr():
             index.build(options, pycolmap.FeatureDescriptorsFloat(pycolmap.FeatureExtractorType.SIFT, sample))
-        index.write(self._context.work_dir / FILE_NAME)
-        return True
+        partial = path.with_suffix(".partial")
+        index.write(partial)
+        partial.replace(path)
+        return path
 
 
 def _has_sift(database: pycolmap.Database, image_ids: Sequence[int]) -> bool:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from interpose_sfm.bridging.factory import NO_BRIDGING
 from interpose_sfm.colmap import reconstruction
@@ -27,17 +26,21 @@ from interpose_sfm.workflows.fallback_run import FallbackRun
 from interpose_sfm.workflows.posers import opened_posers
 
 
-def build_graph(base: Base, options: ReconstructOptions, log: RunLog) -> ViewGraph:
-    """Stage 3: what the base models connect, and the weak pairs."""
+def build_graph(base: Base, work_dir: Path, options: ReconstructOptions, log: RunLog) -> ViewGraph:
+    """Stage 3: what the base models connect, and the weak pairs.
+
+    Args:
+        base, options, log: See `extend_base`.
+        work_dir: Folder for temporary things: that of the base stage, where a retriever may find what it made then.
+    """
     with log.stage("view graph"):
         if len(base.names) < 2:
             return ViewGraph(base.names, {}, (), (), frozenset(base.names), ())
         members = [reconstruction.registered_names(model) for model in base.models]
         if len(base.names) <= options.base.exhaustive_limit:
             return build_view_graph(base.database_path, members, options.view_graph, base.names)
-        with TemporaryDirectory(prefix="interpose_sfm-") as folder:
-            expand = Expand(partial(_rankings, base, Path(folder), options), options.base.exhaustive_limit)
-            return build_view_graph(base.database_path, members, options.view_graph, base.names, expand)
+        expand = Expand(partial(_rankings, base, work_dir, options), options.base.exhaustive_limit)
+        return build_view_graph(base.database_path, members, options.view_graph, base.names, expand)
 
 
 def _rankings(
@@ -66,7 +69,7 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
         log: Gets times, warnings and progress. A progress callback that raises ends the run in order.
     """
     # 3. database + base models -> weak pairs
-    graph = build_graph(base, options, log)
+    graph = build_graph(base, work_dir, options, log)
     if not graph.weak_pairs:
         return Extension((), base.models)
     with opened_run(base, graph, store_dir, options, log) as run:
@@ -92,14 +95,16 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
         return extension
 
 
-def pairs_to_bridge(base: Base, store_dir: Path, options: ReconstructOptions, log: RunLog) -> tuple[ImagePair, ...]:
+def pairs_to_bridge(
+    base: Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog
+) -> tuple[ImagePair, ...]:
     """The weak pairs for which `extend_base` would ask for clips, most promising first, as far as stage 4 can tell.
 
     Args:
-        base, store_dir, log: See `extend_base`.
+        base, store_dir, work_dir, log: See `extend_base`.
         options: Of all stages; those of the generator are not used.
     """
-    graph = build_graph(base, options, log)
+    graph = build_graph(base, work_dir, options, log)
     if not graph.weak_pairs:
         return ()
     options = replace(options, generator=NO_BRIDGING)

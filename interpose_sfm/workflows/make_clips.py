@@ -246,7 +246,7 @@ def _clip_maker(
 
 def _weak_pairs(photo_set: PhotoSet, run: PhotoRun) -> tuple[ImagePair, ...]:
     base = run.map_base(photo_set)
-    return fallback.pairs_to_bridge(base, run.workspace.root, run.options, run.log)
+    return fallback.pairs_to_bridge(base, run.workspace.root, run.workspace.work_dir, run.options, run.log)
 
 
 def _bridge_clip(generator: GeneratedClips, plan: ClipPlan, was_missing: bool, is_dry_run: bool) -> BridgeClip:

@@ -163,7 +163,23 @@ def test_too_few_descriptors_make_no_tree(tmp_path: Path, num_descriptors: int) 
     path = write_places(tmp_path / "database.db", PLACES, num_descriptors=num_descriptors)
     tree = vocabulary.VocabularyTree(context_of(tmp_path, path))
     assert list(tree.rankings(NAMES, 5)) == []
-    assert not (tmp_path / vocabulary.FILE_NAME).exists()
+    assert tree.path is None
+    assert not list(tmp_path.glob("vocabulary*"))
+
+
+def test_a_tree_is_built_once_for_the_same_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages of a run have one work folder; what is retrieved for other photos has another tree."""
+    path = write_places(tmp_path / "database.db", PLACES)
+    first = dict(vocabulary.VocabularyTree(context_of(tmp_path, path)).rankings(NAMES, 5))
+    (tree,) = tmp_path.glob("vocabulary*")
+    with monkeypatch.context() as patched:
+        patched.setattr(pycolmap.VisualIndex, "create", lambda *_: pytest.fail("built again"))
+        again = vocabulary.VocabularyTree(context_of(tmp_path, path))
+        assert dict(again.rankings(NAMES, 5)) == first
+        assert again.path == tree
+    few = replace(context_of(tmp_path, path), photo_names=NAMES[:-2])
+    dict(vocabulary.VocabularyTree(few).rankings(NAMES[:-2], 5))
+    assert len(list(tmp_path.glob("vocabulary*"))) == 2
 
 
 def test_the_sample_is_bounded_seeded_and_of_all_photos(context: RetrieverContext) -> None:

@@ -558,7 +558,7 @@ def test_pairs_to_bridge_are_those_that_a_run_would_bridge(tmp_path: Path, netwo
     base = base_of(tmp_path)
     for budget, expected in ((0, []), (2, [(2, 5), (3, 4)])):
         options = replace(QUICK, generator="clips", view_graph=ViewGraphOptions(max_bridged_pairs=budget))
-        found = fallback.pairs_to_bridge(base, tmp_path, options, RunLog())
+        found = fallback.pairs_to_bridge(base, tmp_path, tmp_path, options, RunLog())
         assert [(NAMES.index(pair.a), NAMES.index(pair.b)) for pair in found] == expected
 
 
