@@ -35,9 +35,9 @@ if TYPE_CHECKING:  # under names of their own, or strict type checkers take them
     )
     from interpose_sfm.products import (
         ChoiceReason as ChoiceReason, ClipFlag as ClipFlag, ClipProblem as ClipProblem, ClipScore as ClipScore,
-        ClipState as ClipState, Evidence as Evidence, ImagePair as ImagePair, LinkVerdict as LinkVerdict, Pose as Pose,
-        PoseChoice as PoseChoice, PoseStatus as PoseStatus, ScoreKind as ScoreKind, ViewGraph as ViewGraph,
-        WeakPair as WeakPair, WeakReason as WeakReason,
+        ClipState as ClipState, Evidence as Evidence, ImagePair as ImagePair, Intrinsics as Intrinsics,
+        LinkVerdict as LinkVerdict, Pose as Pose, PoseChoice as PoseChoice, PoseStatus as PoseStatus,
+        ScoreKind as ScoreKind, ViewGraph as ViewGraph, WeakPair as WeakPair, WeakReason as WeakReason,
     )
     from interpose_sfm.registry import MissingDependencyError as MissingDependencyError
     from interpose_sfm.report import (
@@ -89,8 +89,8 @@ _NAMES = {
         "ViewGraphOptions"
     ),
     "products": (
-        "ChoiceReason ClipFlag ClipProblem ClipScore ClipState Evidence ImagePair LinkVerdict Pose PoseChoice "
-        "PoseStatus ScoreKind ViewGraph WeakPair WeakReason"
+        "ChoiceReason ClipFlag ClipProblem ClipScore ClipState Evidence ImagePair Intrinsics LinkVerdict Pose "
+        "PoseChoice PoseStatus ScoreKind ViewGraph WeakPair WeakReason"
     ),
     "registry": "MissingDependencyError",
     "report": (
