@@ -187,12 +187,17 @@ def _result(record: PairRecord, cameras: tuple[Intrinsics, Intrinsics]) -> Relat
     choice = None if bridged is None else bridged.choice
     b_from_a, spread_deg = matched.two_view.b_from_a, matched.two_view.spread_deg
     evidence: Evidence | None = matched.two_view.evidence
+    factor = record.findings.own_focal or 1.0
+    clips_factor = 1.0 if bridged is None else bridged.focal_factor
     link = record.decision.link
     if link is not None:
         b_from_a, spread_deg, evidence = link.b_from_a, link.spread_deg, link.evidence
+        if link is not matched.link:
+            by_network = {found.link.source for found in record.findings.proposed or ()}  # for cameras as they are
+            factor = 1.0 if link.source in by_network else clips_factor
     elif bridged is not None and bridged.choice.b_from_a is not None:
         b_from_a, spread_deg, evidence = bridged.choice.b_from_a, bridged.choice.spread_deg, None
-    factor = (record.findings.own_focal or 1.0) if bridged is None or link is matched.link else bridged.focal_factor
+        factor = clips_factor
     is_rotation = record.verdict is LinkVerdict.ROTATION_ONLY
     return RelativePoseResult(
         record.pair,

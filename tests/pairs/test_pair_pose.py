@@ -232,6 +232,22 @@ def test_a_relative_pose_tells_the_cameras_that_it_holds_for(
         assert replace(found, focal_px=before.focal_px) == before
 
 
+def test_the_cameras_of_a_refused_pose_are_those_that_it_was_found_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photos match with nothing, and the hypotheses of the clip are refused."""
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda *_: 0.8)
+    strict = replace(FEW_SUBSETS, max_d_med_deg=1e-6)
+    with opened(tmp_path, nearing_scene(), is_trusted=False, choosing=strict) as poser:
+        monkeypatch.setattr(relative_pose, "opened_pair", lambda *_: nullcontext((poser, PAIR)))
+        result = relative_pose.relative_pose(Path(PAIR.a), Path(PAIR.b))
+        stated = poser.cameras(PAIR)
+    assert result.verdict is LinkVerdict.INCONSISTENT
+    assert result.b_from_a is not None
+    for found, before in zip(result.cameras, stated, strict=True):
+        assert found.focal_px == pytest.approx(0.8 * before.focal_px)
+
+
 def test_matches_that_are_not_believed_leave_the_focal_length_to_the_clips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
