@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
@@ -15,6 +16,8 @@ from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, no_cl
 from interpose_sfm.clips.reading import ClipReader
 from interpose_sfm.clips.record import record_of, recorded_ends
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, GeneratorKind, ImagePair
+
+MAX_READ_AT_ONCE = 4  # clips of a pair: their frames are held together in any case
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class ClipsGenerator(VideoGenerator):
                 named = [_SourcedFile(file, prefix + file.name, source) for file in files]
                 self._files.setdefault(pair, []).extend(named)
         self._reader = ClipReader(self.name, context.load_image, context.options)
+        self._read: dict[tuple[ImagePair, int], Clip] = {}
 
     def num_clips(self, pair: ImagePair) -> int:
         """Number of files for the pair, in either direction."""
@@ -73,8 +77,17 @@ class ClipsGenerator(VideoGenerator):
         records = [(record_of(file.clip.path), file.folder) for file in self._of(pair)]
         return tuple(folder if record is None else record.source for record, folder in records)
 
+    def prepare(self, pair: ImagePair, requests: Sequence[ClipRequest]) -> None:
+        """Read the files of a pair, several at once: what `generate` is asked for next is held until then."""
+        indices = [request.index for request in requests if 0 <= request.index < self.num_clips(pair)]
+        with ThreadPoolExecutor(MAX_READ_AT_ONCE) as threads:
+            clips = list(threads.map(lambda index: self._clip(pair, index), indices))
+        self._read = {(pair, index): clip for index, clip in zip(indices, clips, strict=True)}
+
     def generate(self, pair: ImagePair, request: ClipRequest) -> Clip:
-        """Read a file. Where a record lies beside it the mapping is taken from there, else it is measured.
+        """Read a file, if `prepare` has not.
+
+        Where a record lies beside it the mapping is taken from there, else it is measured.
 
         Returns:
             The clip, or one with status NO_CLIP, UNREADABLE or NOT_REGISTERED and the measured value in its detail.
@@ -83,7 +96,11 @@ class ClipsGenerator(VideoGenerator):
         if not 0 <= request.index < len(files):
             detail = f"the clip folder has {len(files)} clips for this pair"
             return no_clip(pair, self.name, f"clips-{request.index}", ClipStatus.NO_CLIP, detail)
-        file = files[request.index]
+        read = self._read.pop((pair, request.index), None)
+        return self._clip(pair, request.index) if read is None else read
+
+    def _clip(self, pair: ImagePair, index: int) -> Clip:
+        file = self._of(pair)[index]
         clip = file.clip
         return self._reader.read(pair, clip.path, file.name, clip.first == pair.a, record_of(clip.path))
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from threadpoolctl import threadpool_limits
+
 from interpose_sfm.engines.protocol import Done, Engine, J, R, Worker, release
 from interpose_sfm.options import EngineOptions
 
@@ -63,7 +65,8 @@ class LocalEngine(Engine):
 
         before = torch.get_num_threads()
         try:
-            yield from in_threads(make_with_few_threads, jobs, number)
+            with threadpool_limits(max(1, int(cpus)), "blas"):  # of numpy and scipy, whose threads wait by spinning
+                yield from in_threads(make_with_few_threads, jobs, number)
         finally:
             torch.set_num_threads(before)  # threads that begin later take the number that was set last
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from interpose_sfm.engines.local import LocalEngine
 from interpose_sfm.engines.protocol import Done
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 TOGETHER = 8  # pairs that a GPU matches at once; of those that turn out not to be needed no more are matched in vain
 
@@ -83,17 +84,41 @@ class Ahead:
             raise error
 
 
-def at_once(compute: Callable[[T], object], items: Sequence[T]) -> None:
+def at_once(compute: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """Compute all items in threads of this process.
 
     Args:
         compute: Uses torch.
         items: What to compute it of.
 
+    Returns:
+        The results, in the order of the items.
+
     Raises:
         BaseException: What computing one of them raised; those that are not begun by then are left out.
     """
-    with closing(LocalEngine().map(lambda: compute, items)) as results:
+    found: dict[int, R] = {}
+    with closing(LocalEngine().map(lambda: lambda row: compute(items[row]), range(len(items)))) as results:
         for done in results:
             if done.error is not None:
                 raise done.error
+            found[done.job] = cast("R", done.value)
+    return [found[row] for row in range(len(items))]
+
+
+def a_few_at_once(compute: Callable[[T], R], items: Sequence[T], number: int) -> Iterator[R]:
+    """Results of some items in their order, so many of them computed at once: who stops early wasted few.
+
+    Args:
+        compute: Uses torch.
+        items: What to compute it of.
+        number: With 1, one after another in the calling thread.
+
+    Raises:
+        BaseException: As `at_once`.
+    """
+    for start in range(0, len(items), number):
+        if number == 1:
+            yield compute(items[start])
+        else:
+            yield from at_once(compute, items[start : start + number])

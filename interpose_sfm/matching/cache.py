@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from interpose_sfm.engines.local import num_threads
 from interpose_sfm.matching.ahead import at_once
 from interpose_sfm.matching.lightglue import LearnedMatcher, weights_id
 from interpose_sfm.options import MatchingOptions
@@ -219,6 +220,10 @@ class LearnedCache:
         """Compute features of views on all cores; one after another on a GPU."""
         if self._device == "cpu" and len(views) > 1:
             at_once(self.features, views)
+
+    def num_at_once(self) -> int:
+        """Threads that may ask for features and matches at once with gain: as many as torch may use; 1 on a GPU."""
+        return num_threads(gpus=float(self._device != "cpu"))
 
     def forget_frames(self) -> None:
         """Drop what is held in memory for frames."""

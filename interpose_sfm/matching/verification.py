@@ -26,6 +26,7 @@ from interpose_sfm.products import (
 )
 
 MIN_NUM_TRIALS, MAX_NUM_TRIALS = 1000, 5000  # of RANSAC; fewer than the first are not cut short
+ON_EDGE_PX = 1e-6  # what a corner of a hull may lie beyond its edges, for rounding
 MIN_CALIBRATED_SHARE = 0.95  # COLMAP's min_E_F_inlier_ratio: fewer E than F inliers means the cameras do not fit
 
 
@@ -215,13 +216,14 @@ def density(features_a: Features, inliers_a_px: FloatArray, features_b: Features
 
 def _num_inside(keypoints_px: FloatArray, inliers_px: FloatArray) -> float:
     """Key points within the convex hull of the inliers; infinity where these span no area."""
-    from scipy.spatial import Delaunay, QhullError
+    from scipy.spatial import ConvexHull, QhullError
 
     try:
-        hull = Delaunay(inliers_px)
+        hull = ConvexHull(inliers_px)
     except QhullError:
         return np.inf
-    return float(np.count_nonzero(hull.find_simplex(keypoints_px) >= 0))
+    beyond_px = keypoints_px @ hull.equations[:, :2].T + hull.equations[:, 2]  # (keypoints, edges of the hull)
+    return float(np.count_nonzero((beyond_px <= ON_EDGE_PX).all(axis=1)))
 
 
 def spread_deg(

@@ -29,6 +29,7 @@ class OwnMatches:
 
     def seen(self, a: View, b: View) -> tuple[Views, Matches]:
         """Features and camera of each photo, and their matches of any score."""
+        self._cache.prepare_features((a, b))
         features_a, features_b, matches = self._cache.features_and_matches(a, b)
         features_a, features_b = replace(features_a, mask=a.mask), replace(features_b, mask=b.mask)
         return (features_a, a.intrinsics, features_b, b.intrinsics), matches

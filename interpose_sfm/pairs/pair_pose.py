@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from interpose_sfm.clips.checks import describe_flags
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator, check_clip, clip_requests
 from interpose_sfm.clips.strips import preview
 from interpose_sfm.matching import pure_rotation
+from interpose_sfm.matching.ahead import a_few_at_once
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.own_focal import OwnFocal, own_focal
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
@@ -52,6 +55,8 @@ from interpose_sfm.products import (
 from interpose_sfm.storage.hypotheses import HypothesisStore
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 MAX_DISTANCE_TO_CHOICE_DEG = 10.0  # hypotheses this near to the choice lend it their correspondences
 
@@ -211,18 +216,22 @@ class PairPoser:
         offered: tuple[PoseProposal, ...] = ()
         choice = consistency.choose(pair, whole, None, options)
         proposals: tuple[JudgedProposal, ...] = ()
-        for number, (name, views) in enumerate(clips.items(), start=1):
-            whole += self._whole(pair, name, a, views, b)
+        found = self._in_threads(lambda clip: self._whole(pair, clip, a, clips[clip], b), list(clips), may_stop=True)
+        for number, (name, hypotheses) in enumerate(zip(clips, found, strict=True), start=1):
+            whole += hypotheses
             choice = consistency.choose(pair, whole, None, options)
             offered = self._proposals(choice, a, is_guess, imagined_by)
             own = [proposal for proposal in offered if proposal.source == name and not is_warped]
             proposals += self._own.judged(pair, own, a, b)
-            if number < len(clips) and any(is_settled_alone(found, self._limits) for found in proposals):
+            if number < len(clips) and any(is_settled_alone(judged, self._limits) for judged in proposals):
                 tried.append(f"{len(clips) - number} more not asked: the photos' own matches settle the pair")
                 break
         outcome = PairOutcome(choice, None, tuple(tried), flags, whole, pair_only, proposals)
         if not pixels_believe(outcome, self._limits):
-            hypotheses = tuple(h for name, views in clips.items() for h in self._hypotheses(pair, name, a, views, b))
+            asked = self._in_threads(
+                lambda clip: self._hypotheses(pair, clip, a, clips[clip], b), list(clips), may_stop=False
+            )
+            hypotheses = tuple(chain.from_iterable(asked))
             choice = consistency.choose(pair, hypotheses, pair_only, options)
             more = self._proposals(choice, a, is_guess, imagined_by)
             witnessed = agreeing_sources([*offered, *more])
@@ -296,6 +305,14 @@ class PairPoser:
             return a, b, ["focal lengths: the clips do not tell them, or do not agree"], True
         a, b = _with_focal(scale, a, b)
         return a, b, [f"focal lengths: {scale:.2f} times the guess, by the clips"], False
+
+    def _in_threads(self, compute: Callable[[str], R], clips: Sequence[str], *, may_stop: bool) -> Iterator[R]:
+        """Results of some clips in their order, computed at once where the estimator can be asked so.
+
+        No more at once than there are threads if some may turn out not to be needed.
+        """
+        number = self._cache.num_at_once() if self._estimator.traits.is_for_threads else 1
+        return a_few_at_once(compute, clips, number if may_stop or number == 1 else max(1, len(clips)))
 
     def _generator_for(self, pair: ImagePair) -> VideoGenerator | None:
         return next((g for g in self._generators if g.num_clips(pair) > 0), None)

@@ -15,6 +15,7 @@ import numpy as np
 
 from interpose_sfm import geometry
 from interpose_sfm.colmap.calibration import MAX_FOCAL_FACTOR
+from interpose_sfm.matching.ahead import a_few_at_once
 from interpose_sfm.pose.edges import VerifiedEdges, usable
 from interpose_sfm.pose.protocol import EstimatorContext
 from interpose_sfm.pose.small_sfm import poses_from_first, reconstruct_views
@@ -81,8 +82,8 @@ def focal_scale(clips: Sequence[Sequence[View]], photos: tuple[View, View], cont
     shots = [_shot(frames, photos) for frames in clips]
     scales: dict[int, float] = {}
     verified = VerifiedEdges(context)
-    for index, shot in enumerate(shots):
-        scale = _shot_scale(shot, context, verified)
+    found = a_few_at_once(lambda shot: _shot_scale(shot, context, verified), shots, context.num_at_once())
+    for index, scale in enumerate(found):
         if scale is not None:
             scales[index] = scale
         if 2 * len(_agreeing(scales)) > len(shots):

@@ -44,7 +44,8 @@ class MatcherEstimator(PoseEstimator):
     @property
     def traits(self) -> EstimatorTraits:
         """See `PoseEstimator`; the key tells hypotheses from those of versions that matched otherwise."""
-        return EstimatorTraits(settings_key="without the ends, confident descriptors first, frames to 2.5 px")
+        settings = "without the ends, confident descriptors first, frames to 2.5 px"
+        return EstimatorTraits(is_for_threads=True, settings_key=settings)
 
     def estimate(self, views: Sequence[View]) -> ViewPoses:
         """See `PoseEstimator`."""

@@ -33,6 +33,7 @@ class EstimatorTraits:
         trusts_focal_lengths: Whether poses rest on the focal lengths that the views state; False for an estimator that
             finds those of unknown cameras itself.
         group_size: Photos that it sees at once at most, where it may choose: two, and those beside them.
+        is_for_threads: Whether several threads may ask it at once. Not for a network, which uses all cores by itself.
         settings_key: Equal only for equal results on equal views: options and weights go in.
     """
 
@@ -40,6 +41,7 @@ class EstimatorTraits:
     gains_from_more_views: bool = True
     trusts_focal_lengths: bool = True
     group_size: int = 8
+    is_for_threads: bool = False
     settings_key: str = ""
 
 
@@ -52,6 +54,7 @@ class EstimatorContext:
         matches: Two views -> putative matches of any score; computed once per distinct pair.
         prepare: Computes features and matches of many pairs on all cores, so that asking for them costs nothing more.
         prepare_features: The same of the features of many views.
+        num_at_once: How many threads may ask for features and matches at once with gain.
         seed: Equal seeds give equal results.
         min_match_score: Matches with a lower score are too doubtful to propose a pose.
         options: The options of this estimator; None if it has none, or for its defaults.
@@ -63,6 +66,7 @@ class EstimatorContext:
     matches: Callable[[View, View], Matches]
     prepare: Callable[[Sequence[tuple[View, View]]], None] = lambda pairs: None
     prepare_features: Callable[[Sequence[View]], None] = lambda views: None
+    num_at_once: Callable[[], int] = lambda: 1
     seed: int = 0
     min_match_score: float = 0.0
     options: object | None = None
@@ -76,6 +80,7 @@ class EstimatorContext:
             matches=cache.matches,
             prepare=cache.prepare,
             prepare_features=cache.prepare_features,
+            num_at_once=cache.num_at_once,
             seed=seed,
             min_match_score=cache.options.min_match_score,
             store_dir=store_dir,

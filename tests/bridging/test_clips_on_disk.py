@@ -15,6 +15,7 @@ from bridging_scene import CODECS, SHIFT_PX, context, pan, shown, texture, write
 from clip_records import VIDEO, record
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.protocol import check_clip
+from interpose_sfm.clips.reading import ClipReader
 from interpose_sfm.clips.record import record_path
 from interpose_sfm.clips.video import UnreadableClipError, read_clip
 from interpose_sfm.options import BridgingOptions
@@ -61,6 +62,28 @@ def test_a_record_says_who_made_a_clip_wherever_it_lies(tmp_path: Path, generato
     assert served.sources(PAIR) == (source,)
     path.write_bytes(VIDEO[:-1])
     assert served.sources(PAIR) == (tmp_path.name,)
+
+
+def test_what_is_read_ahead_is_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is held until then, no longer."""
+    write_folder(tmp_path / "a__b", FRAMES)
+    write_folder(tmp_path / "b__a", FRAMES[::-1])
+    generator = ClipsGenerator(context({A: FRAMES[0], B: FRAMES[-1]}, clip_dirs=(tmp_path,)))
+    requests = [ClipRequest(index, False, 0) for index in range(3)]  # there are two
+    expected = [generator.generate(PAIR, request) for request in requests]
+    read, num_read = ClipReader.read, []
+    monkeypatch.setattr(ClipReader, "read", lambda self, *args: num_read.append(1) or read(self, *args))
+    generator.prepare(PAIR, requests)
+    assert len(num_read) == 2
+    found = [generator.generate(PAIR, request) for request in requests]
+    assert len(num_read) == 2
+    assert [clip.name for clip in found] == [clip.name for clip in expected]
+    assert [clip.status for clip in found] == [ClipStatus.OK, ClipStatus.OK, ClipStatus.NO_CLIP]
+    for clip, other in zip(found, expected, strict=True):
+        assert len(clip.frames) == len(other.frames)
+        assert all(np.array_equal(*frames) for frames in zip(clip.frames, other.frames, strict=True))
+    generator.generate(PAIR, requests[0])
+    assert len(num_read) == 3
 
 
 def test_folders_of_one_name_are_refused(tmp_path: Path) -> None:

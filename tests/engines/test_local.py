@@ -11,6 +11,7 @@ from contextlib import closing
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from interpose_sfm.engines import local
 from interpose_sfm.engines.local import MAX_THREADS, LocalEngine, in_threads, num_threads
@@ -50,6 +51,19 @@ def test_every_thread_takes_the_cores_it_is_given_and_the_caller_keeps_its_own()
     later.start()
     later.join()
     assert found[-1] == before
+
+
+def test_threads_of_the_engine_have_no_threads_of_blas() -> None:
+    def blas(_: int = 0) -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    with threadpool_limits(2, "blas"):
+        before = blas()
+        assert before
+        assert max(before) == 2
+        found = [done.value for done in LocalEngine(EngineOptions(engine_workers=2)).map(lambda: blas, range(4))]
+        assert found == [[1] * len(before)] * 4
+        assert blas() == before
 
 
 def test_a_single_worker_works_in_the_calling_thread_with_all_cores() -> None:

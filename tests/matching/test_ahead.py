@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from facade_views import OPTIONS
 from interpose_sfm.engines.local import in_threads
-from interpose_sfm.matching.ahead import Ahead, PairJob, at_once, bundled
+from interpose_sfm.matching.ahead import Ahead, PairJob, a_few_at_once, at_once, bundled
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.lightglue import LearnedMatcher
 from interpose_sfm.products import Features, ImagePair, Matches, View
@@ -74,6 +75,26 @@ def test_all_at_once_or_an_error() -> None:
     assert sorted(done) == list(range(5))
     with pytest.raises(ZeroDivisionError):
         at_once(lambda number: 1 / number, range(5))
+
+
+def test_results_come_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    def late(number: int) -> str:
+        time.sleep(0.02 * (number == 0))  # the first is done last
+        return str(number)
+
+    assert at_once(late, range(4)) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_who_stops_early_wastes_few(number: int) -> None:
+    begun: list[int] = []
+    results = a_few_at_once(lambda item: begun.append(item) or item, range(5), number)
+    assert [next(results) for _ in range(2)] == [0, 1]
+    assert sorted(begun) == list(range(max(2, number)))
+    assert list(results) == [2, 3, 4]
+    assert sorted(begun) == list(range(5))
 
 
 def test_of_threads_that_ask_for_the_same_one_computes(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -16,16 +17,18 @@ from geometry_scenes import link as link_between
 from interpose_sfm import geometry
 from interpose_sfm.bridging.clips_on_disk import ClipsGenerator
 from interpose_sfm.clips.protocol import BudgetError, VideoGenerator
+from interpose_sfm.engines.local import LocalEngine
+from interpose_sfm.matching import ahead
 from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, OwnFocal, own_focal
-from interpose_sfm.options import ConsensusOptions, ConsistencyOptions, MatchingOptions
+from interpose_sfm.options import ConsensusOptions, ConsistencyOptions, EngineOptions, MatchingOptions
 from interpose_sfm.pairs import pair_pose
 from interpose_sfm.pairs.decide import decide
 from interpose_sfm.pairs.judge import judge_proposed
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose import clip_calibration
 from interpose_sfm.pose.matcher import MatcherEstimator
-from interpose_sfm.pose.protocol import EstimatorContext
+from interpose_sfm.pose.protocol import EstimatorContext, EstimatorTraits
 from interpose_sfm.products import (
     ChoiceReason,
     Clip,
@@ -308,6 +311,39 @@ def test_no_clip_is_asked_once_the_photos_settle_the_pair(
         verdict, detail = judge_proposed(outcome.proposals[0], ConsensusOptions())
         assert verdict is LinkVerdict.ACCEPTED, detail
         assert max(pose_error_deg(outcome.proposals[0].own.b_from_a, scene.b_from_a(0, -1))) < 1.0
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_clips_are_asked_at_once_and_say_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_trusted: bool
+) -> None:
+    """By an estimator that several threads may ask; of a network's no two clips are asked at once."""
+    outcomes = []
+    for number, folder, is_for_threads in ((1, "one", True), (2, "two", True), (2, "network", False)):
+        asked: set[int] = set()
+        monkeypatch.setattr(KnownCache, "num_at_once", lambda self, number=number: number)
+        options = EngineOptions(engine_workers=number)
+        monkeypatch.setattr(ahead, "LocalEngine", lambda options=options: LocalEngine(options))
+        traits = EstimatorTraits(is_for_threads=is_for_threads, settings_key="known")
+        monkeypatch.setattr(MatcherEstimator, "traits", traits)
+        estimate = MatcherEstimator.estimate
+
+        def told(self: MatcherEstimator, views: Sequence[View], estimate=estimate, asked=asked) -> ViewPoses:
+            asked.add(threading.get_ident())
+            return estimate(self, views)
+
+        monkeypatch.setattr(MatcherEstimator, "estimate", told)
+        (tmp_path / folder).mkdir()
+        for clip in range(2):
+            write_folder(tmp_path / folder / f"a__b_{clip}", FRAMES)
+        outcomes.append(bridged(tmp_path / folder, arc_scene(), is_trusted=is_trusted))
+        assert (asked == {threading.get_ident()}) is (folder != "two")
+        monkeypatch.setattr(MatcherEstimator, "estimate", estimate)
+    first, *others = outcomes
+    for other in others:
+        assert other.tried == first.tried
+        assert [h.clip for h in other.hypotheses] == [h.clip for h in first.hypotheses]
+        assert geometry.pose_distance_deg(other.choice.b_from_a, first.choice.b_from_a) == 0.0
 
 
 def test_frames_that_match_with_nothing_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
