@@ -95,15 +95,10 @@ def at_once(compute: Callable[[T], R], items: Sequence[T]) -> list[R]:
         The results, in the order of the items.
 
     Raises:
-        BaseException: What computing one of them raised; those that are not begun by then are left out.
+        BaseException: What the first item in their order raised that failed; those that are not begun by then are left
+            out.
     """
-    found: dict[int, R] = {}
-    with closing(LocalEngine().map(lambda: lambda row: compute(items[row]), range(len(items)))) as results:
-        for done in results:
-            if done.error is not None:
-                raise done.error
-            found[done.job] = cast("R", done.value)
-    return [found[row] for row in range(len(items))]
+    return list(_results(compute, items))
 
 
 def a_few_at_once(compute: Callable[[T], R], items: Sequence[T], number: int) -> Iterator[R]:
@@ -112,13 +107,35 @@ def a_few_at_once(compute: Callable[[T], R], items: Sequence[T], number: int) ->
     Args:
         compute: Uses torch.
         items: What to compute it of.
-        number: With 1, one after another in the calling thread.
+        number: With 1, one after another in the calling thread, which has all cores; so is one that is left over.
 
     Raises:
-        BaseException: As `at_once`.
+        BaseException: What an item raised, in its turn: not to who has stopped before it.
     """
     for start in range(0, len(items), number):
-        if number == 1:
-            yield compute(items[start])
+        some = items[start : start + number]
+        if len(some) == 1:
+            yield compute(some[0])
         else:
-            yield from at_once(compute, items[start : start + number])
+            yield from _results(compute, some)
+
+
+def _results(compute: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """The results up to the first item that failed, then its error. All is computed before the first one is handed out.
+
+    Which item fails first in time is chance; that the first in order tells its error makes runs alike.
+    """
+    found: dict[int, Done[int, R]] = {}
+    first_failed = len(items)
+    with closing(LocalEngine().map(lambda: lambda row: compute(items[row]), range(len(items)))) as results:
+        for done in results:
+            found[done.job] = done
+            if done.error is not None:
+                first_failed = min(first_failed, done.job)
+            if first_failed < len(items) and all(row in found for row in range(first_failed)):
+                break
+    for row in range(min(first_failed + 1, len(items))):
+        error = found[row].error
+        if error is not None:
+            raise error
+        yield cast("R", found[row].value)

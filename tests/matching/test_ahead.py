@@ -97,6 +97,35 @@ def test_who_stops_early_wastes_few(number: int) -> None:
     assert sorted(begun) == list(range(5))
 
 
+def test_an_error_comes_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where one item is computed after another, whichever fails first in time."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    def late(number: int) -> int:
+        time.sleep(0.1 * (number == 0))
+        if number:
+            raise ValueError(f"of {number}")
+        return number
+
+    def latest_first(number: int) -> None:
+        time.sleep(0.1 * (number == 0))
+        raise ValueError(f"of {number}")
+
+    results = a_few_at_once(late, range(4), 2)
+    assert next(results) == 0
+    with pytest.raises(ValueError, match="of 1"):
+        next(results)
+    with pytest.raises(ValueError, match="of 0"):
+        at_once(latest_first, range(4))
+
+
+@pytest.mark.parametrize("number_of_items", [1, 3])
+def test_what_is_computed_alone_has_all_cores(number_of_items: int) -> None:
+    """In the calling thread: that of a worker would leave all cores but one idle."""
+    results = list(a_few_at_once(lambda _: threading.current_thread(), range(number_of_items), 2))
+    assert results[-1] is threading.current_thread()
+
+
 def test_of_threads_that_ask_for_the_same_one_computes(
     views: list[tuple[View, np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
