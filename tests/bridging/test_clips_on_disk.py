@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bridging_scene import CODECS, SHIFT_PX, context, pan, shown, texture, write_folder, write_video
@@ -84,6 +89,26 @@ def test_what_is_read_ahead_is_what_is_asked_for(tmp_path: Path, monkeypatch: py
         assert all(np.array_equal(*frames) for frames in zip(clip.frames, other.frames, strict=True))
     generator.generate(PAIR, requests[0])
     assert len(num_read) == 3
+
+
+def test_an_interrupt_does_not_wait_for_clips_to_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film may take minutes; Ctrl-C stops the threads that read."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    write_folder(tmp_path / "a__b", FRAMES)
+    write_folder(tmp_path / "b__a", FRAMES[::-1])
+    generator = ClipsGenerator(context({A: FRAMES[0], B: FRAMES[-1]}, clip_dirs=(tmp_path,)))
+
+    def read(*_: object) -> Clip:
+        for _ in range(300):
+            time.sleep(0.05)
+        raise AssertionError
+
+    monkeypatch.setattr(ClipReader, "read", read)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    start_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        generator.prepare(PAIR, [ClipRequest(index, False, 0) for index in range(2)])
+    assert time.monotonic() - start_s < 10.0
 
 
 def test_folders_of_one_name_are_refused(tmp_path: Path) -> None:
