@@ -16,7 +16,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +35,14 @@ from evidence_pairs import (
 )
 from interpose_sfm import geometry
 from interpose_sfm.matching.cache import PhotoViews
-from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, own_focal
+from interpose_sfm.matching.own_focal import (
+    CONTRADICTED_DEG,
+    CONTRADICTED_SIGMAS,
+    MAX_SPREAD_DEG,
+    Elsewhere,
+    better_elsewhere,
+    own_focal,
+)
 from interpose_sfm.matching.pure_rotation import MAX_GUESSED_TURN_DEG, is_wide
 from interpose_sfm.options import ConsensusOptions
 from interpose_sfm.pairs.judge import judge
@@ -50,6 +57,23 @@ MOST = 30  # pairs of a collection, so that none outweighs the others
 GUESS = 1.2  # times the longer side: COLMAP's
 LIMITS_DEG = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
 FAR_DEG, WRONG_DEG = 10.0, 15.0
+STATED = (0.5, 0.67, 1.0, 1.5, 2.0)  # times the true focal length
+SIGMAS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A focal length that is stated to two photos whose matches are believed with it.
+
+    Attributes:
+        factor: Times the true one.
+        error_deg: Of the pose, the larger of rotation and direction.
+        elsewhere: Where the matches lead with another one.
+    """
+
+    factor: float
+    error_deg: float
+    elsewhere: Elsewhere
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,7 @@ class Row:
         spread_deg: Of the pose with the focal length that the matches tell; infinite where they tell none.
         by_matches_deg: Error under that focal length, if the judge accepts the link; NaN if not.
         factor: That focal length over the true one.
+        stated: What the matches say to focal lengths that something else told, if they tell none themselves.
     """
 
     scene: str
@@ -71,6 +96,7 @@ class Row:
     spread_deg: float = np.inf
     by_matches_deg: float = np.nan
     factor: float = np.nan
+    stated: tuple[Stated, ...] = ()
 
 
 def main() -> int:
@@ -131,10 +157,23 @@ def row_of(scene: str, pair: ImagePair, sides: Sides, matches: Matches, truth: P
     row = Row(scene, _error_deg(link, truth), _error_deg(by_truth, truth))
     told = own_focal(link.b_from_a, link.points_a_px, guess[0], link.points_b_px, guess[1])
     if told is None:
-        return row
+        return replace(row, stated=tuple(stated_to(pair, sides, matches, truth)))
     by_matches = _link(pair, sides, matches, told.factor, guess)
     factor = told.factor * guess[0].focal_px / sides[1].focal_px
-    return replace(row, spread_deg=told.spread_deg, by_matches_deg=_error_deg(by_matches, truth), factor=factor)
+    stated = () if told.is_told else tuple(stated_to(pair, sides, matches, truth))
+    by_matches_deg = _error_deg(by_matches, truth)
+    return replace(row, spread_deg=told.spread_deg, by_matches_deg=by_matches_deg, factor=factor, stated=stated)
+
+
+def stated_to(pair: ImagePair, sides: Sides, matches: Matches, truth: Pose) -> Iterator[Stated]:
+    """What the matches say to the true focal length and to wrong ones, as far as they are believed with them."""
+    for factor in STATED:
+        a, b = (replace(side, is_trusted=False).zoomed(factor) for side in (sides[1], sides[3]))
+        link = _link(pair, sides, matches, 1.0, (a, b))
+        error_deg = _error_deg(link, truth)
+        if link is not None and np.isfinite(error_deg) and is_wide(link.b_from_a.rotation):
+            elsewhere = better_elsewhere(link.b_from_a, link.points_a_px, a, link.points_b_px, b)
+            yield Stated(factor, error_deg, elsewhere)
 
 
 def _guessed(camera: Intrinsics) -> Intrinsics:
@@ -196,6 +235,8 @@ def document(known: Sequence[Row], unseen: Sequence[Row], most: int = MOST) -> s
         "",
         *left_out_lines(known),
         "",
+        *contradicted_lines([*known, *unseen]),
+        "",
     ]
     return "\n".join(lines)
 
@@ -247,6 +288,52 @@ def left_out_lines(rows: Sequence[Row]) -> list[str]:
         limit = max(sound, default=0.0)
         lines.append(f"| {scene} | {limit:.0f} | {counts(within(own, limit))} |")
     return lines
+
+
+def contradicted_lines(rows: Sequence[Row]) -> list[str]:
+    """How many right and wrong focal lengths are contradicted, by the limit and by collection."""
+    said = [(row.scene, each) for row in rows for each in row.stated]
+    lines = [
+        "## Focal lengths that something else told",
+        "",
+        "Pairs whose matches do not tell their focal length, but are believed with the true one, or with one that is "
+        f"off by {', '.join(f'{factor:.2f}' for factor in STATED if factor != 1.0)} times. The matches contradict it "
+        f"where another focal length explains them better by so many sigmas ({CONTRADICTED_SIGMAS:.0f} are taken) and "
+        f"leads to a pose more than {CONTRADICTED_DEG:.0f} degrees away (in brackets: to any). *Wrong*: poses that err "
+        f"by more than {WRONG_DEG:.0f} degrees with what was stated.",
+        "",
+        "| sigmas | right focal length contradicted | wrong pose contradicted |",
+        "|---|---|---|",
+    ]
+    right, wrong = right_and_wrong(each for _, each in said)
+    for sigmas in SIGMAS:
+        cells = []
+        for group in (right, wrong):
+            beyond = [each.elsewhere for each in group if each.elsewhere.sigmas > sigmas]
+            far = sum(found.apart_deg > CONTRADICTED_DEG for found in beyond)
+            cells.append(f"{far} of {len(group)} ({len(beyond)})")
+        lines.append(f"| {sigmas:.0f} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "By collection, and the most sigmas of a right focal length that leads so far away:",
+        "",
+        "| collection | right focal length contradicted | most sigmas | wrong pose contradicted |",
+        "|---|---|---|---|",
+    ]
+    for scene in dict.fromkeys(scene for scene, _ in said):
+        right, wrong = right_and_wrong(each for other, each in said if other == scene)
+        far_sigmas = [each.elsewhere.sigmas for each in right if each.elsewhere.apart_deg > CONTRADICTED_DEG]
+        counted = [f"{sum(each.elsewhere.contradicts for each in group)} of {len(group)}" for group in (right, wrong)]
+        most = f"{max(far_sigmas):.1f}" if far_sigmas else "-"
+        lines.append(f"| {scene} | {counted[0]} | {most} | {counted[1]} |")
+    return lines
+
+
+def right_and_wrong(said: Iterable[Stated]) -> tuple[list[Stated], list[Stated]]:
+    """The true focal lengths, and those that lead to a wrong pose."""
+    everything = list(said)
+    wrong = [each for each in everything if each.factor != 1.0 and each.error_deg > WRONG_DEG]
+    return [each for each in everything if each.factor == 1.0], wrong
 
 
 def shown(errors_deg: Sequence[float]) -> str:

@@ -29,6 +29,12 @@ matches wrongly errs alike: by up to 4 degrees in five collections, in eleven ot
 from 2 to 4 let as little through there (``docs/results/own_focal.md``); the lowest of them is taken, though none stops
 matches of a facade that are off by a bay together (``docs/limits.md``)."""
 
+CONTRADICTED_SIGMAS = 4.0
+CONTRADICTED_DEG = 10.0
+"""A focal length that something else told is contradicted where the matches know one that explains them better by so
+many sigmas, and that leads to a pose farther off than one may be that is given out
+(``docs/results/own_focal.md``)."""
+
 FAR_PX = 100.0
 
 
@@ -52,6 +58,24 @@ class OwnFocal:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """Where matches lead with the focal length that explains them best.
+
+    Attributes:
+        sigmas: By how many it explains them better.
+        apart_deg: How far its pose is from that with the focal length as it is, the larger of rotation and direction.
+    """
+
+    sigmas: float
+    apart_deg: float
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether the focal length as it is cannot be right, and that matters."""
+        return self.sigmas > CONTRADICTED_SIGMAS and self.apart_deg > CONTRADICTED_DEG
+
+
+@dataclass(frozen=True)
 class _Fit:
     """A pose with the logarithms of what both cameras' focal lengths are multiplied by.
 
@@ -66,6 +90,10 @@ class _Fit:
     variance: float
     spread_deg: float
 
+    def sigmas_better_than(self, other: _Fit) -> float:
+        """By how many sigmas of one of its parameters it explains the matches better; 0 where it does not."""
+        return float(np.sqrt(max(0.0, 2.0 * (other.cost * other.variance / self.variance - self.cost))))
+
 
 def own_focal(
     pose: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
@@ -79,6 +107,44 @@ def own_focal(
     """
     if len(points_a_px) < MIN_MATCHES:
         return None
+    fits = _fits(pose, points_a_px, intrinsics_a, points_b_px, intrinsics_b)
+    best = min(fits, key=lambda fit: fit.cost)
+    log_factor = float(best.log_factors[0])
+    if abs(log_factor) >= 0.99 * np.log(MAX_FACTOR):
+        return None
+    of_two_lenses = _fit(best.pose, np.full(2, log_factor), points_a_px, intrinsics_a, points_b_px, intrinsics_b)
+    if of_two_lenses.sigmas_better_than(best) > ONE_LENS_SIGMAS:
+        return None
+    rivals = [fit for fit in fits if fit.cost <= best.cost + 0.5 * RIVAL_SIGMAS**2]
+    others = [fit.pose for fit in [*rivals, of_two_lenses]]
+    apart_deg = float(np.nanmax(geometry.pose_distance_terms_deg(others, [best.pose])))
+    return OwnFocal(float(np.exp(log_factor)), max(best.spread_deg, apart_deg))
+
+
+def better_elsewhere(
+    pose: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
+) -> Elsewhere:
+    """How much better other focal lengths explain matches than those that something else told.
+
+    Args:
+        pose: b_from_a under the cameras as they are.
+        points_a_px, points_b_px: (n, 2) what agrees with it.
+        intrinsics_a, intrinsics_b: With what was told.
+    """
+    if len(points_a_px) < MIN_MATCHES:
+        return Elsewhere(0.0, 0.0)
+    sides = points_a_px, intrinsics_a, points_b_px, intrinsics_b
+    best = min(_fits(pose, *sides), key=lambda fit: fit.cost)
+    # From the better pose as well, so that it is the focal length which is compared, not two optima under one.
+    as_told = min((_fit(begun, np.zeros(0), *sides) for begun in (pose, best.pose)), key=lambda fit: fit.cost)
+    apart_deg = float(np.nanmax(geometry.pose_distance_terms_deg([best.pose], [as_told.pose])))
+    return Elsewhere(best.sigmas_better_than(as_told), apart_deg)
+
+
+def _fits(
+    pose: Pose, points_a_px: FloatArray, intrinsics_a: Intrinsics, points_b_px: FloatArray, intrinsics_b: Intrinsics
+) -> list[_Fit]:
+    """Poses with one focal length, from several ones on; the first of them begins at that of the cameras."""
     fits = []
     for start in STARTS:
         a, b = intrinsics_a.zoomed(start), intrinsics_b.zoomed(start)
@@ -87,20 +153,7 @@ def own_focal(
             begun = verification.pose_from_points(points_a_px, a, points_b_px, b, 0, 200)
         if begun is not None:
             fits.append(_fit(begun, np.log([start]), points_a_px, intrinsics_a, points_b_px, intrinsics_b))
-    if not fits:
-        return None
-    best = min(fits, key=lambda fit: fit.cost)
-    log_factor = float(best.log_factors[0])
-    if abs(log_factor) >= 0.99 * np.log(MAX_FACTOR):
-        return None
-    of_two_lenses = _fit(best.pose, np.full(2, log_factor), points_a_px, intrinsics_a, points_b_px, intrinsics_b)
-    better_by = best.cost * best.variance / of_two_lenses.variance - of_two_lenses.cost
-    if better_by > 0.5 * ONE_LENS_SIGMAS**2:
-        return None
-    rivals = [fit for fit in fits if fit.cost <= best.cost + 0.5 * RIVAL_SIGMAS**2]
-    others = [fit.pose for fit in [*rivals, of_two_lenses]]
-    apart_deg = float(np.nanmax(geometry.pose_distance_terms_deg(others, [best.pose])))
-    return OwnFocal(float(np.exp(log_factor)), max(best.spread_deg, apart_deg))
+    return fits
 
 
 def _fit(
@@ -119,7 +172,8 @@ def _fit(
     moved = _turned(pose, tangent)
 
     def residuals(x: FloatArray) -> FloatArray:
-        pose, a, b = moved(x[:number]), intrinsics_a.zoomed(np.exp(x[number])), intrinsics_b.zoomed(np.exp(x[-1]))
+        first, last = (x[number], x[-1]) if num_lenses else (0.0, 0.0)
+        pose, a, b = moved(x[:number]), intrinsics_a.zoomed(np.exp(first)), intrinsics_b.zoomed(np.exp(last))
         if is_rotation:
             found = pure_rotation.errors_px(pose.rotation, points_a_px, a, points_b_px, b)
         else:

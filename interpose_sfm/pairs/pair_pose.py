@@ -17,7 +17,7 @@ from interpose_sfm.clips.strips import preview
 from interpose_sfm.matching import pure_rotation
 from interpose_sfm.matching.ahead import a_few_at_once
 from interpose_sfm.matching.cache import LearnedCache
-from interpose_sfm.matching.own_focal import OwnFocal, own_focal
+from interpose_sfm.matching.own_focal import OwnFocal, better_elsewhere, own_focal
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions
 from interpose_sfm.pairs import consistency
 from interpose_sfm.pairs.clip_views import frame_views
@@ -303,8 +303,21 @@ class PairPoser:
         scale = clip_calibration.focal_scale(frames, (a, b), EstimatorContext.of_cache(self._cache, self._seed))
         if scale is None:
             return a, b, ["focal lengths: the clips do not tell them, or do not agree"], True
-        a, b = _with_focal(scale, a, b)
-        return a, b, [f"focal lengths: {scale:.2f} times the guess, by the clips"], False
+        told = _with_focal(scale, a, b)
+        if self._is_contradicted(pair, *told):
+            note = f"focal lengths: {scale:.2f} times the guess by the clips, which the photos' own matches contradict"
+            return a, b, [note], True
+        return *told, [f"focal lengths: {scale:.2f} times the guess, by the clips"], False
+
+    def _is_contradicted(self, pair: ImagePair, a: View, b: View) -> bool:
+        """Whether the photos' own matches, if they are believed to show one place, know better focal lengths."""
+        matched = self._own.matched(pair, a, b)
+        link = matched.link
+        if link is None or not _is_wide(link.b_from_a):
+            return False
+        believed = decide_alone(Findings(matched=matched), self._limits).verdict.tells_pose
+        sides = link.points_a_px, a.intrinsics, link.points_b_px, b.intrinsics
+        return believed and better_elsewhere(link.b_from_a, *sides).contradicts
 
     def _in_threads(self, compute: Callable[[str], R], clips: Sequence[str], *, may_stop: bool) -> Iterator[R]:
         """Results of some clips in their order, computed at once where the estimator can be asked so.

@@ -10,7 +10,7 @@ import pytest
 
 from geometry_scenes import FOCAL_PX, arc, camera, cloud, observe, turn
 from interpose_sfm import geometry
-from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, OwnFocal, own_focal
+from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, OwnFocal, better_elsewhere, own_focal
 from interpose_sfm.matching.verification import pose_from_points
 from interpose_sfm.products import FloatArray, Pose
 from interpose_sfm.synthetic import look_at
@@ -88,3 +88,28 @@ def test_a_turn_on_the_spot_tells_it_as_well() -> None:
 def test_few_matches_tell_nothing() -> None:
     points_a_px, points_b_px = (points_px[:14] for points_px in seen())
     assert told(points_a_px, points_b_px, 1.0) is None
+    wrong = camera(is_trusted=False).zoomed(2.0)
+    pose = geometry.with_unit_translation(geometry.relative_pose(NEARER[1], NEARER[0]))
+    assert not better_elsewhere(pose, points_a_px, wrong, points_b_px, wrong).contradicts
+
+
+@pytest.mark.parametrize("noise_px", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize(("factor", "is_right"), [(1.0, True), (1.03, True), (0.6, False), (1.8, False)])
+def test_a_focal_length_that_is_far_off_is_contradicted(noise_px: float, factor: float, is_right: bool) -> None:
+    points_a_px, points_b_px = seen(noise_px)
+    stated = camera(is_trusted=False).zoomed(factor)
+    pose = pose_from_points(points_a_px, stated, points_b_px, stated, 0)
+    assert pose is not None
+    found = better_elsewhere(pose, points_a_px, stated, points_b_px, stated)
+    assert found.contradicts is not is_right
+    if factor == 1.0:
+        assert found.sigmas < 3.0
+
+
+def test_what_tells_no_focal_length_contradicts_none() -> None:
+    for factor in (0.7, 1.0, 1.4):
+        points_a_px, points_b_px = seen(0.5, arc((0, 40)))
+        stated = camera(is_trusted=False).zoomed(factor)
+        pose = pose_from_points(points_a_px, stated, points_b_px, stated, 0)
+        assert pose is not None
+        assert not better_elsewhere(pose, points_a_px, stated, points_b_px, stated).contradicts

@@ -23,7 +23,7 @@ from interpose_sfm.matching.cache import LearnedCache
 from interpose_sfm.matching.own_focal import MAX_SPREAD_DEG, OwnFocal, own_focal
 from interpose_sfm.options import ConsensusOptions, ConsistencyOptions, EngineOptions, MatchingOptions
 from interpose_sfm.pairs import pair_pose
-from interpose_sfm.pairs.decide import decide
+from interpose_sfm.pairs.decide import Findings, decide
 from interpose_sfm.pairs.judge import judge_proposed
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose import clip_calibration
@@ -265,6 +265,30 @@ def test_matches_that_are_not_believed_leave_the_focal_length_to_the_clips(
     assert decide(alone, limits).verdict is LinkVerdict.POSSIBLE
     assert outcome.focal_factor == pytest.approx(0.9)
     assert any("by the clips" in note for note in outcome.tried)
+
+
+@pytest.mark.parametrize(("told", "is_believed"), [(1.0, True), (1.8, False)])
+def test_a_focal_length_of_clips_that_the_photos_contradict_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: float, is_believed: bool
+) -> None:
+    """Also where they do not know it well enough to tell it."""
+    monkeypatch.setattr(KnownCache, "are_matched", True)
+    monkeypatch.setattr(pair_pose, "own_focal", lambda *_: OwnFocal(1.0, MAX_SPREAD_DEG + 0.1))
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda *_: told)
+    with opened(tmp_path, nearing_scene(), is_trusted=False) as poser:
+        outcome = poser.bridge(PAIR)
+    assert outcome.focal_factor == pytest.approx(1.0)
+    assert ("which the photos' own matches contradict" in outcome.tried[1]) is not is_believed
+    decided = decide(Findings(matched=poser.match(PAIR), guessed_focal=True, bridged=outcome), ConsensusOptions())
+    assert (decided.verdict is LinkVerdict.ACCEPTED) is is_believed
+
+
+def test_matches_that_show_nothing_contradict_no_focal_length_of_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip_calibration, "focal_scale", lambda *_: 1.8)
+    with opened(tmp_path, nearing_scene(), is_trusted=False) as poser:
+        assert poser.bridge(PAIR).focal_factor == pytest.approx(1.8)
 
 
 def test_a_focal_length_that_matters_little_or_is_known_is_not_sought(
