@@ -32,8 +32,8 @@ matches of a facade that are off by a bay together (``docs/limits.md``)."""
 CONTRADICTED_SIGMAS = 4.0
 CONTRADICTED_DEG = 10.0
 """A focal length that something else told is contradicted where the matches know one that explains them better by so
-many sigmas, and that leads to a pose farther off than one may be that is given out
-(``docs/results/own_focal.md``)."""
+many sigmas, and that leads to a pose farther off than one may be that is given out: with 4 that is 3 of 208 right ones
+and 230 of 337 wrong ones, with 3 it is 6 and 251, with 6 it is 1 and 190 (``docs/results/own_focal.md``)."""
 
 FAR_PX = 100.0
 
