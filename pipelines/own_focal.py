@@ -156,13 +156,13 @@ def row_of(scene: str, pair: ImagePair, sides: Sides, matches: Matches, truth: P
     by_truth = pair_link(pair, sides, matches, SEED, MIN_SCORE).link
     row = Row(scene, _error_deg(link, truth), _error_deg(by_truth, truth))
     told = own_focal(link.b_from_a, link.points_a_px, guess[0], link.points_b_px, guess[1])
+    if told is None or not told.is_told:
+        row = replace(row, stated=tuple(stated_to(pair, sides, matches, truth)))
     if told is None:
-        return replace(row, stated=tuple(stated_to(pair, sides, matches, truth)))
+        return row
     by_matches = _link(pair, sides, matches, told.factor, guess)
     factor = told.factor * guess[0].focal_px / sides[1].focal_px
-    stated = () if told.is_told else tuple(stated_to(pair, sides, matches, truth))
-    by_matches_deg = _error_deg(by_matches, truth)
-    return replace(row, spread_deg=told.spread_deg, by_matches_deg=by_matches_deg, factor=factor, stated=stated)
+    return replace(row, spread_deg=told.spread_deg, by_matches_deg=_error_deg(by_matches, truth), factor=factor)
 
 
 def stated_to(pair: ImagePair, sides: Sides, matches: Matches, truth: Pose) -> Iterator[Stated]:

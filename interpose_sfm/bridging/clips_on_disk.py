@@ -14,10 +14,8 @@ from interpose_sfm.clips.files import ClipFile, check_any_clip_dir, index_clips
 from interpose_sfm.clips.protocol import GeneratorContext, VideoGenerator, no_clip
 from interpose_sfm.clips.reading import ClipReader
 from interpose_sfm.clips.record import record_of, recorded_ends
-from interpose_sfm.matching.ahead import a_few_at_once
+from interpose_sfm.matching.ahead import at_once
 from interpose_sfm.products import Clip, ClipRequest, ClipStatus, GeneratorKind, ImagePair
-
-MAX_READ_AT_ONCE = 4  # clips of a pair: their frames are held together in any case
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class ClipsGenerator(VideoGenerator):
     def prepare(self, pair: ImagePair, requests: Sequence[ClipRequest]) -> None:
         """Read the files of a pair, several at once: what `generate` is asked for next is held until then."""
         indices = [request.index for request in requests if 0 <= request.index < self.num_clips(pair)]
-        clips = list(a_few_at_once(lambda index: self._clip(pair, index), indices, MAX_READ_AT_ONCE))
+        clips = at_once(lambda index: self._clip(pair, index), indices)
         self._read = {(pair, index): clip for index, clip in zip(indices, clips, strict=True)}
 
     def generate(self, pair: ImagePair, request: ClipRequest) -> Clip:

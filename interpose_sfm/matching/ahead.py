@@ -107,24 +107,24 @@ def a_few_at_once(compute: Callable[[T], R], items: Sequence[T], number: int) ->
     Args:
         compute: Uses torch.
         items: What to compute it of.
-        number: With 1, one after another in the calling thread, which has all cores; so is one that is left over.
+        number: With 1, one after another.
 
     Raises:
         BaseException: What an item raised, in its turn: not to who has stopped before it.
     """
     for start in range(0, len(items), number):
-        some = items[start : start + number]
-        if len(some) == 1:
-            yield compute(some[0])
-        else:
-            yield from _results(compute, some)
+        yield from _results(compute, items[start : start + number])
 
 
 def _results(compute: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """The results up to the first item that failed, then its error. All is computed before the first one is handed out.
 
-    Which item fails first in time is chance; that the first in order tells its error makes runs alike.
+    Which item fails first in time is chance; that the first in order tells its error makes runs alike. A single item is
+    computed in the calling thread, which has all cores.
     """
+    if len(items) == 1:
+        yield compute(items[0])
+        return
     found: dict[int, Done[int, R]] = {}
     first_failed = len(items)
     with closing(LocalEngine().map(lambda: lambda row: compute(items[row]), range(len(items)))) as results:

@@ -217,9 +217,10 @@ class LearnedCache:
             at_once(lambda pair: self.features_and_matches(*pair), pairs)
 
     def prepare_features(self, views: Sequence[View]) -> None:
-        """Compute features of views on all cores; one after another on a GPU."""
-        if self._device == "cpu" and len(views) > 1:
-            at_once(self.features, views)
+        """Compute features of views that are not held on all cores; one after another on a GPU."""
+        missing = [view for view in views if self._features.recall(self._name(view)) is None]
+        if self._device == "cpu" and len(missing) > 1:
+            at_once(self.features, missing)
 
     def num_at_once(self) -> int:
         """Threads that may ask for features and matches at once with gain: as many as torch may use; 1 on a GPU."""
