@@ -10,7 +10,9 @@ Every clip begins with photo A and ends with photo B. What lies between is
 * ``half``: the first half of the way alone, and the clip ends there;
 * ``mixed``: the photos between them in turns with photos of another place.
 
-Usage: python pipelines/spoiled_clips.py [--data DIR] [--pairs N] [--kinds KIND ...] [--result FILE]
+A run that was stopped goes on where it was, by what lies in the work folder.
+
+Usage: python pipelines/spoiled_clips.py [--data DIR] [--work DIR] [--pairs N] [--kinds KIND ...] [--result FILE]
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -49,6 +52,7 @@ def main() -> int:
     data = Path(os.environ.get("INTERPOSE_SFM_DATA", ROOT.parent / "shared" / "data"))
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--work", type=Path, default=ROOT.parent / "spoiled_clips_work")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--result", type=Path, default=RESULT)
@@ -56,22 +60,45 @@ def main() -> int:
     photos = sorted((arguments.data / "strecha" / SCENE / "images").iterdir())
     others = sorted((arguments.data / "strecha" / OTHER / "images").iterdir())
     truth = true_poses(arguments.data / "strecha" / SCENE / "cameras.json")
+    kept = Kept(arguments.work / "rows.json")
     said: dict[str, list[str]] = {kind: [] for kind in arguments.kinds}
     num_pairs = 0
     for first, last in spread_pairs(len(photos)):
         if num_pairs == arguments.pairs:
             break
         between = photos[first : last + 1]
-        alone = relative_pose(between[0], between[-1], ReconstructOptions(seed=SEED, generator="none"))
-        if alone.verdict is LinkVerdict.ACCEPTED:
+        if kept.said("alone", between, partial(alone, between)) == LinkVerdict.ACCEPTED.value:
             continue
         num_pairs += 1
         true = geometry.relative_pose(truth[between[-1].name], truth[between[0].name])
         for kind in arguments.kinds:
-            said[kind].append(outcome(kind, between, others, true))
+            with_clip = partial(outcome, kind, between, others, true)
+            said[kind].append(kept.said(kind, between, with_clip))
             print(between[0].stem, between[-1].stem, kind, said[kind][-1], flush=True)
     atomic_write_text(arguments.result, document(said, num_pairs))
     return 0
+
+
+class Kept:
+    """What has been said of pairs so far, in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def said(self, kind: str, between: Sequence[Path], ask: Callable[[], str]) -> str:
+        """What was said of a pair, or what is said of it now."""
+        key = f"{between[0].stem} {between[-1].stem} {kind}"
+        if key not in self._rows:
+            self._rows[key] = ask()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(self._path, json.dumps(self._rows, indent=1) + "\n")
+        return self._rows[key]
+
+
+def alone(between: Sequence[Path]) -> str:
+    """What `relpose` says of the pair without a clip."""
+    return relative_pose(between[0], between[-1], ReconstructOptions(seed=SEED, generator="none")).verdict.value
 
 
 def spread_pairs(number: int) -> list[tuple[int, int]]:
