@@ -6,6 +6,8 @@ measured stays in ``docs/results/scale.json``, from which ``docs/results/scale.m
 * ``places``: the real collections with truth together in one folder, names shuffled. What exhaustive matching verifies
   within a place counts as true neighbours; which share of it order, retrieval and both find.
 * ``recall``: the same of a rendered town, whose true neighbours are known, by retrieval alone.
+* ``candidates``: which weak pairs are tried, of those that learned matching links and SIFT does not verify: at which
+  rank the real photos have them, and how many gaps of a town they cross.
 * ``town``: the town reconstructed by plain pycolmap with every pair and with the same vocabulary tree, and by this
   package with bounded pairs, each in a process of its own; on a walk with gaps at the corners, or without.
 * ``together``: five real places in one folder, names shuffled, reconstructed with pairs by retrieval: which photos are
@@ -28,6 +30,7 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
+import scale_candidates
 import scale_engines
 import scale_memory
 import scale_recall
@@ -40,7 +43,7 @@ from town import CORNER_DEG
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "scale.md"
-PARTS = ("places", "recall", "town", "together", "engines", "memory")
+PARTS = ("places", "recall", "candidates", "town", "together", "engines", "memory")
 
 
 def document(figures: Figures) -> str:
@@ -54,6 +57,9 @@ def document(figures: Figures) -> str:
     if "places" in figures:
         parts.append(scale_recall.told_places(figures["places"]))
     parts += map(scale_recall.told_recall, figures.get("recall", {}).values())
+    if "candidates" in figures:
+        parts.append(scale_candidates.told_places(figures["candidates"]))
+    parts += map(scale_candidates.told_town, figures.get("gaps", {}).values())
     if "town" in figures:
         parts.append(scale_town.told_town(list(figures["town"].values())))
     if "together" in figures:
@@ -115,6 +121,8 @@ def main() -> None:
 
     if "places" in arguments.parts:
         figures["places"] = scale_recall.places(arguments.data, work)
+    if "candidates" in arguments.parts:
+        figures["candidates"] = scale_candidates.of_places(arguments.data, work)
     if "together" in arguments.parts:
         figures["together"] = scale_together.together(arguments.data, work)
     if "engines" in arguments.parts:
@@ -122,6 +130,8 @@ def main() -> None:
     for number in arguments.photos:
         if "recall" in arguments.parts:
             note("recall", f"{number} {width_px}", lambda n=number: scale_recall.recall(work, n, width_px))
+        if "candidates" in arguments.parts:
+            note("gaps", f"{number}", lambda n=number: scale_candidates.of_town(work, n, width_px))
         for walk, way in itertools.product(arguments.walks, arguments.ways if "town" in arguments.parts else ()):
             note(
                 "town",

@@ -159,6 +159,16 @@ def places(data: Path, work: Path) -> Figures:
     """Recall on the real photos, against what exhaustive matching verifies within a place."""
     work = work / "places"
     told = shuffled_places(data, work)
+    verified = frozenset(read_verified(exhaustive(work)))
+    true = frozenset(pair for pair in verified if told[pair.a][0] == told[pair.b][0])
+    across = Counter(" and ".join(sorted({told[p.a][0], told[p.b][0]})) for p in verified - true)
+    walk = sorted(told, key=lambda name: told[name])
+    place_of = {name: place for name, (place, _) in told.items()}
+    return {**recalls(work / "features.db", work, true, walk, verified, place_of), "across": dict(across)}
+
+
+def exhaustive(work: Path) -> Path:
+    """The database of the photos in a folder, every pair matched, beside one without matches."""
     database, matched = work / "features.db", work / "exhaustive.db"
     if not matched.is_file():
         database.unlink(missing_ok=True)
@@ -166,12 +176,7 @@ def places(data: Path, work: Path) -> Figures:
         databases.copy_database(database, work / "partial.db")
         pycolmap.match_exhaustive(work / "partial.db")
         databases.copy_database(work / "partial.db", matched)
-    verified = frozenset(read_verified(matched))
-    true = frozenset(pair for pair in verified if told[pair.a][0] == told[pair.b][0])
-    across = Counter(" and ".join(sorted({told[p.a][0], told[p.b][0]})) for p in verified - true)
-    walk = sorted(told, key=lambda name: told[name])
-    place_of = {name: place for name, (place, _) in told.items()}
-    return {**recalls(database, work, true, walk, verified, place_of), "across": dict(across)}
+    return matched
 
 
 def recall(work: Path, num_photos: int, width_px: int) -> Figures:

@@ -3,18 +3,25 @@
 A part is a base model, or a photo that is in none. Two models get candidates by right, however little alike they look,
 since a link between them would join most; a single photo gets some with every model, and with the photos that look most
 like it.
+
+What lies on either side of a gap looks hardly alike to SIFT, by which a vocabulary tree goes: of the photos next to the
+gaps of a rendered town, the tree ranks the right partner like any other photo. So the photos at the boundary of one
+model are candidates with those at the boundary of every other, and what is matched is chosen by learned descriptors,
+which are compared at a hundredth of what matching costs.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interpose_sfm.options import ViewGraphOptions
-from interpose_sfm.products import ImagePair
+from interpose_sfm.pairs.network_poses import near
+from interpose_sfm.products import ImagePair, ViewGraph
 
 NEAR = 10  # photos of other parts that a photo asks for, whichever parts they are in
 NEAR_BY_NAME = 2  # photos to either side in name order that it asks for besides
@@ -22,8 +29,26 @@ PER_MODEL = 2  # photos of every model that it asks for by right
 SLACK = 4  # times what two parts may have is remembered on the way
 PER_SINGLE = 3  # candidates of one photo with a model; of two photos there is only one
 
-Cost = tuple[int, int, float, int]
-"""How a candidate is ordered: verified matches, tens of raw ones, place among what looks alike, distance by name."""
+TRIES_PER_LINK = 24
+"""Pairs of two models that are matched for every model but one, which is how many links may join them at most. So many
+models have few pairs of every two, nearly all of which show different places. In the town of docs/results/scale.md half
+as many pairs find 8 of 11 gaps, so many 9, twice as many 10."""
+
+POOL = 2.0  # times as many that retrieval names are compared by their learned descriptors
+MIN_POOL = 3  # of every two models
+
+ENOUGH_LINKS = 3  # of two parts: one leaves their scale open, and of two that disagree either may be wrong
+BESIDE = 2  # neighbours of either end of a link that are tried, too
+
+Likeness = Callable[[Sequence[ImagePair]], Mapping[ImagePair, int]]
+"""Pairs -> how alike their photos are by learned descriptors, of those where it can be told."""
+
+Cost = tuple[int, int, int, float, int]
+"""How a candidate is ordered: verified matches, likeness by learned descriptors (0 where they are not compared), tens
+of raw matches, place among what looks alike to the retriever, distance by name."""
+
+Join = tuple[int, int]
+"""Two parts, by their index."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +58,15 @@ class Known:
     Attributes:
         matched, verified: Raw and verified matches of those pairs that have some.
         rankings: Photos with all others, most alike first; asked once, answer by answer. Empty where nobody can tell.
+        boundary: Photos at the boundary of a base model.
+        likeness: Asked once; None where nobody compares descriptors.
     """
 
     matched: Mapping[ImagePair, int]
     verified: Mapping[ImagePair, int]
     rankings: Iterable[tuple[str, Sequence[str]]] = ()
+    boundary: Collection[str] = ()
+    likeness: Likeness | None = None
 
 
 @dataclass
@@ -61,14 +90,18 @@ class _Parts:
                 self.sizes.append(1)
         self.of = {name: frozenset(parts) for name, parts in held.items()}
 
-    def between(self, a: str, b: str) -> tuple[int, int] | None:
+    def between(self, a: str, b: str) -> Join | None:
         """The two parts that a link would join, the largest ones of those that hold the photos; None within a part."""
         if self.of[a] & self.of[b]:
             return None
         first, second = min(self.of[a]), min(self.of[b])  # models come largest first
         return min(first, second), max(first, second)
 
-    def limit(self, parts: tuple[int, int], per_join: int) -> int:
+    def are_models(self, parts: Join) -> bool:
+        """Whether neither of two parts is a single photo."""
+        return max(parts) < len(self.models)
+
+    def limit(self, parts: Join, per_join: int) -> int:
         """Candidates that two parts may have."""
         first, second = (self.sizes[part] for part in parts)
         smaller = min(first, second)
@@ -99,29 +132,128 @@ def expansion_pairs(
         budget: At most so many pairs.
     """
     parts = _Parts(names, models)
+    most, tries = options.max_pairs_per_join, TRIES_PER_LINK * (len(models) - 1)
+    if known.likeness is None:
+        candidates, tries = _by_join(names, parts, known, most, most), budget
+    else:
+        num_joins = max(1, len(models) * (len(models) - 1) // 2)
+        of_models = min(most, max(MIN_POOL, math.ceil(POOL * tries / num_joins)))
+        pool = _with_boundaries(_by_join(names, parts, known, most, of_models), names, parts, known)
+        candidates = _most_alike(pool, known.likeness, {join: parts.limit(join, most) for join in pool})
+    turns: dict[bool, list[tuple[int, int, Cost, ImagePair]]] = {True: [], False: []}
+    for join, pairs in candidates.items():
+        gain = min(parts.sizes[part] for part in join)
+        turns[parts.are_models(join)] += [(turn, -gain, cost, pair) for turn, (pair, cost) in enumerate(pairs.items())]
+    chosen = [*heapq.nsmallest(tries, turns[True]), *turns[False]]
+    return [pair for *_, pair in heapq.nsmallest(budget, chosen)]
+
+
+def beside_links(links: Sequence[ImagePair], graph: ViewGraph, asked: Collection[ImagePair]) -> list[ImagePair]:
+    """Pairs beside the links of two parts that have too few of them, as many as these lack.
+
+    Where one photo of a part sees one of another, their neighbours do so more often than any that only look alike.
+
+    Args:
+        links: Pairs that are linked.
+        graph: The view graph of the base stage.
+        asked: Pairs that were tried.
+    """
+    parts = _Parts(graph.names, graph.models)
+    of_join: dict[Join, list[ImagePair]] = defaultdict(list)
+    for pair in links:
+        join = parts.between(pair.a, pair.b)
+        if join is not None:
+            of_join[join].append(pair)
+    found: dict[ImagePair, None] = {}
+    for join, linked in of_join.items():
+        beside = [(turn, pair) for link in linked for turn, pair in enumerate(_beside(link, graph))]
+        lacking = [
+            pair
+            for _, pair in sorted(beside)
+            if pair not in asked and pair not in found and parts.between(pair.a, pair.b) == join
+        ]
+        found |= dict.fromkeys(lacking[: max(0, ENOUGH_LINKS - len(linked))])
+    return list(found)
+
+
+def _beside(link: ImagePair, graph: ViewGraph) -> list[ImagePair]:
+    """Pairs of the ends of a link and their neighbours, the nearest ones first."""
+    sides = [
+        [end, *(pair.b if pair.a == end else pair.a for pair in near(graph, end)[:BESIDE])] for end in (link.a, link.b)
+    ]
+    ranked = sorted((i + j, i, j) for i in range(len(sides[0])) for j in range(len(sides[1])))
+    return [
+        ImagePair.sorted(sides[0][i], sides[1][j]) for total, i, j in ranked if total and sides[0][i] != sides[1][j]
+    ]
+
+
+def _by_join(
+    names: Sequence[str], parts: _Parts, known: Known, most: int, most_of_models: int
+) -> dict[Join, dict[ImagePair, Cost]]:
+    """The candidates of every two parts by what is known without learned descriptors, best first."""
     place = {name: index for index, name in enumerate(names)}
-    best: dict[tuple[int, int], dict[ImagePair, Cost]] = defaultdict(dict)
+    best: dict[Join, dict[ImagePair, Cost]] = defaultdict(dict)
+
+    def limit(join: Join) -> int:
+        return parts.limit(join, most_of_models if parts.are_models(join) else most)
+
     for pair, alike in _candidates(names, parts, known):
-        joined = parts.between(pair.a, pair.b)
-        if joined is None:
+        join = parts.between(pair.a, pair.b)
+        if join is None:
             continue
-        cost = (
-            -known.verified.get(pair, 0),
-            -(known.matched.get(pair, 0) // 10),  # as in the ranking of small collections
-            alike,
-            place[pair.b] - place[pair.a],
-        )
-        candidates = best[joined]
+        candidates, cost = best[join], _cost(pair, alike, place, known)
         candidates[pair] = min(cost, candidates.get(pair, cost))
-        limit = parts.limit(joined, options.max_pairs_per_join)
-        if len(candidates) > SLACK * limit:
-            best[joined] = _cheapest(candidates, limit)
-    ordered: list[tuple[int, int, Cost, ImagePair]] = []
-    for joined, candidates in best.items():
-        gain = min(parts.sizes[part] for part in joined)
-        kept = _cheapest(candidates, parts.limit(joined, options.max_pairs_per_join))
-        ordered += [(turn, -gain, cost, pair) for turn, (pair, cost) in enumerate(kept.items())]
-    return [pair for *_, pair in heapq.nsmallest(budget, ordered)]
+        if len(candidates) > SLACK * limit(join):
+            best[join] = _cheapest(candidates, limit(join))
+    return {join: _cheapest(candidates, limit(join)) for join, candidates in best.items()}
+
+
+def _with_boundaries(
+    best: Mapping[Join, Mapping[ImagePair, Cost]], names: Sequence[str], parts: _Parts, known: Known
+) -> dict[Join, dict[ImagePair, Cost]]:
+    """The candidates, and every photo at the boundary of a model with those at the boundaries of the others."""
+    place = {name: index for index, name in enumerate(names)}
+    pool = {join: dict(candidates) for join, candidates in best.items()}
+    for a, b in itertools.combinations(sorted(known.boundary), 2):
+        join = parts.between(a, b)
+        if join is not None:
+            pair = ImagePair(a, b)
+            pool.setdefault(join, {}).setdefault(pair, _cost(pair, math.inf, place, known))
+    return pool
+
+
+def _cost(pair: ImagePair, alike: float, place: Mapping[str, int], known: Known) -> Cost:
+    """What a candidate costs by all but its learned descriptors."""
+    return (
+        -known.verified.get(pair, 0),
+        0,
+        -(known.matched.get(pair, 0) // 10),  # as in the ranking of small collections
+        alike,
+        place[pair.b] - place[pair.a],
+    )
+
+
+def _most_alike(
+    pool: Mapping[Join, Mapping[ImagePair, Cost]],
+    likeness: Likeness,
+    limits: Mapping[Join, int],
+) -> dict[Join, dict[ImagePair, Cost]]:
+    """The best of a pool, now that learned descriptors are compared.
+
+    By turns the most alike by these and the best by all else: each finds what the other one misses
+    (docs/results/scale.md: right partners that SIFT does not find).
+    """
+    alike = likeness(sorted(pair for pairs in pool.values() for pair in pairs))
+    return {join: _by_turns(pairs, alike, limits[join]) for join, pairs in pool.items()}
+
+
+def _by_turns(
+    candidates: Mapping[ImagePair, Cost], alike: Mapping[ImagePair, int], number: int
+) -> dict[ImagePair, Cost]:
+    compared = {pair: (cost[0], -alike.get(pair, 0), *cost[2:]) for pair, cost in candidates.items()}
+    both = zip(_cheapest(compared, number), _cheapest(candidates, number), strict=True)
+    chosen = dict.fromkeys(itertools.chain.from_iterable(both))
+    return {pair: compared[pair] for pair in itertools.islice(chosen, number)}
 
 
 def _cheapest(candidates: Mapping[ImagePair, Cost], number: int) -> dict[ImagePair, Cost]:

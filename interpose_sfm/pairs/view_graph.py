@@ -8,8 +8,9 @@ from pathlib import Path
 
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.options import ViewGraphOptions
-from interpose_sfm.pairs.expansion import Known, asking, expansion_pairs
-from interpose_sfm.products import ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
+from interpose_sfm.pairs.boundary import boundary
+from interpose_sfm.pairs.expansion import Known, Likeness, asking, expansion_pairs
+from interpose_sfm.products import FloatArray, ImagePair, ViewGraph, WeakPair, WeakReason, connected_components
 
 Rankings = Callable[[Sequence[str]], Iterable[tuple[str, Sequence[str]]]]
 """Photos -> for each of them all others, most alike first."""
@@ -22,10 +23,14 @@ class Expand:
     Attributes:
         rankings: Finds photos that look alike; called only where something is apart.
         exhaustive_limit: Photos from which a collection counts as large; the budget of weak pairs is for so many.
+        centers: Photo -> projection center, of every base model, in whatever unit that has.
+        likeness: Compares photos by learned descriptors; called only where something is apart. None for nobody.
     """
 
     rankings: Rankings
     exhaustive_limit: int
+    centers: Sequence[Mapping[str, FloatArray]] = ()
+    likeness: Likeness | None = None
 
     def budget(self, options: ViewGraphOptions, num_photos: int) -> int:
         """Weak pairs of so many photos."""
@@ -72,9 +77,11 @@ def expanded_weak_pairs(
     """The view graph of a large collection from plain counts: the best pairs between every two of its parts."""
     ordered = sorted(names)
     queries = asking(ordered, models)
-    known = Known(matched, verified, expand.rankings(queries) if queries else ())
+    rankings = expand.rankings(queries) if queries else ()
+    registered = frozenset[str]().union(*models)
+    boundaries = frozenset(name for centers in expand.centers for name in boundary(centers, verified))
+    known = Known(matched, verified, rankings, boundaries & registered, expand.likeness)
     pairs = expansion_pairs(ordered, models, known, options, expand.budget(options, len(ordered)))
-    registered = frozenset().union(*models) if models else frozenset()
     return _view_graph(
         ordered, verified, models, [_weak_pair(pair, verified, registered, bool(models)) for pair in pairs]
     )
@@ -98,7 +105,7 @@ def rank_weak_pairs(
     matches, then by closeness in name order, since photos are mostly named in the order in which they were taken.
     """
     position = {name: index for index, name in enumerate(sorted(names))}
-    registered = frozenset().union(*models) if models else frozenset()
+    registered = frozenset[str]().union(*models)
     ordered = sorted(names)
     weak = []
     for i, a in enumerate(ordered):
@@ -131,6 +138,11 @@ def _view_graph(
         unregistered=frozenset(ordered).difference(*models),
         weak_pairs=tuple(weak),
     )
+
+
+def weak_pair(pair: ImagePair, graph: ViewGraph) -> WeakPair:
+    """A weak pair of a view graph that is not among those it ranks."""
+    return _weak_pair(pair, graph.verified, frozenset().union(*graph.models), bool(graph.models))
 
 
 def _weak_pair(

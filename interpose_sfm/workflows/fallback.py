@@ -14,6 +14,9 @@ from pathlib import Path
 
 from interpose_sfm.bridging.factory import NO_BRIDGING
 from interpose_sfm.colmap import reconstruction
+from interpose_sfm.colmap.cameras import refined_cameras
+from interpose_sfm.matching.cache import PhotoViews
+from interpose_sfm.matching.likeness import Descriptors, likenesses, strongest_descriptors
 from interpose_sfm.options import ReconstructOptions
 from interpose_sfm.pairs.records import promising
 from interpose_sfm.pairs.view_graph import Expand, build_view_graph
@@ -23,14 +26,17 @@ from interpose_sfm.run_log import RunLog
 from interpose_sfm.storage.workspace import CLIPS_NAME
 from interpose_sfm.workflows.extension import Base, Extension
 from interpose_sfm.workflows.fallback_run import FallbackRun
-from interpose_sfm.workflows.posers import opened_posers
+from interpose_sfm.workflows.posers import opened_cache, opened_posers
+
+MAX_COMPARED = 2048  # photos whose learned descriptors are held at once: half a gigabyte
+COMPARED_AT_ONCE = 16  # photos that are held in memory while their features are found
 
 
-def build_graph(base: Base, work_dir: Path, options: ReconstructOptions, log: RunLog) -> ViewGraph:
+def build_graph(base: Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog) -> ViewGraph:
     """Stage 3: what the base models connect, and the weak pairs.
 
     Args:
-        base, options, log: See `extend_base`.
+        base, store_dir, options, log: See `extend_base`.
         work_dir: Folder for temporary things: that of the base stage, where a retriever may find what it made then.
     """
     with log.stage("view graph"):
@@ -39,7 +45,15 @@ def build_graph(base: Base, work_dir: Path, options: ReconstructOptions, log: Ru
         members = [reconstruction.registered_names(model) for model in base.models]
         if len(base.names) <= options.base.exhaustive_limit:
             return build_view_graph(base.database_path, members, options.view_graph, base.names)
-        expand = Expand(partial(_rankings, base, work_dir, options), options.base.exhaustive_limit)
+        expand = Expand(
+            partial(_rankings, base, work_dir, options),
+            options.base.exhaustive_limit,
+            [
+                {name: pose.inverse().translation for name, pose in reconstruction.poses(model).items()}
+                for model in base.models
+            ],
+            partial(_likenesses, base, store_dir, options, log),
+        )
         return build_view_graph(base.database_path, members, options.view_graph, base.names, expand)
 
 
@@ -58,6 +72,25 @@ def _rankings(
     )
 
 
+def _likenesses(
+    base: Base, store_dir: Path, options: ReconstructOptions, log: RunLog, pairs: Sequence[ImagePair]
+) -> dict[ImagePair, int]:
+    """How alike the photos of pairs are by learned descriptors, which matching will find in the store."""
+    names = sorted({name for pair in pairs for name in (pair.a, pair.b)})[:MAX_COMPARED]
+    if not names:
+        return {}
+    descriptors: dict[str, Descriptors] = {}
+    with opened_cache(store_dir, options) as cache:
+        load = PhotoViews(base.image_dir, refined_cameras(base.database_path, base.models), base.mask_dir).loader(cache)
+        for start in range(0, len(names), COMPARED_AT_ONCE):
+            log.tell("view graph", start, len(names))
+            views = {name: load(name) for name in names[start : start + COMPARED_AT_ONCE]}
+            cache.prepare_features(list(views.values()))
+            descriptors |= {name: strongest_descriptors(cache.features(view)) for name, view in views.items()}
+        log.tell("view graph", len(names), len(names))
+    return likenesses(descriptors, pairs)
+
+
 def extend_base(base: Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog) -> Extension:
     """Stages 3 to 9: connect what base models leave apart, as far as the evidence allows.
 
@@ -69,12 +102,13 @@ def extend_base(base: Base, store_dir: Path, work_dir: Path, options: Reconstruc
         log: Gets times, warnings and progress. A progress callback that raises ends the run in order.
     """
     # 3. database + base models -> weak pairs
-    graph = build_graph(base, work_dir, options, log)
+    graph = build_graph(base, store_dir, work_dir, options, log)
     if not graph.weak_pairs:
         return Extension((), base.models)
     with opened_run(base, graph, store_dir, options, log) as run:
         # 4. weak pairs -> learned matches -> links, by which guessed focal lengths are known better
         run.match_weak_pairs()
+        run.match_beside_links()
         run.calibrate()
         # 4. what is still apart -> poses that a network proposes -> links, by the same matches
         run.propose()
@@ -104,12 +138,13 @@ def pairs_to_bridge(
         base, store_dir, work_dir, log: See `extend_base`.
         options: Of all stages; those of the generator are not used.
     """
-    graph = build_graph(base, work_dir, options, log)
+    graph = build_graph(base, store_dir, work_dir, options, log)
     if not graph.weak_pairs:
         return ()
     options = replace(options, generator=NO_BRIDGING)
     with opened_run(base, graph, store_dir, options, log) as run:
         run.match_weak_pairs()
+        run.match_beside_links()
         run.calibrate()
         run.propose()
         records = promising(run.records, graph, run.poser.num_clips_on_disk)

@@ -21,6 +21,7 @@ from interpose_sfm.matching.ahead import Ahead, PairJob
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.options import Mapper, ReconstructOptions
 from interpose_sfm.pairs.consensus import settled
+from interpose_sfm.pairs.expansion import beside_links
 from interpose_sfm.pairs.further_links import FurtherLinks
 from interpose_sfm.pairs.network_poses import photos_beside
 from interpose_sfm.pairs.records import (
@@ -31,6 +32,7 @@ from interpose_sfm.pairs.records import (
     left_open,
     promising,
 )
+from interpose_sfm.pairs.view_graph import weak_pair
 from interpose_sfm.products import (
     ImagePair,
     Intrinsics,
@@ -100,6 +102,21 @@ class FallbackRun:
                     continue
                 self._match_when_ready(index, ahead)
                 tries.update((pair.a, pair.b))
+            self._log.tell("learned matching", len(self.records), len(self.records))
+
+    def match_beside_links(self) -> None:
+        """Stage 4 again, of a large collection: what lies beside the links, until any two parts have enough of them."""
+        if len(self._graph.names) <= self._options.base.exhaustive_limit:  # whose pairs are ranked one by one
+            return
+        with self._log.stage("learned matching"):
+            while pairs := beside_links([x.pair for x in accepted_links(self.records)], self._graph, self._index):
+                start = len(self.records)
+                self.records += [PairRecord(weak_pair(pair, self._graph)) for pair in pairs]
+                self._index |= {pair: start + offset for offset, pair in enumerate(pairs)}
+                with self._posers.matching(self.poser, self._views, pairs) as ahead:
+                    for index, pair in enumerate(pairs, start):
+                        self._log.tell("learned matching", index, len(self.records), f"{pair.a}, {pair.b}")
+                        self._match_when_ready(index, ahead)
             self._log.tell("learned matching", len(self.records), len(self.records))
 
     def calibrate(self) -> None:

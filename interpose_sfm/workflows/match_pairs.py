@@ -92,7 +92,7 @@ def match_photos(
             chosen, cameras = named_pairs(pairs, photo_set), _plain_cameras(photo_set)
         else:
             base = run.map_base(photo_set)
-            graph = fallback.build_graph(base, workspace.work_dir, run.options, run.log)
+            graph = fallback.build_graph(base, workspace.root, workspace.work_dir, run.options, run.log)
             chosen = tuple(weak.pair for weak in graph.weak_pairs)
             cameras = refined_cameras(base.database_path, base.models)
         mine = tuple(pair for pair in chosen if shard.holds(pair.a, pair.b))

@@ -11,7 +11,7 @@ from pathlib import Path
 from interpose_sfm._compat import StrEnum
 from interpose_sfm.bridging.factory import NO_BRIDGING, create_generators
 from interpose_sfm.clips.protocol import GeneratorContext
-from interpose_sfm.engines.factory import create_engine
+from interpose_sfm.engines.factory import ENGINES, create_engine
 from interpose_sfm.engines.protocol import Engine, WorkerDiedError
 from interpose_sfm.matching.ahead import TOGETHER, Ahead, PairJob, bundled
 from interpose_sfm.matching.cache import LearnedCache, PhotoViews
@@ -253,3 +253,11 @@ def opened_posers(
             engine=engine,
             at_end=at_end,
         )
+
+
+@contextmanager
+def opened_cache(store_dir: Path, options: FallbackOptions) -> Iterator[LearnedCache]:
+    """Open what finds learned features and nothing else; arguments and errors as of `opened_posers`."""
+    is_here = not ENGINES.resolve(options.execution.engine).is_elsewhere(options.execution)
+    with open_stores(store_folder(options.execution.store, store_dir)) as stores:
+        yield LearnedCache(stores.features, stores.matches, options.matching, is_here=is_here)

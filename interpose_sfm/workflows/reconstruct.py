@@ -116,7 +116,9 @@ def find_weak_pairs(
             photo_set = run.collect(Path(photo_dir))
             if photo_set.lack:
                 raise ValueError(f"{photo_dir}: got {photo_set.lack}")
-            return fallback.build_graph(run.map_base(photo_set), workspace.work_dir, run.options, run.log)
+            return fallback.build_graph(
+                run.map_base(photo_set), workspace.root, workspace.work_dir, run.options, run.log
+            )
 
 
 def _camera_key(options: ReconstructOptions) -> tuple[object, ...]:

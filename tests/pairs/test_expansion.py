@@ -6,13 +6,26 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from geometry_scenes import DatabaseOptions, arc, cloud, observe, write_database
 from interpose_sfm.options import ViewGraphOptions
-from interpose_sfm.pairs.expansion import NEAR, PER_SINGLE, Known, asking, expansion_pairs
+from interpose_sfm.pairs.expansion import (
+    BESIDE,
+    ENOUGH_LINKS,
+    MIN_POOL,
+    NEAR,
+    PER_SINGLE,
+    POOL,
+    TRIES_PER_LINK,
+    Known,
+    asking,
+    beside_links,
+    expansion_pairs,
+)
 from interpose_sfm.pairs.view_graph import Expand, build_view_graph, expanded_weak_pairs, rank_weak_pairs
-from interpose_sfm.products import ImagePair, WeakReason
+from interpose_sfm.products import ImagePair, ViewGraph, WeakReason
 
 NUM_MODELS, SIZE = 12, 30
 MODELS = [frozenset(f"m{k:02}_{i:02}" for i in range(SIZE)) for k in range(NUM_MODELS)]
@@ -141,7 +154,152 @@ def test_only_what_is_wanted_of_an_answer_is_remembered() -> None:
     assert len(singles) <= len(NAMES) * (NEAR + 2)
 
 
+# ---------------------------------------------------------------- by learned descriptors
+
+
+class Likeness:
+    """Knows how alike some pairs are, and is asked once."""
+
+    def __init__(self, alike: dict[ImagePair, int] | None = None) -> None:
+        self.alike, self.asked = alike or {}, list[ImagePair]()
+
+    def __call__(self, pairs: Sequence[ImagePair]) -> dict[ImagePair, int]:
+        assert not self.asked
+        self.asked = list(pairs)
+        return self.alike
+
+
+def compared(likeness: Likeness, boundary: Sequence[str] = (), **known: dict[ImagePair, int]) -> Known:
+    given = {"matched": {}, "verified": {}, **known}
+    return Known(given["matched"], given["verified"], alike_by_place(asking(NAMES, MODELS)), boundary, likeness)
+
+
+def of_models(pairs: Sequence[ImagePair]) -> Counter[tuple[int, int]]:
+    return Counter({join: n for join, n in joins(pairs).items() if join[1] < NUM_MODELS})
+
+
+def test_what_lies_at_the_boundary_of_two_models_is_compared_and_only_there() -> None:
+    likeness = Likeness()
+    ends = [f"m{k:02}_{i:02}" for k in range(3) for i in (SIZE - 2, SIZE - 1)]
+    expand(known=compared(likeness, ends))
+    asked = set(likeness.asked)
+    assert {ImagePair("m00_28", "m01_29"), ImagePair("m01_28", "m02_28")} <= asked
+    assert ImagePair("m00_28", "m00_29") not in asked  # of one model
+    retrieved = Likeness()
+    expand(known=compared(retrieved))
+    assert len(asked - set(retrieved.asked)) == 3 * 2 * 2
+    per_join = of_models(retrieved.asked)
+    assert set(per_join.values()) == {max(MIN_POOL, round(POOL * TRIES_PER_LINK * 2 / NUM_MODELS))}
+
+
+def test_a_pair_that_only_its_descriptors_tell_comes_first() -> None:
+    right = ImagePair("m03_29", "m07_29")
+    ends = (right.a, right.b, "m03_28", "m07_28")
+    without = expand(known=compared(Likeness(), ends))
+    pairs = expand(known=compared(Likeness({right: 40, ImagePair("m03_28", "m07_28"): 10}), ends))
+    of_two = [pair for pair in pairs if {model_of(pair.a), model_of(pair.b)} == {3, 7}]
+    assert of_two[0] == right
+    assert right not in [pair for pair in without if {model_of(pair.a), model_of(pair.b)} == {3, 7}][:1]
+
+
+def test_descriptors_and_retrieval_choose_by_turns() -> None:
+    models = [frozenset("abcd"), frozenset("wxyz")]
+    rankings = [("w", "dcba"), ("x", "dcba"), ("y", "dcba"), ("z", "dcba")]
+    alike = {ImagePair("a", "w"): 9, ImagePair("a", "x"): 8, ImagePair("a", "y"): 7}
+    known = Known({}, {}, rankings, "abcdwxyz", Likeness(alike))
+    found = expansion_pairs(sorted("abcdwxyz"), models, known, ViewGraphOptions(max_pairs_per_join=4), 300)
+    assert sorted("".join((pair.a, pair.b)) for pair in found) == ["aw", "ax", "dw", "dx"]
+
+
+def test_what_sift_verifies_comes_before_what_only_looks_alike() -> None:
+    verified, alike = ImagePair("m03_05", "m07_05"), ImagePair("m03_29", "m07_29")
+    known = compared(Likeness({alike: 99}), (alike.a, alike.b), verified={verified: 16}, matched={verified: 16})
+    of_two = [pair for pair in expand(known=known) if {model_of(pair.a), model_of(pair.b)} == {3, 7}]
+    assert of_two[:2] == [verified, alike]
+
+
+@pytest.mark.parametrize("number", [2, 5, NUM_MODELS])
+def test_tries_are_in_proportion_to_the_models_and_not_to_their_pairs(number: int) -> None:
+    left = frozenset(name for model in MODELS[number:] for name in model) | frozenset(SINGLES)
+    names = [name for name in NAMES if name not in left]
+    known = Known(
+        {}, {}, [(name, [o for o in seen_from(model_of(name)) if o in names]) for name in names], (), Likeness()
+    )
+    pairs = expansion_pairs(names, MODELS[:number], known, ViewGraphOptions(), 10**6)
+    assert len(pairs) == min(TRIES_PER_LINK * (number - 1), 12 * number * (number - 1) // 2)
+    assert set(of_models(pairs)) == set(itertools.combinations(range(number), 2))  # each has some by right
+
+
+def test_single_photos_keep_their_share() -> None:
+    counts = joins(expand(budget=10**6, known=compared(Likeness())))
+    assert {join[1] for join in counts if join[1] >= NUM_MODELS} == set(range(NUM_MODELS, NUM_MODELS + len(SINGLES)))
+
+
+# ---------------------------------------------------------------- beside links
+
+
+def linked_graph() -> ViewGraph:
+    """Two models of a row each, every photo verified with its next ones."""
+    verified = {
+        ImagePair(f"m{k:02}_{i:02}", f"m{k:02}_{i + step:02}"): 100 - 10 * step
+        for k in range(3)
+        for step in (1, 2, 3)
+        for i in range(SIZE - step)
+    }
+    names = [*(name for name in NAMES if name[:3] in ("m00", "m01", "m02")), "z00"]
+    return expanded_weak_pairs(names, {}, verified, MODELS[:3], ViewGraphOptions(), Expand(lambda _: [], 20))
+
+
+def test_beside_a_link_its_neighbours_are_tried() -> None:
+    graph, link = linked_graph(), ImagePair("m00_29", "m01_00")
+    found = beside_links([link], graph, {link})
+    assert found == [ImagePair("m00_29", "m01_01"), ImagePair("m00_28", "m01_00")]
+    assert len(found) == ENOUGH_LINKS - 1
+
+
+def test_what_was_tried_is_not_tried_again_until_nothing_is_left() -> None:
+    graph, link = linked_graph(), ImagePair("m00_29", "m01_00")
+    asked = {link}
+    while found := beside_links([link], graph, asked):
+        assert not asked.intersection(found)
+        asked.update(found)
+    assert len(asked) == (BESIDE + 1) ** 2
+    assert {pair.a for pair in asked} == {"m00_29", "m00_28", "m00_27"}
+
+
+def test_enough_links_need_no_more() -> None:
+    graph = linked_graph()
+    links = [ImagePair(f"m00_{29 - i:02}", f"m01_{i:02}") for i in range(ENOUGH_LINKS)]
+    assert beside_links(links, graph, links) == []
+    assert beside_links(links[:-1], graph, links[:-1]) != []
+    assert beside_links([], graph, []) == []
+
+
+def test_a_single_photo_has_no_neighbours_of_its_own() -> None:
+    graph, link = linked_graph(), ImagePair("m02_10", "z00")
+    found = beside_links([link], graph, {link})
+    assert {pair.b for pair in found} == {"z00"}
+    assert {pair.a for pair in found} == {"m02_09", "m02_11"}
+
+
 # ---------------------------------------------------------------- the graph
+
+
+def test_models_are_compared_where_they_end() -> None:
+    likeness = Likeness()
+    names = [name for name in NAMES if name[:3] in ("m00", "m01")]
+    centers = [{name: np.array([float(name[4:]), 0.0, 0.0]) for name in model} for model in MODELS[:2]]
+    verified = {
+        ImagePair(f"m{k:02}_{i:02}", f"m{k:02}_{i + step:02}"): 50
+        for k in range(2)
+        for step in (1, 2, 3)
+        for i in range(SIZE - step)
+    }
+    expand = Expand(lambda _: [], 20, centers, likeness)
+    expanded_weak_pairs(names, {}, verified, MODELS[:2], ViewGraphOptions(), expand)
+    ends = ("00", "01", "28", "29")
+    assert {ImagePair(f"m00_{i}", f"m01_{j}") for i in ends for j in ends} <= set(likeness.asked)
+    assert ImagePair("m00_15", "m01_15") not in likeness.asked
 
 
 def test_the_graph_is_that_of_a_small_collection_but_for_the_order(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ from interpose_sfm.options import (
     ReconstructOptions,
     ViewGraphOptions,
 )
+from interpose_sfm.pairs import expansion
+from interpose_sfm.pairs.expansion import ENOUGH_LINKS
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose import factory as estimators
 from interpose_sfm.products import (
@@ -251,7 +253,22 @@ def test_a_large_collection_is_joined_without_a_look_at_all_pairs(
     done = run(base_of(tmp_path), tmp_path / "run", large)
     assert done.sizes == [8]
     assert set(known.tried) <= set(ACROSS)
-    assert len(done.pairs) == 2  # of 16
+    # of 16: two by right, and what lies beside the links until they are enough
+    assert 2 < len(done.pairs) <= 2 + ENOUGH_LINKS
+    assert len(done.having(LinkVerdict.ACCEPTED)) >= ENOUGH_LINKS
+    assert sorted(known.extracted) == sorted(set(known.extracted))  # each photo once, whoever asks for it
+
+
+def test_photos_at_the_ends_of_models_are_tried_though_sift_and_names_know_nothing_of_them(
+    tmp_path: Path, network: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where names tell nothing, as those of shuffled photos, the ends are compared by their learned descriptors."""
+    monkeypatch.setattr(expansion, "NEAR_BY_NAME", 0)
+    known = network(true_matches(ACROSS))
+    base = replace(QUICK.base, exhaustive_limit=7)
+    done = run(base_of(tmp_path), tmp_path / "run", replace(QUICK, base=base))
+    assert done.sizes == [8]
+    assert set(known.tried) <= set(ACROSS)
 
 
 # ---------------------------------------------------------------- 4. poses that a network proposes
