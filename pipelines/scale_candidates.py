@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from interpose_sfm import geometry
+from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.matching.likeness import Descriptors, likenesses, strongest_descriptors
@@ -140,7 +141,8 @@ def of_town(work: Path, num_photos: int, width_px: int) -> Figures:
     folder = town.photo_dir.parent
     database = folder / "features.db"
     if not database.is_file():
-        extract(database, town.photo_dir, NUM_FEATURES, width_px)
+        extract(folder / "partial.db", town.photo_dir, NUM_FEATURES, width_px)
+        databases.copy_database(folder / "partial.db", database)
     rankings = dict(checked_rankings(tree_of(database, folder), names, len(names), names))
     models = sides(town)
     side_of = {name: index for index, side in enumerate(models) for name in side}
@@ -153,11 +155,17 @@ def of_town(work: Path, num_photos: int, width_px: int) -> Figures:
     gaps = gap_pairs(town)
     with learned(town.photo_dir, cameras) as (poser, descriptors):
         linked = {pair: corner for pair, corner in gaps.items() if link_of(poser, pair)[0] is LinkVerdict.ACCEPTED}
+        compared: dict[ImagePair, int] = {}
+
+        def alike(pairs: Sequence[ImagePair]) -> dict[ImagePair, int]:
+            compared.update(likenesses(descriptors, [pair for pair in pairs if pair not in compared]))
+            return {pair: compared[pair] for pair in pairs}
+
     rows = []
     for way, tries in (("retrieval", None), *(("all", number) for number in TRIES)):
         known = expansion.Known({}, verified, ((name, rankings[name]) for name in names))
         if tries is not None:
-            known = replace(known, boundary=ends, likeness=lambda pairs: likenesses(descriptors, pairs))
+            known = replace(known, boundary=ends, likeness=alike)
         with patch.object(expansion, "TRIES_PER_LINK", tries or 0):
             pairs = expansion.expansion_pairs(names, models, known, ViewGraphOptions(), 10**6)
         found = Counter(linked[pair] for pair in pairs if pair in linked)

@@ -36,6 +36,9 @@ as many pairs find 8 of 11 gaps, so many 9, twice as many 10."""
 
 POOL = 2.0  # times as many that retrieval names are compared by their learned descriptors
 MIN_POOL = 3  # of every two models
+COMPARED_PER_PHOTO = 20
+"""Pairs of all photos that retrieval names, and as many of boundaries, so that the work grows with the photos, however
+many parts they are in. In a town of 1,000 photos in 40 models 13 a photo lie at boundaries."""
 
 ENOUGH_LINKS = 3  # of two parts: one leaves their scale open, and of two that disagree either may be wrong
 BESIDE = 2  # neighbours of either end of a link that are tried, too
@@ -97,9 +100,9 @@ class _Parts:
         first, second = min(self.of[a]), min(self.of[b])  # models come largest first
         return min(first, second), max(first, second)
 
-    def are_models(self, parts: Join) -> bool:
-        """Whether neither of two parts is a single photo."""
-        return max(parts) < len(self.models)
+    def are_models(self, pair: ImagePair) -> bool:
+        """Whether neither photo is a part by itself."""
+        return max(min(self.of[pair.a]), min(self.of[pair.b])) < len(self.models)
 
     def limit(self, parts: Join, per_join: int) -> int:
         """Candidates that two parts may have."""
@@ -132,20 +135,14 @@ def expansion_pairs(
         budget: At most so many pairs.
     """
     parts = _Parts(names, models)
-    most, tries = options.max_pairs_per_join, TRIES_PER_LINK * (len(models) - 1)
+    most = options.max_pairs_per_join
     if known.likeness is None:
-        candidates, tries = _by_join(names, parts, known, most, most), budget
-    else:
-        num_joins = max(1, len(models) * (len(models) - 1) // 2)
-        of_models = min(most, max(MIN_POOL, math.ceil(POOL * tries / num_joins)))
-        pool = _with_boundaries(_by_join(names, parts, known, most, of_models), names, parts, known)
-        candidates = _most_alike(pool, known.likeness, {join: parts.limit(join, most) for join in pool})
-    turns: dict[bool, list[tuple[int, int, Cost, ImagePair]]] = {True: [], False: []}
-    for join, pairs in candidates.items():
-        gain = min(parts.sizes[part] for part in join)
-        turns[parts.are_models(join)] += [(turn, -gain, cost, pair) for turn, (pair, cost) in enumerate(pairs.items())]
-    chosen = [*heapq.nsmallest(tries, turns[True]), *turns[False]]
-    return [pair for *_, pair in heapq.nsmallest(budget, chosen)]
+        return [pair for pair, _ in _in_rounds(_by_join(names, parts, known, most, most), parts)[:budget]]
+    tries = TRIES_PER_LINK * (len(models) - 1)
+    rounds = _in_rounds(_most_alike(_pool(names, parts, known, most, tries), parts, known.likeness, most), parts)
+    of_models = [pair for pair, _ in rounds if parts.are_models(pair)]
+    too_many = frozenset(of_models[max(0, tries) :])
+    return [pair for pair, _ in rounds if pair not in too_many][:budget]
 
 
 def beside_links(links: Sequence[ImagePair], graph: ViewGraph, asked: Collection[ImagePair]) -> list[ImagePair]:
@@ -193,33 +190,47 @@ def _by_join(
     """The candidates of every two parts by what is known without learned descriptors, best first."""
     place = {name: index for index, name in enumerate(names)}
     best: dict[Join, dict[ImagePair, Cost]] = defaultdict(dict)
-
-    def limit(join: Join) -> int:
-        return parts.limit(join, most_of_models if parts.are_models(join) else most)
-
+    limits: dict[Join, int] = {}
     for pair, alike in _candidates(names, parts, known):
         join = parts.between(pair.a, pair.b)
         if join is None:
             continue
+        limit = limits.setdefault(join, parts.limit(join, most_of_models if parts.are_models(pair) else most))
         candidates, cost = best[join], _cost(pair, alike, place, known)
         candidates[pair] = min(cost, candidates.get(pair, cost))
-        if len(candidates) > SLACK * limit(join):
-            best[join] = _cheapest(candidates, limit(join))
-    return {join: _cheapest(candidates, limit(join)) for join, candidates in best.items()}
+        if len(candidates) > SLACK * limit:
+            best[join] = _cheapest(candidates, limit)
+    return {join: _cheapest(candidates, limits[join]) for join, candidates in best.items()}
 
 
-def _with_boundaries(
-    best: Mapping[Join, Mapping[ImagePair, Cost]], names: Sequence[str], parts: _Parts, known: Known
-) -> dict[Join, dict[ImagePair, Cost]]:
-    """The candidates, and every photo at the boundary of a model with those at the boundaries of the others."""
+def _in_rounds(candidates: Mapping[Join, Mapping[ImagePair, Cost]], parts: _Parts) -> list[tuple[ImagePair, Cost]]:
+    """The best of every two parts, then the second best, and so on; in a round, what would join most photos first."""
+    ordered: list[tuple[int, int, Cost, ImagePair]] = []
+    for join, pairs in candidates.items():
+        gain = min(parts.sizes[part] for part in join)
+        ordered += [(turn, -gain, cost, pair) for turn, (pair, cost) in enumerate(pairs.items())]
+    return [(pair, cost) for *_, cost, pair in sorted(ordered)]
+
+
+def _pool(names: Sequence[str], parts: _Parts, known: Known, most: int, tries: int) -> dict[ImagePair, Cost]:
+    """What learned descriptors are compared of: what is known without them, and what lies at boundaries."""
+    num_joins = max(1, len(parts.models) * (len(parts.models) - 1) // 2)
+    of_models = min(most, max(MIN_POOL, math.ceil(POOL * tries / num_joins)))
     place = {name: index for index, name in enumerate(names)}
-    pool = {join: dict(candidates) for join, candidates in best.items()}
-    for a, b in itertools.combinations(sorted(known.boundary), 2):
-        join = parts.between(a, b)
-        if join is not None:
-            pair = ImagePair(a, b)
-            pool.setdefault(join, {}).setdefault(pair, _cost(pair, math.inf, place, known))
+    room = COMPARED_PER_PHOTO * len(names)
+    pool = dict(_in_rounds(_by_join(names, parts, known, most, of_models), parts)[:room])
+    for pair in itertools.islice(_across_boundaries(parts, known.boundary), room):
+        pool.setdefault(pair, _cost(pair, math.inf, place, known))
     return pool
+
+
+def _across_boundaries(parts: _Parts, boundary: Collection[str]) -> Iterator[ImagePair]:
+    """Every photo at the boundary of a model with those of all larger ones, the largest models first."""
+    ends = [sorted(model.intersection(boundary)) for model in parts.models]
+    for index, of_model in enumerate(ends):
+        for a, b in itertools.product(of_model, itertools.chain.from_iterable(ends[:index])):
+            if parts.between(a, b) is not None:
+                yield ImagePair.sorted(a, b)
 
 
 def _cost(pair: ImagePair, alike: float, place: Mapping[str, int], known: Known) -> Cost:
@@ -234,17 +245,20 @@ def _cost(pair: ImagePair, alike: float, place: Mapping[str, int], known: Known)
 
 
 def _most_alike(
-    pool: Mapping[Join, Mapping[ImagePair, Cost]],
-    likeness: Likeness,
-    limits: Mapping[Join, int],
+    pool: Mapping[ImagePair, Cost], parts: _Parts, likeness: Likeness, most: int
 ) -> dict[Join, dict[ImagePair, Cost]]:
-    """The best of a pool, now that learned descriptors are compared.
+    """The best candidates of every two parts, now that learned descriptors are compared.
 
     By turns the most alike by these and the best by all else: each finds what the other one misses
     (docs/results/scale.md: right partners that SIFT does not find).
     """
-    alike = likeness(sorted(pair for pairs in pool.values() for pair in pairs))
-    return {join: _by_turns(pairs, alike, limits[join]) for join, pairs in pool.items()}
+    alike = likeness(sorted(pool))
+    of_join: dict[Join, dict[ImagePair, Cost]] = defaultdict(dict)
+    for pair, cost in pool.items():
+        join = parts.between(pair.a, pair.b)
+        assert join is not None
+        of_join[join][pair] = cost
+    return {join: _by_turns(pairs, alike, parts.limit(join, most)) for join, pairs in of_join.items()}
 
 
 def _by_turns(

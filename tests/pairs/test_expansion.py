@@ -13,6 +13,7 @@ from geometry_scenes import DatabaseOptions, arc, cloud, observe, write_database
 from interpose_sfm.options import ViewGraphOptions
 from interpose_sfm.pairs.expansion import (
     BESIDE,
+    COMPARED_PER_PHOTO,
     ENOUGH_LINKS,
     MIN_POOL,
     NEAR,
@@ -228,6 +229,18 @@ def test_tries_are_in_proportion_to_the_models_and_not_to_their_pairs(number: in
     pairs = expansion_pairs(names, MODELS[:number], known, ViewGraphOptions(), 10**6)
     assert len(pairs) == min(TRIES_PER_LINK * (number - 1), 12 * number * (number - 1) // 2)
     assert set(of_models(pairs)) == set(itertools.combinations(range(number), 2))  # each has some by right
+
+
+def test_what_is_compared_grows_with_the_photos_and_not_with_the_pairs_of_models() -> None:
+    """Many models of few photos are all boundary."""
+    number = 150
+    models = [frozenset(f"m{k:03}_{i}" for i in range(3)) for k in range(number)]
+    names = sorted(name for model in models for name in model)
+    rankings = [(name, [other for other in names if other != name]) for name in names]
+    likeness = Likeness()
+    pairs = expansion_pairs(names, models, Known({}, {}, rankings, names, likeness), ViewGraphOptions(), 675)
+    assert len(pairs) == len(set(pairs)) == 675
+    assert len(names) * COMPARED_PER_PHOTO <= len(likeness.asked) <= 2 * len(names) * COMPARED_PER_PHOTO
 
 
 def test_single_photos_keep_their_share() -> None:
