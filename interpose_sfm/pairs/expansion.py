@@ -250,7 +250,8 @@ def _most_alike(
     """The best candidates of every two parts, now that learned descriptors are compared.
 
     By turns the most alike by these and the best by all else: each finds what the other one misses
-    (docs/results/scale.md: right partners that SIFT does not find).
+    (docs/results/scale.md, right partners that SIFT does not find). Two to one, since retrieval knows nothing of a gap
+    whose sides are seen from far apart.
     """
     alike = likeness(sorted(pool))
     of_join: dict[Join, dict[ImagePair, Cost]] = defaultdict(dict)
@@ -264,9 +265,11 @@ def _most_alike(
 def _by_turns(
     candidates: Mapping[ImagePair, Cost], alike: Mapping[ImagePair, int], number: int
 ) -> dict[ImagePair, Cost]:
+    """Two of the most alike by their descriptors, then the best by all else, and so on."""
     compared = {pair: (cost[0], -alike.get(pair, 0), *cost[2:]) for pair, cost in candidates.items()}
-    both = zip(_cheapest(compared, number), _cheapest(candidates, number), strict=True)
-    chosen = dict.fromkeys(itertools.chain.from_iterable(both))
+    by_descriptors, by_all_else = (list(_cheapest(costs, number)) for costs in (compared, candidates))
+    turns = (by_descriptors[2 * turn : 2 * turn + 2] + by_all_else[turn : turn + 1] for turn in range(len(by_all_else)))
+    chosen = dict.fromkeys(itertools.chain.from_iterable(turns))
     return {pair: compared[pair] for pair in itertools.islice(chosen, number)}
 
 
