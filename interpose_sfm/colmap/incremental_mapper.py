@@ -132,6 +132,8 @@ def continue_model(
 ) -> pycolmap.Reconstruction:
     """Register further photos into a model of :func:`triangulate`, and adjust everything; COLMAP's mapper goes on.
 
+    What does not fit into the model stays out of it: nothing else is mapped.
+
     Args:
         work_dir: A folder for the models before and after, created here.
         names: The photos that may be in it; empty for all.
@@ -148,10 +150,11 @@ def continue_model(
     model.write(input_dir)
     pipeline = mapper_options(options, seed, lifts_limits=lifts_limits)
     pipeline.image_names = list(names)
+    pipeline.multiple_models = False  # else all photos that the model leaves out are mapped besides, model by model
     if is_held:
         known_model.hold(pipeline, model, held)
     models = incremental_mapping(database_path, image_dir, output_dir, pipeline, input_path=input_dir)
-    grown = max(models.values(), key=lambda grown: grown.num_reg_images(), default=model)
+    grown = next(iter(models.values()), model)
     return known_model.put_back(grown, held, database_path) if is_held else grown
 
 

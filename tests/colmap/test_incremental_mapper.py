@@ -10,9 +10,13 @@ import pytest
 from base_models import NAMES, POSES, SIFT, Base, shifted
 from geometry_scenes import (
     FOCAL_PX,
+    DatabaseOptions,
+    all_rows,
+    arc,
     cloud,
     link_of,
     observe,
+    true_model,
     worst_error_deg,
     write_database,
 )
@@ -115,6 +119,16 @@ def test_triangulation_adds_points_and_moves_nothing(base: Base, tmp_path: Path)
     error = np.linalg.norm(xyz[:, None] - truth[None], axis=2).min(axis=1)
     assert np.median(error) < 0.02
     assert np.quantile(error, 0.95) < 0.1
+
+
+def test_a_model_is_continued_and_no_other_one_begun(tmp_path: Path) -> None:
+    """Photos of another place make a larger model than those of the one that is continued."""
+    scene = observe(cloud(3, 250), arc([12.0 * view for view in range(9)]), noise_px=0.3, seed=3)
+    names = [f"{view}.jpg" for view in range(9)]
+    rows = {**all_rows(scene, range(4)), **all_rows(scene, range(4, 9))}
+    path = write_database(tmp_path / "database.db", scene, names, DatabaseOptions(rows=rows))
+    grown = grow(true_model(path, scene, names, range(3)), path, tmp_path)
+    assert reconstruction.registered_names(grown) == frozenset(names[:4])
 
 
 def test_a_link_brings_a_missing_photo_in(base: Base, tmp_path: Path) -> None:

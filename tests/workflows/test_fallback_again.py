@@ -106,6 +106,6 @@ def test_links_are_mapped_again_with_them_and_nothing_is_lost_by_that(
     monkeypatch.setattr(fallback, "build_graph", lambda *_: graph_of([(3, 4)]))
     log = RunLog()
     assert fallback.extend_base(base, tmp_path, tmp_path, OPTIONS, log).models is found[kept].models
-    stages = ["match_weak_pairs", "calibrate", "propose", "bridge", "settle", "map_links"]
+    stages = ["match_weak_pairs", "match_beside_links", "calibrate", "propose", "bridge", "settle", "map_links"]
     assert done == [*stages, "settle", "map_links"]
     assert log.warnings == [f"warning {kept}"]

@@ -99,7 +99,7 @@ FAULTS: dict[str, Callable[[], BaseException]] = {
     "an interrupt that nobody asked for": lambda: InterruptedError("interrupted"),
 }
 
-STAGES = ("match_weak_pairs", "calibrate", "bridge", "settle", "map_links")
+STAGES = ("match_weak_pairs", "match_beside_links", "calibrate", "bridge", "settle", "map_links")
 PLACES: dict[str, tuple[Any, str]] = {
     "reading the database": (databases, "photo_names"),
     "opening the side folder": (drop_in_run, "Workspace"),
