@@ -102,7 +102,6 @@ class _Pairs(Command):
             "georegister",
             "html",
             "max_bridged_pairs",
-            "matching",
             "bridging",
             "generation",
             "consistency",

@@ -46,7 +46,7 @@ def likeness(a: Descriptors, b: Descriptors) -> int:
     """Descriptors that are nearest to one another, and clearly nearer than any other of either photo."""
     if min(len(a), len(b)) < 2:
         return 0
-    products = a.astype(np.float32) @ b.astype(np.float32).T
+    products = np.minimum(a.astype(np.float32) @ b.astype(np.float32).T, 1.0)  # half precision is no length of one
     rows, columns = mutually_nearest(products)
     nearest = products[rows, columns]
     products[rows, columns] = -1.0  # each lies in a row and a column of its own, so that what is left there is the next

@@ -14,9 +14,9 @@ class ViewGraphOptions:
 
     Attributes:
         max_weak_pairs: At most this many weak pairs are matched again with learned features; above exhaustive_limit
-            photos, more in proportion to their number.
-        max_pairs_per_join: Above exhaustive_limit photos, at most this many weak pairs between two models; beside links
-            that are accepted a few more are tried.
+            photos, more in proportion to their number, and a few beside links that are accepted.
+        max_pairs_per_join: Above exhaustive_limit photos, at most this many weak pairs between two models, but for
+            those beside links.
         max_bridged_pairs: At most this many of those get bridging clips.
     """
 

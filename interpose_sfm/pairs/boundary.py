@@ -9,9 +9,10 @@ import numpy as np
 
 from interpose_sfm.products import FloatArray, ImagePair
 
-MIN_ONE_SIDED = 0.5
+MIN_ONE_SIDED = 0.4
 """Length of the mean direction to a photo's neighbours, from 0 (all around, or as many to either side) to 1 (all in one
-direction). Along a row of photos each of which has three neighbours to either side, the last two reach it."""
+direction). Along a row of photos with three or four neighbours to either side it is 0.5 or 0.6 for the last but one,
+and 0.2 or 0.33 for the one before."""
 
 MAX_PER_MODEL = 4  # photos: two at either end of a row
 

@@ -6,8 +6,8 @@ like it.
 
 What lies on either side of a gap looks hardly alike to SIFT, by which a vocabulary tree goes: of the photos next to the
 gaps of a rendered town, the tree ranks the right partner like any other photo. So the photos at the boundary of one
-model are candidates with those at the boundary of every other, and what is matched is chosen by learned descriptors,
-which are compared at a hundredth of what matching costs.
+model are candidates with those at the boundaries of others, and what is matched is chosen by learned descriptors, which
+are compared at a hundredth of what matching costs.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ PER_SINGLE = 3  # candidates of one photo with a model; of two photos there is o
 
 TRIES_PER_LINK = 24
 """Pairs of two models that are matched for every model but one, which is how many links may join them at most. So many
-models have few pairs of every two, nearly all of which show different places. In the town of docs/results/scale.md half
-as many pairs find 8 of 11 gaps, so many 9, twice as many 10."""
+models have few pairs of every two, nearly all of which show different places. From a quarter as many to half as many
+again find about as many gaps of a town (docs/results/scale.md)."""
 
 POOL = 2.0  # times as many that retrieval names are compared by their learned descriptors
 MIN_POOL = 3  # of every two models
-COMPARED_PER_PHOTO = 20
-"""Pairs of all photos that retrieval names, and as many of boundaries, so that the work grows with the photos, however
-many parts they are in. In a town of 1,000 photos in 40 models 13 a photo lie at boundaries."""
+COMPARED_PER_TRY = 12
+"""Pairs that retrieval names, and as many of boundaries, for every pair that may be matched, so that the work grows
+with the photos, however many parts they are in. In a town of 1,000 photos in 40 models 8 for each lie at boundaries."""
 
 ENOUGH_LINKS = 3  # of two parts: one leaves their scale open, and of two that disagree either may be wrong
 BESIDE = 2  # neighbours of either end of a link that are tried, too
@@ -139,9 +139,11 @@ def expansion_pairs(
     if known.likeness is None:
         return [pair for pair, _ in _in_rounds(_by_join(names, parts, known, most, most), parts)[:budget]]
     tries = TRIES_PER_LINK * (len(models) - 1)
-    rounds = _in_rounds(_most_alike(_pool(names, parts, known, most, tries), parts, known.likeness, most), parts)
-    of_models = [pair for pair, _ in rounds if parts.are_models(pair)]
-    too_many = frozenset(of_models[max(0, tries) :])
+    pool = _pool(names, parts, known, most, tries, COMPARED_PER_TRY * budget)
+    if not pool:
+        return []
+    rounds = _in_rounds(_most_alike(pool, parts, known.likeness, most), parts)
+    too_many = frozenset([pair for pair, _ in rounds if parts.are_models(pair)][max(0, tries) :])
     return [pair for pair, _ in rounds if pair not in too_many][:budget]
 
 
@@ -161,16 +163,14 @@ def beside_links(links: Sequence[ImagePair], graph: ViewGraph, asked: Collection
         join = parts.between(pair.a, pair.b)
         if join is not None:
             of_join[join].append(pair)
-    found: dict[ImagePair, None] = {}
+    found: list[ImagePair] = []
     for join, linked in of_join.items():
-        beside = [(turn, pair) for link in linked for turn, pair in enumerate(_beside(link, graph))]
-        lacking = [
-            pair
-            for _, pair in sorted(beside)
-            if pair not in asked and pair not in found and parts.between(pair.a, pair.b) == join
-        ]
-        found |= dict.fromkeys(lacking[: max(0, ENOUGH_LINKS - len(linked))])
-    return list(found)
+        if len(linked) >= ENOUGH_LINKS:
+            continue
+        beside = sorted((turn, pair) for link in linked for turn, pair in enumerate(_beside(link, graph)))
+        left = (pair for _, pair in beside if pair not in asked and parts.between(pair.a, pair.b) == join)
+        found += itertools.islice(dict.fromkeys(left), ENOUGH_LINKS - len(linked))
+    return found
 
 
 def _beside(link: ImagePair, graph: ViewGraph) -> list[ImagePair]:
@@ -212,13 +212,16 @@ def _in_rounds(candidates: Mapping[Join, Mapping[ImagePair, Cost]], parts: _Part
     return [(pair, cost) for *_, cost, pair in sorted(ordered)]
 
 
-def _pool(names: Sequence[str], parts: _Parts, known: Known, most: int, tries: int) -> dict[ImagePair, Cost]:
-    """What learned descriptors are compared of: what is known without them, and what lies at boundaries."""
+def _pool(names: Sequence[str], parts: _Parts, known: Known, most: int, tries: int, room: int) -> dict[ImagePair, Cost]:
+    """What learned descriptors are compared of: what is known without them, and what lies at boundaries.
+
+    Pairs of models first, and so many of either kind at most.
+    """
     num_joins = max(1, len(parts.models) * (len(parts.models) - 1) // 2)
     of_models = min(most, max(MIN_POOL, math.ceil(POOL * tries / num_joins)))
     place = {name: index for index, name in enumerate(names)}
-    room = COMPARED_PER_PHOTO * len(names)
-    pool = dict(_in_rounds(_by_join(names, parts, known, most, of_models), parts)[:room])
+    rounds = _in_rounds(_by_join(names, parts, known, most, of_models), parts)
+    pool = dict(sorted(rounds, key=lambda entry: not parts.are_models(entry[0]))[:room])
     for pair in itertools.islice(_across_boundaries(parts, known.boundary), room):
         pool.setdefault(pair, _cost(pair, math.inf, place, known))
     return pool
@@ -253,7 +256,7 @@ def _most_alike(
     (docs/results/scale.md, right partners that SIFT does not find). Two to one, since retrieval knows nothing of a gap
     whose sides are seen from far apart.
     """
-    alike = likeness(sorted(pool))
+    alike = likeness(list(pool))
     of_join: dict[Join, dict[ImagePair, Cost]] = defaultdict(dict)
     for pair, cost in pool.items():
         join = parts.between(pair.a, pair.b)

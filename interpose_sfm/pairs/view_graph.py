@@ -76,12 +76,13 @@ def expanded_weak_pairs(
 ) -> ViewGraph:
     """The view graph of a large collection from plain counts: the best pairs between every two of its parts."""
     ordered = sorted(names)
-    queries = asking(ordered, models)
+    budget = expand.budget(options, len(ordered))
+    queries = asking(ordered, models) if budget else ()
     rankings = expand.rankings(queries) if queries else ()
     registered = frozenset[str]().union(*models)
     boundaries = frozenset(name for centers in expand.centers for name in boundary(centers, verified))
-    known = Known(matched, verified, rankings, boundaries & registered, expand.likeness)
-    pairs = expansion_pairs(ordered, models, known, options, expand.budget(options, len(ordered)))
+    known = Known(matched, verified, rankings, boundaries, expand.likeness)
+    pairs = expansion_pairs(ordered, models, known, options, budget)
     return _view_graph(
         ordered, verified, models, [_weak_pair(pair, verified, registered, bool(models)) for pair in pairs]
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from interpose_sfm.bridging.factory import NO_BRIDGING
 from interpose_sfm.colmap import reconstruction
 from interpose_sfm.colmap.cameras import refined_cameras
+from interpose_sfm.matching.ahead import at_once
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.matching.likeness import Descriptors, likenesses, strongest_descriptors
 from interpose_sfm.options import ReconstructOptions
@@ -29,7 +30,7 @@ from interpose_sfm.workflows.fallback_run import FallbackRun
 from interpose_sfm.workflows.posers import opened_cache, opened_posers
 
 MAX_COMPARED = 2048  # photos whose learned descriptors are held at once: half a gigabyte
-COMPARED_AT_ONCE = 16  # photos that are held in memory while their features are found
+PAIRS_AT_ONCE = 256  # that are compared before progress is told
 
 
 def build_graph(base: Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog) -> ViewGraph:
@@ -76,19 +77,24 @@ def _likenesses(
     base: Base, store_dir: Path, options: ReconstructOptions, log: RunLog, pairs: Sequence[ImagePair]
 ) -> dict[ImagePair, int]:
     """How alike the photos of pairs are by learned descriptors, which matching will find in the store."""
-    names = sorted({name for pair in pairs for name in (pair.a, pair.b)})[:MAX_COMPARED]
-    if not names:
-        return {}
+    names = list(dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b)))[:MAX_COMPARED]
     descriptors: dict[str, Descriptors] = {}
+    total = len(names) + len(pairs)
     with opened_cache(store_dir, options) as cache:
-        load = PhotoViews(base.image_dir, refined_cameras(base.database_path, base.models), base.mask_dir).loader(cache)
-        for start in range(0, len(names), COMPARED_AT_ONCE):
-            log.tell("view graph", start, len(names))
-            views = {name: load(name) for name in names[start : start + COMPARED_AT_ONCE]}
-            cache.prepare_features(list(views.values()))
-            descriptors |= {name: strongest_descriptors(cache.features(view)) for name, view in views.items()}
-        log.tell("view graph", len(names), len(names))
-    return likenesses(descriptors, pairs)
+        cameras = refined_cameras(base.database_path, base.models)
+        load = PhotoViews(base.image_dir, cameras, base.mask_dir).loader(cache)
+        number = cache.num_at_once()  # no more photos than that are in memory
+        for start in range(0, len(names), number):
+            log.tell("view graph", start, total)
+            some = names[start : start + number]
+            found = at_once(lambda name: strongest_descriptors(cache.features(load(name))), some)
+            descriptors.update(zip(some, found, strict=True))
+    alike: dict[ImagePair, int] = {}
+    for start in range(0, len(pairs), PAIRS_AT_ONCE):
+        log.tell("view graph", len(names) + start, total)
+        alike |= likenesses(descriptors, pairs[start : start + PAIRS_AT_ONCE])
+    log.tell("view graph", total, total)
+    return alike
 
 
 def extend_base(base: Base, store_dir: Path, work_dir: Path, options: ReconstructOptions, log: RunLog) -> Extension:

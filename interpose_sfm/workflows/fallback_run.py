@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 UNCONFIRMED = "the models that it would join do not confirm it"
 """Why a link that was matched late is not accepted. It is no contradiction that others would have to answer."""
 
+NOT_NEEDED = "not needed: other links connect the photos already"
+DIED = "not matched: its workers died"
+
 MAX_GROUPS = 40  # pairs, best matches first, that a pose network sees among others: eight views take five times two
 
 TRIES_ONCE_CONNECTED = 3  # a photo that is connected is still matched with so many others, to close cycles
@@ -98,7 +101,7 @@ class FallbackRun:
                 self._log.tell("learned matching", index, len(self.records), f"{pair.a}, {pair.b}")
                 group = connected_groups(self._graph, accepted_links(self.records))
                 if _is_needless(pair, group, tries):
-                    self._add(index, skipped="not needed: other links connect the photos already")
+                    self._add(index, skipped=NOT_NEEDED)
                     continue
                 self._match_when_ready(index, ahead)
                 tries.update((pair.a, pair.b))
@@ -109,15 +112,22 @@ class FallbackRun:
         if len(self._graph.names) <= self._options.base.exhaustive_limit:  # whose pairs are ranked one by one
             return
         with self._log.stage("learned matching"):
-            while pairs := beside_links([x.pair for x in accepted_links(self.records)], self._graph, self._index):
-                start = len(self.records)
-                self.records += [PairRecord(weak_pair(pair, self._graph)) for pair in pairs]
-                self._index |= {pair: start + offset for offset, pair in enumerate(pairs)}
-                with self._posers.matching(self.poser, self._views, pairs) as ahead:
-                    for index, pair in enumerate(pairs, start):
-                        self._log.tell("learned matching", index, len(self.records), f"{pair.a}, {pair.b}")
-                        self._match_when_ready(index, ahead)
+            while pairs := beside_links([x.pair for x in accepted_links(self.records)], self._graph, self._tried()):
+                self._log.tell("learned matching", len(self.records), len(self.records) + len(pairs))
+                can_match = frozenset(self._posers.fetch(self.poser, self._views, pairs))
+                for pair in pairs:
+                    if pair not in self._index:
+                        self._index[pair] = len(self.records)
+                        self.records.append(PairRecord(weak_pair(pair, self._graph)))
+                    index = self._index[pair]
+                    self._add(index, skipped="" if pair in can_match else DIED)
+                    if pair in can_match:
+                        self.match_pair(index)
             self._log.tell("learned matching", len(self.records), len(self.records))
+
+    def _tried(self) -> frozenset[ImagePair]:
+        """The pairs that were matched, and those that no worker survived."""
+        return frozenset(r.pair for r in self.records if r.findings.skipped != NOT_NEEDED)
 
     def calibrate(self) -> None:
         """Stage 4 again, where cameras are guessed: learn focal lengths from the links and verify by them once more."""

@@ -23,7 +23,7 @@ from interpose_sfm.colmap import (
 )
 from interpose_sfm.colmap.cameras import checked_groups, import_cameras, known_focal_lengths, write_pose_priors
 from interpose_sfm.joining.georegistration import georegister
-from interpose_sfm.options import CameraMode, Mapper, ReconstructOptions
+from interpose_sfm.options import CameraMode, EngineOptions, Mapper, ReconstructOptions
 from interpose_sfm.photos import gps, masks
 from interpose_sfm.products import LookAlike, PhotoSet, Pose, ViewGraph
 from interpose_sfm.run_log import Progress, RunLog
@@ -108,7 +108,7 @@ def find_weak_pairs(
     """
     with TemporaryDirectory(prefix="interpose_sfm-") as folder:
         workspace = Workspace(Path(folder) / "run")
-        options = options or ReconstructOptions()
+        options = replace(options or ReconstructOptions(), execution=EngineOptions())  # no store but the one that goes
         check_path(photo_dir)
         check_run(Path(photo_dir), workspace, options)
         with workspace.locked():

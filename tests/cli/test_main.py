@@ -177,7 +177,7 @@ def test_one_text_may_describe_two_options() -> None:
         (
             "pairs",
             {"--max-weak-pairs", "--camera-mode", "--database"},
-            {"--clips", "--device", "--max-bridged-pairs", "--max-cost", "--no-use-gps", "--no-html"},
+            {"--clips", "--max-bridged-pairs", "--max-cost", "--no-use-gps", "--no-html"},
         ),
         (
             "relpose",

@@ -53,6 +53,14 @@ def test_who_is_nearest_to_two_is_alike_to_none_of_them() -> None:
     assert likeness(a, b) == 0
 
 
+def test_what_is_there_twice_is_alike_to_nothing() -> None:
+    """Half precision makes lengths a little longer than one, or shorter."""
+    once = SCENE.features[0]
+    twice = replace(once, descriptors=np.repeat(once.descriptors, 2, 0), scores=np.repeat(once.scores, 2))
+    doubled = replace(twice, keypoints_px=np.repeat(once.keypoints_px, 2, 0))
+    assert likeness(strongest_descriptors(once), strongest_descriptors(doubled)) == 0
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_without_descriptors_nothing_is_alike(number: int) -> None:
     few, many = np.ones((number, 8), np.float16), strongest_descriptors(SCENE.features[0])[:, :8]

@@ -13,7 +13,7 @@ from geometry_scenes import DatabaseOptions, arc, cloud, observe, write_database
 from interpose_sfm.options import ViewGraphOptions
 from interpose_sfm.pairs.expansion import (
     BESIDE,
-    COMPARED_PER_PHOTO,
+    COMPARED_PER_TRY,
     ENOUGH_LINKS,
     MIN_POOL,
     NEAR,
@@ -206,7 +206,7 @@ def test_a_pair_that_only_its_descriptors_tell_comes_first() -> None:
 def test_descriptors_and_retrieval_choose_by_turns() -> None:
     models = [frozenset("abcd"), frozenset("wxyz")]
     rankings = [("w", "dcba"), ("x", "dcba"), ("y", "dcba"), ("z", "dcba")]
-    alike = {ImagePair("a", "w"): 9, ImagePair("a", "x"): 8, ImagePair("a", "y"): 7}
+    alike = {ImagePair("a", "w"): 9, ImagePair("a", "x"): 8, ImagePair("a", "y"): 7, ImagePair("a", "z"): 6}
     known = Known({}, {}, rankings, "abcdwxyz", Likeness(alike))
     found = expansion_pairs(sorted("abcdwxyz"), models, known, ViewGraphOptions(max_pairs_per_join=4), 300)
     assert sorted("".join((pair.a, pair.b)) for pair in found) == ["aw", "ax", "ay", "dw"]
@@ -240,7 +240,26 @@ def test_what_is_compared_grows_with_the_photos_and_not_with_the_pairs_of_models
     likeness = Likeness()
     pairs = expansion_pairs(names, models, Known({}, {}, rankings, names, likeness), ViewGraphOptions(), 675)
     assert len(pairs) == len(set(pairs)) == 675
-    assert len(names) * COMPARED_PER_PHOTO <= len(likeness.asked) <= 2 * len(names) * COMPARED_PER_PHOTO
+    assert 675 * COMPARED_PER_TRY <= len(likeness.asked) <= 2 * 675 * COMPARED_PER_TRY
+
+
+def test_without_a_budget_nobody_is_asked() -> None:
+    likeness = Likeness()
+    assert expand(known=compared(likeness), budget=0) == []
+    assert likeness.asked == []
+
+    def refuse(queries: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+        raise AssertionError
+
+    nothing = ViewGraphOptions(max_weak_pairs=0)
+    assert expanded_weak_pairs(NAMES, {}, {}, MODELS, nothing, Expand(refuse, 200, (), likeness)).weak_pairs == ()
+
+
+def test_single_photos_push_no_models_out_of_what_is_compared() -> None:
+    few = Likeness()
+    expand(known=compared(few), budget=20)  # so that there is no room for all
+    assert len(few.asked) == 20 * COMPARED_PER_TRY
+    assert not any("z" in (pair.a[0], pair.b[0]) for pair in few.asked)
 
 
 def test_single_photos_keep_their_share() -> None:
@@ -286,6 +305,17 @@ def test_enough_links_need_no_more() -> None:
     assert beside_links(links, graph, links) == []
     assert beside_links(links[:-1], graph, links[:-1]) != []
     assert beside_links([], graph, []) == []
+
+
+def test_neighbours_of_a_third_model_are_not_beside_a_link() -> None:
+    """A photo that two models share has neighbours in either."""
+    shared = [MODELS[0] | {"m02_00"}, MODELS[1], MODELS[2]]
+    verified = {ImagePair("m00_29", "m02_00"): 90, ImagePair("m02_00", "m02_01"): 99, ImagePair("m01_00", "m01_01"): 99}
+    names = sorted(frozenset[str]().union(*shared))
+    graph = expanded_weak_pairs(names, {}, verified, shared, ViewGraphOptions(), Expand(lambda _: [], 20))
+    link = ImagePair("m01_00", "m02_00")
+    found = beside_links([link], graph, {link})
+    assert found == [ImagePair("m01_01", "m02_00"), ImagePair("m00_29", "m01_00")]
 
 
 def test_a_single_photo_has_no_neighbours_of_its_own() -> None:

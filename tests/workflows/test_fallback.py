@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pycolmap
@@ -38,6 +39,7 @@ from interpose_sfm.geometry import link_errors_deg, relative_pose
 from interpose_sfm.matching.ahead import Ahead, PairJob
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.matching.lightglue import LearnedMatcher
+from interpose_sfm.matching.likeness import likenesses
 from interpose_sfm.options import (
     BaseOptions,
     BridgingOptions,
@@ -46,7 +48,7 @@ from interpose_sfm.options import (
     ReconstructOptions,
     ViewGraphOptions,
 )
-from interpose_sfm.pairs import expansion
+from interpose_sfm.pairs import expansion, view_graph
 from interpose_sfm.pairs.expansion import ENOUGH_LINKS
 from interpose_sfm.pairs.pair_pose import PairPoser
 from interpose_sfm.pose import factory as estimators
@@ -54,6 +56,7 @@ from interpose_sfm.products import (
     DepthSamples,
     Features,
     ImageArray,
+    ImagePair,
     IndexArray,
     LinkVerdict,
     Matches,
@@ -264,11 +267,33 @@ def test_photos_at_the_ends_of_models_are_tried_though_sift_and_names_know_nothi
 ) -> None:
     """Where names tell nothing, as those of shuffled photos, the ends are compared by their learned descriptors."""
     monkeypatch.setattr(expansion, "NEAR_BY_NAME", 0)
+    compared: dict[ImagePair, int] = {}
+
+    def compare(*given: Any) -> dict[ImagePair, int]:
+        compared.update(likenesses(*given))
+        return compared
+
+    monkeypatch.setattr(fallback, "likenesses", compare)
     known = network(true_matches(ACROSS))
     base = replace(QUICK.base, exhaustive_limit=7)
     done = run(base_of(tmp_path), tmp_path / "run", replace(QUICK, base=base))
     assert done.sizes == [8]
     assert set(known.tried) <= set(ACROSS)
+    assert min(compared.values()) > 50  # the scene has the same descriptors in every photo
+    assert sorted(known.extracted) == sorted(set(known.extracted))
+
+
+def test_what_was_not_needed_is_matched_where_it_lies_beside_a_link(
+    tmp_path: Path, network: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weak = [(3, 4), (3, 7), (3, 6), (3, 5)]  # photo 3 has had its share of tries before its last pair
+    names = [ImagePair(NAMES[a], NAMES[b]) for a, b in weak]
+    monkeypatch.setattr(view_graph, "expansion_pairs", lambda *_: names)
+    known = network(true_matches([(3, 4), (3, 5)]))
+    done = run(base_of(tmp_path), tmp_path / "run", replace(QUICK, base=replace(QUICK.base, exhaustive_limit=7)))
+    assert (3, 5) in known.tried
+    assert {(3, 4), (3, 5)} <= done.having(LinkVerdict.ACCEPTED)
+    assert len(done.pairs) == len(set(done.pairs))
 
 
 # ---------------------------------------------------------------- 4. poses that a network proposes
