@@ -31,8 +31,8 @@ PER_SINGLE = 3  # candidates of one photo with a model; of two photos there is o
 
 TRIES_PER_LINK = 24
 """Pairs of two models that are matched for every model but one, which is how many links may join them at most. So many
-models have few pairs of every two, nearly all of which show different places. From a quarter as many to half as many
-again find about as many gaps of a town (docs/results/scale.md)."""
+models have few pairs of every two, nearly all of which show different places. A quarter as many find 8 of 12 gaps
+of a town, so many 9, three times as many 10 (docs/results/scale.md)."""
 
 POOL = 2.0  # times as many that retrieval names are compared by their learned descriptors
 MIN_POOL = 3  # of every two models
