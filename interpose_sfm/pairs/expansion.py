@@ -143,7 +143,7 @@ def expansion_pairs(
     if not pool:
         return []
     rounds = _in_rounds(_most_alike(pool, parts, known.likeness, most), parts)
-    too_many = frozenset([pair for pair, _ in rounds if parts.are_models(pair)][max(0, tries) :])
+    too_many = frozenset([pair for pair, _ in rounds if parts.are_models(pair)][tries:])
     return [pair for pair, _ in rounds if pair not in too_many][:budget]
 
 

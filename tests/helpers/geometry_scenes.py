@@ -127,6 +127,14 @@ class Scene:
         return np.asarray((points_a == points_b) & (points_a >= 0))
 
 
+def described_anew(features: Features, noise: float) -> Features:
+    """Descriptors as another photo of the same points would have them."""
+    drawn = np.random.default_rng(2).normal(size=features.descriptors.shape) / np.sqrt(features.descriptors.shape[1])
+    descriptors = features.descriptors + noise * drawn
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return replace(features, descriptors=descriptors.astype(np.float32))
+
+
 def undescribed(features: Features) -> Features:
     """The key points with descriptors that tell nothing, so that only matches that are given connect views."""
     return replace(features, descriptors=np.zeros_like(features.descriptors))

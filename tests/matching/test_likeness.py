@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geometry_scenes import arc, cloud, observe
+from geometry_scenes import arc, cloud, described_anew, observe
 from interpose_sfm.matching.likeness import MAX_KEYPOINTS, MAX_RATIO, likeness, likenesses, strongest_descriptors
 from interpose_sfm.products import Features, ImagePair
 
@@ -13,18 +13,10 @@ SCENE = observe(cloud(1, 250), arc([0.0, 10.0]), noise_px=0.5, seed=1)
 ELSEWHERE = observe(cloud(2, 250), arc([0.0, 10.0]), noise_px=0.5, seed=2)
 
 
-def seen_anew(features: Features, noise: float) -> Features:
-    """Descriptors as another photo of the same points would have them."""
-    drawn = np.random.default_rng(2).normal(size=features.descriptors.shape) / np.sqrt(features.descriptors.shape[1])
-    descriptors = features.descriptors + noise * drawn
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return replace(features, descriptors=descriptors.astype(np.float32))
-
-
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_photos_of_one_place_are_more_alike_than_those_of_two(noise: float) -> None:
-    a, same = SCENE.features[0], seen_anew(SCENE.features[1], noise)
-    other = seen_anew(ELSEWHERE.features[1], noise)
+    a, same = SCENE.features[0], described_anew(SCENE.features[1], noise)
+    other = described_anew(ELSEWHERE.features[1], noise)
     found, elsewhere = (likeness(strongest_descriptors(a), strongest_descriptors(b)) for b in (same, other))
     num_true = len(SCENE.true_rows(0, 1))
     assert 0.9 * num_true <= found <= len(a.keypoints_px)

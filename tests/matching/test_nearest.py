@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geometry_scenes import arc, cloud, observe, pose_error_deg
+from geometry_scenes import arc, cloud, described_anew, observe, pose_error_deg
 from interpose_sfm.matching import verification
 from interpose_sfm.matching.nearest import (
     MIN_CLEAR_INLIERS,
@@ -19,23 +19,15 @@ from interpose_sfm.matching.nearest import (
     nearest_matches,
 )
 from interpose_sfm.options import MatchingOptions
-from interpose_sfm.products import Features, Pose, PoseStatus, TwoView
+from interpose_sfm.products import Pose, PoseStatus, TwoView
 
 SCENE = observe(cloud(1, 250), arc([0.0, 10.0]), noise_px=0.5, seed=1)
-
-
-def noisy(features: Features, noise: float) -> Features:
-    """Descriptors as another photo of the same points would have them."""
-    drawn = np.random.default_rng(2).normal(size=features.descriptors.shape) / np.sqrt(features.descriptors.shape[1])
-    descriptors = features.descriptors + noise * drawn
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return replace(features, descriptors=descriptors.astype(np.float32))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_the_same_points_match(noise: float) -> None:
     a, b = SCENE.features
-    found = nearest_matches(a, noisy(b, noise))
+    found = nearest_matches(a, described_anew(b, noise))
     true = {tuple(rows) for rows in SCENE.true_rows(0, 1).tolist()}
     sure = {tuple(rows) for rows in found.above(MIN_SCORE).indices.tolist()}
     assert len(sure & true) >= 0.9 * len(true)
@@ -53,7 +45,7 @@ def test_mutually_nearest_are_the_best_of_their_row_and_their_column() -> None:
 
 def test_every_key_point_has_one_match_at_most() -> None:
     a, b = SCENE.features
-    rows_a, rows_b = nearest_matches(noisy(a, 1.0), noisy(b, 1.0)).indices.T
+    rows_a, rows_b = nearest_matches(described_anew(a, 1.0), described_anew(b, 1.0)).indices.T
     assert len(set(rows_a.tolist())) == len(rows_a)
     assert len(set(rows_b.tolist())) == len(rows_b)
 
@@ -124,7 +116,7 @@ def test_an_edge_whose_matches_do_not_agree_is_not_clear() -> None:
 
 def test_doubtful_matches_of_a_clear_edge_count_as_inliers_where_they_agree() -> None:
     a, b = SCENE.features
-    b = noisy(b, 0.7)
+    b = described_anew(b, 0.7)
     edge = clear_edge(a, SCENE.intrinsics[0], b, SCENE.intrinsics[1], 0)
     assert edge is not None
     matches, found = edge
@@ -140,7 +132,7 @@ def test_doubtful_matches_of_a_clear_edge_count_as_inliers_where_they_agree() ->
 def test_a_clear_edge_is_as_strong_as_one_of_a_network() -> None:
     """Else the steps of a clip would be thrown away as weak; see `pose.edges.MIN_STEP_STRENGTH`."""
     a, b = SCENE.features
-    b = noisy(b, 0.7)
+    b = described_anew(b, 0.7)
     edge = clear_edge(a, SCENE.intrinsics[0], b, SCENE.intrinsics[1], 0)
     assert edge is not None
     evidence = edge[1].evidence
