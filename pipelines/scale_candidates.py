@@ -19,7 +19,6 @@ import numpy as np
 from PIL import Image
 
 from interpose_sfm import geometry
-from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.constants import MIN_VERIFIED_MATCHES
 from interpose_sfm.matching.cache import PhotoViews
 from interpose_sfm.matching.likeness import Descriptors, likenesses, strongest_descriptors
@@ -32,7 +31,7 @@ from interpose_sfm.pairs.view_graph import read_verified
 from interpose_sfm.products import ImagePair, Intrinsics, LinkVerdict, Pose
 from interpose_sfm.retrieval.protocol import checked_rankings
 from interpose_sfm.workflows.posers import opened_posers
-from scale_recall import EASY_DEG, NUM_FEATURES, PLACES, SEED, Figures, exhaustive, extract, shuffled_places, tree_of
+from scale_recall import PLACES, SEED, Figures, easy_pairs, exhaustive, features_of, shuffled_places, tree_of
 from town import CORNER_DEG, PER_BLOCK, Town, town_of
 from truth import true_pose
 
@@ -139,15 +138,11 @@ def of_town(work: Path, num_photos: int, width_px: int) -> Figures:
     """
     town = town_of(work, num_photos, width_px, SEED, "gaps")
     names = sorted(town.walk)
-    folder = town.photo_dir.parent
-    database = folder / "features.db"
-    if not database.is_file():
-        extract(folder / "partial.db", town.photo_dir, NUM_FEATURES, width_px)
-        databases.copy_database(folder / "partial.db", database)
-    rankings = dict(checked_rankings(tree_of(database, folder), names, len(names), names))
+    database = features_of(town, width_px)
+    rankings = dict(checked_rankings(tree_of(database, town.photo_dir.parent), names, len(names), names))
     models = sides(town)
     side_of = {name: index for index, side in enumerate(models) for name in side}
-    verified = {pair: 100 for pair in town.neighbours if side_of[pair.a] == side_of[pair.b] and _is_easy(town, pair)}
+    verified = {pair: 100 for pair in easy_pairs(town) if side_of[pair.a] == side_of[pair.b]}
     cameras = dict.fromkeys(
         names, Intrinsics(width_px, width_px * 3 // 4, 0.87 * width_px, width_px / 2, width_px * 3 / 8)
     )
@@ -199,11 +194,6 @@ def gap_pairs(town: Town) -> dict[ImagePair, int]:
         corner = town.walk[end - 2 * half : end]
         found |= {ImagePair.sorted(a, b): gap for a in corner[:half] for b in corner[half:]}
     return found
-
-
-def _is_easy(town: Town, pair: ImagePair) -> bool:
-    poses = town.cam_from_world
-    return geometry.rotation_angle_deg(poses[pair.a].rotation @ poses[pair.b].rotation.T) < EASY_DEG
 
 
 # ---------------------------------------------------------------- what is said

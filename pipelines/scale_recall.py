@@ -31,7 +31,7 @@ from interpose_sfm.retrieval.pairing import (
 )
 from interpose_sfm.retrieval.protocol import RetrieverContext, checked_rankings
 from interpose_sfm.retrieval.vocabulary import VocabularyTree
-from town import town_of
+from town import Town, town_of
 
 SEED = 0
 PLACES = {
@@ -179,22 +179,34 @@ def exhaustive(work: Path) -> Path:
     return matched
 
 
-def recall(work: Path, num_photos: int, width_px: int) -> Figures:
-    """Recall on the town by retrieval alone."""
-    town = town_of(work, num_photos, width_px, SEED)
+def features_of(town: Town, width_px: int) -> Path:
+    """The database of a town's photos, without matches, beside them."""
     folder = town.photo_dir.parent
     database = folder / "features.db"
     if not database.is_file():
         extract(folder / "partial.db", town.photo_dir, NUM_FEATURES, width_px)
         databases.copy_database(folder / "partial.db", database)
+    return database
+
+
+def easy_pairs(town: Town) -> frozenset[ImagePair]:
+    """The true neighbours that SIFT can be expected to match."""
     poses = town.cam_from_world
-    easy = frozenset(
+    return frozenset(
         pair
         for pair in town.neighbours
         if geometry.rotation_angle_deg(poses[pair.a].rotation @ poses[pair.b].rotation.T) < EASY_DEG
     )
+
+
+def recall(work: Path, num_photos: int, width_px: int) -> Figures:
+    """Recall on the town by retrieval alone."""
+    town = town_of(work, num_photos, width_px, SEED)
+    database, easy = features_of(town, width_px), easy_pairs(town)
     # What matching would verify is taken to be the easy ones.
-    found = recalls(database, folder, town.neighbours, town.walk, easy, dict.fromkeys(town.walk, "town"), easy)
+    found = recalls(
+        database, town.photo_dir.parent, town.neighbours, town.walk, easy, dict.fromkeys(town.walk, "town"), easy
+    )
     return {"width_px": width_px, "easy": len(easy), **found}
 
 

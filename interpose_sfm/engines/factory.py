@@ -24,6 +24,15 @@ ENGINES: BackendTable[Engine] = BackendTable(
 """Classes that are built from the options and a folder that all workers see."""
 
 
+def is_elsewhere(options: EngineOptions) -> bool:
+    """See `Engine.is_elsewhere`, of the engine that the options name.
+
+    Raises:
+        ValueError, MissingDependencyError: As `create_engine`.
+    """
+    return ENGINES.resolve(options.engine).is_elsewhere(options)
+
+
 def create_engine(options: EngineOptions, folder: Path) -> Engine:
     """Build the engine that the options name.
 

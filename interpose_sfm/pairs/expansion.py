@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 
 from interpose_sfm.options import ViewGraphOptions
-from interpose_sfm.pairs.network_poses import near
+from interpose_sfm.pairs.network_poses import neighbours
 from interpose_sfm.products import ImagePair, ViewGraph
 
 NEAR = 10  # photos of other parts that a photo asks for, whichever parts they are in
@@ -74,12 +74,13 @@ class Known:
 
 @dataclass
 class _Parts:
-    """Which photo is in which parts."""
+    """Which photo is in which parts, and where it is in name order."""
 
     names: Sequence[str]
     models: Sequence[frozenset[str]]
     sizes: list[int] = field(default_factory=list)
     of: dict[str, frozenset[int]] = field(default_factory=dict)
+    place: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         held: dict[str, set[int]] = defaultdict(set)
@@ -92,6 +93,7 @@ class _Parts:
                 held[name].add(len(self.sizes))
                 self.sizes.append(1)
         self.of = {name: frozenset(parts) for name, parts in held.items()}
+        self.place = {name: index for index, name in enumerate(self.names)}
 
     def between(self, a: str, b: str) -> Join | None:
         """The two parts that a link would join, the largest ones of those that hold the photos; None within a part."""
@@ -137,9 +139,9 @@ def expansion_pairs(
     parts = _Parts(names, models)
     most = options.max_pairs_per_join
     if known.likeness is None:
-        return [pair for pair, _ in _in_rounds(_by_join(names, parts, known, most, most), parts)[:budget]]
+        return [pair for pair, _ in _in_rounds(_by_join(parts, known, most, most), parts)[:budget]]
     tries = TRIES_PER_LINK * (len(models) - 1)
-    pool = _pool(names, parts, known, most, tries, COMPARED_PER_TRY * budget)
+    pool = _pool(parts, known, most, tries, COMPARED_PER_TRY * budget)
     if not pool:
         return []
     rounds = _in_rounds(_most_alike(pool, parts, known.likeness, most), parts)
@@ -175,28 +177,23 @@ def beside_links(links: Sequence[ImagePair], graph: ViewGraph, asked: Collection
 
 def _beside(link: ImagePair, graph: ViewGraph) -> list[ImagePair]:
     """Pairs of the ends of a link and their neighbours, the nearest ones first."""
-    sides = [
-        [end, *(pair.b if pair.a == end else pair.a for pair in near(graph, end)[:BESIDE])] for end in (link.a, link.b)
-    ]
+    sides = [[end, *neighbours(graph, end)[:BESIDE]] for end in (link.a, link.b)]
     ranked = sorted((i + j, i, j) for i in range(len(sides[0])) for j in range(len(sides[1])))
     return [
         ImagePair.sorted(sides[0][i], sides[1][j]) for total, i, j in ranked if total and sides[0][i] != sides[1][j]
     ]
 
 
-def _by_join(
-    names: Sequence[str], parts: _Parts, known: Known, most: int, most_of_models: int
-) -> dict[Join, dict[ImagePair, Cost]]:
+def _by_join(parts: _Parts, known: Known, most: int, most_of_models: int) -> dict[Join, dict[ImagePair, Cost]]:
     """The candidates of every two parts by what is known without learned descriptors, best first."""
-    place = {name: index for index, name in enumerate(names)}
     best: dict[Join, dict[ImagePair, Cost]] = defaultdict(dict)
     limits: dict[Join, int] = {}
-    for pair, alike in _candidates(names, parts, known):
+    for pair, alike in _candidates(parts, known):
         join = parts.between(pair.a, pair.b)
         if join is None:
             continue
         limit = limits.setdefault(join, parts.limit(join, most_of_models if parts.are_models(pair) else most))
-        candidates, cost = best[join], _cost(pair, alike, place, known)
+        candidates, cost = best[join], _cost(pair, alike, parts, known)
         candidates[pair] = min(cost, candidates.get(pair, cost))
         if len(candidates) > SLACK * limit:
             best[join] = _cheapest(candidates, limit)
@@ -212,18 +209,17 @@ def _in_rounds(candidates: Mapping[Join, Mapping[ImagePair, Cost]], parts: _Part
     return [(pair, cost) for *_, cost, pair in sorted(ordered)]
 
 
-def _pool(names: Sequence[str], parts: _Parts, known: Known, most: int, tries: int, room: int) -> dict[ImagePair, Cost]:
+def _pool(parts: _Parts, known: Known, most: int, tries: int, room: int) -> dict[ImagePair, Cost]:
     """What learned descriptors are compared of: what is known without them, and what lies at boundaries.
 
     Pairs of models first, and so many of either kind at most.
     """
     num_joins = max(1, len(parts.models) * (len(parts.models) - 1) // 2)
     of_models = min(most, max(MIN_POOL, math.ceil(POOL * tries / num_joins)))
-    place = {name: index for index, name in enumerate(names)}
-    rounds = _in_rounds(_by_join(names, parts, known, most, of_models), parts)
+    rounds = _in_rounds(_by_join(parts, known, most, of_models), parts)
     pool = dict(sorted(rounds, key=lambda entry: not parts.are_models(entry[0]))[:room])
     for pair in itertools.islice(_across_boundaries(parts, known.boundary), room):
-        pool.setdefault(pair, _cost(pair, math.inf, place, known))
+        pool.setdefault(pair, _cost(pair, math.inf, parts, known))
     return pool
 
 
@@ -236,14 +232,14 @@ def _across_boundaries(parts: _Parts, boundary: Collection[str]) -> Iterator[Ima
                 yield ImagePair.sorted(a, b)
 
 
-def _cost(pair: ImagePair, alike: float, place: Mapping[str, int], known: Known) -> Cost:
+def _cost(pair: ImagePair, alike: float, parts: _Parts, known: Known) -> Cost:
     """What a candidate costs by all but its learned descriptors."""
     return (
         -known.verified.get(pair, 0),
         0,
         -(known.matched.get(pair, 0) // 10),  # as in the ranking of small collections
         alike,
-        place[pair.b] - place[pair.a],
+        parts.place[pair.b] - parts.place[pair.a],
     )
 
 
@@ -281,15 +277,15 @@ def _cheapest(candidates: Mapping[ImagePair, Cost], number: int) -> dict[ImagePa
     return {pair: cost for cost, pair in heapq.nsmallest(number, ((cost, pair) for pair, cost in candidates.items()))}
 
 
-def _candidates(names: Sequence[str], parts: _Parts, known: Known) -> Iterator[tuple[ImagePair, float]]:
+def _candidates(parts: _Parts, known: Known) -> Iterator[tuple[ImagePair, float]]:
     """Pairs across parts, some of them twice, each with its place among what looks alike (infinite if unknown)."""
     for query, others in known.rankings:
         yield from ((ImagePair.sorted(query, other), float(at)) for at, other in _wanted(query, others, parts))
     for pair, count in known.matched.items():
         if count >= 10 or pair in known.verified:
             yield pair, math.inf
-    for index, name in enumerate(names):
-        for other in names[index + 1 : index + 1 + NEAR_BY_NAME]:
+    for index, name in enumerate(parts.names):
+        for other in parts.names[index + 1 : index + 1 + NEAR_BY_NAME]:
             yield ImagePair.sorted(name, other), math.inf
 
 

@@ -122,10 +122,7 @@ class NetworkPoses:
 
 def photos_beside(graph: ViewGraph, pair: ImagePair) -> tuple[str, ...]:
     """Photos of the base models that have most in common with either end of a pair, by turns from both sides."""
-    sides = [
-        [name for name in (p.b if p.a == end else p.a for p in near(graph, end)) if name not in (pair.a, pair.b)]
-        for end in (pair.a, pair.b)
-    ]
+    sides = [[name for name in neighbours(graph, end) if name not in (pair.a, pair.b)] for end in (pair.a, pair.b)]
     longest = max(map(len, sides))
     by_turns = [side[rank] for rank in range(longest) for side in sides if rank < len(side)]
     return tuple(dict.fromkeys(by_turns))
@@ -139,6 +136,11 @@ def near(graph: ViewGraph, end: str) -> list[ImagePair]:
         if end in (pair.a, pair.b) and any(pair.a in model and pair.b in model for model in graph.models)
     ]
     return sorted(found, key=lambda pair: (-graph.verified[pair], pair))
+
+
+def neighbours(graph: ViewGraph, end: str) -> list[str]:
+    """The other photos of these pairs, in their order."""
+    return [pair.b if pair.a == end else pair.a for pair in near(graph, end)]
 
 
 def _poses_from_a(names: Sequence[str], said: ViewPoses, to_baselines: float) -> dict[str, Pose]:

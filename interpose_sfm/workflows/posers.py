@@ -11,7 +11,7 @@ from pathlib import Path
 from interpose_sfm._compat import StrEnum
 from interpose_sfm.bridging.factory import NO_BRIDGING, create_generators
 from interpose_sfm.clips.protocol import GeneratorContext
-from interpose_sfm.engines.factory import ENGINES, create_engine
+from interpose_sfm.engines.factory import create_engine, is_elsewhere
 from interpose_sfm.engines.protocol import Engine, WorkerDiedError
 from interpose_sfm.matching.ahead import TOGETHER, Ahead, PairJob, bundled
 from interpose_sfm.matching.cache import LearnedCache, PhotoViews
@@ -232,7 +232,7 @@ def opened_posers(
                 f"engine {engine.name}: {store_dir} is on a disk without file locks, by which processes share a store; "
                 "name a folder on another disk with --store, or leave --engine out"
             )
-        is_here = not engine.is_elsewhere(options.execution)
+        is_here = not is_elsewhere(options.execution)
         cache = LearnedCache(stores.features, stores.matches, options.matching, is_here=is_here)
         options = replace(options, matching=cache.options)  # what auto means here holds for workers, too
         context = EstimatorContext.of_cache(cache, options.seed, store_dir)
@@ -258,6 +258,6 @@ def opened_posers(
 @contextmanager
 def opened_cache(store_dir: Path, options: FallbackOptions) -> Iterator[LearnedCache]:
     """Open what finds learned features and nothing else; arguments and errors as of `opened_posers`."""
-    is_here = not ENGINES.resolve(options.execution.engine).is_elsewhere(options.execution)
+    is_here = not is_elsewhere(options.execution)
     with open_stores(store_folder(options.execution.store, store_dir)) as stores:
         yield LearnedCache(stores.features, stores.matches, options.matching, is_here=is_here)

@@ -15,7 +15,7 @@ from interpose_sfm.clips.video import UnreadableClipError, stream_frames
 from interpose_sfm.colmap import databases
 from interpose_sfm.colmap.cameras import check_camera
 from interpose_sfm.colmap.known_poses import read_known_poses
-from interpose_sfm.engines.factory import ENGINES
+from interpose_sfm.engines.factory import ENGINES, is_elsewhere
 from interpose_sfm.options import FallbackOptions, MatchingMethod, ReconstructOptions
 from interpose_sfm.options.devices import AUTO as AUTO_DEVICE
 from interpose_sfm.options.devices import check_device
@@ -86,7 +86,7 @@ def with_device(options: Run) -> Run:
     Raises:
         ValueError: See `check_options`.
     """
-    is_here = not ENGINES.resolve(options.execution.engine).is_elsewhere(options.execution)
+    is_here = not is_elsewhere(options.execution)
     return replace(options, matching=options.matching.on_device(is_here=is_here))
 
 
